@@ -1,0 +1,1 @@
+"""Memory, code loading and threads of each kind of device."""

@@ -1,0 +1,1 @@
+"""The graph IR: types, graph, text form, verifier, interpreter, rewrite rules."""

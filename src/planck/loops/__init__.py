@@ -1,0 +1,1 @@
+"""Loop-level expressions of one kernel."""

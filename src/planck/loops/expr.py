@@ -1,0 +1,187 @@
+"""The loop-level language of one kernel: scalar expressions over indices, loads and reductions.
+
+An operator's body maps an output index to such an expression; composing bodies is fusion. Index
+arithmetic is simplified as it is built, so that a chain of reshapes and transposes ends as one map.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from planck.dtypes import DType, bool_, i64
+
+
+@dataclass(frozen=True, slots=True)
+class Const:
+    """A number."""
+
+    value: float | int | bool
+    dtype: DType
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """A loop variable: 0 <= it < extent; i64."""
+
+    name: str
+    extent: int
+
+    @property
+    def dtype(self) -> DType:
+        return i64
+
+
+@dataclass(frozen=True, slots=True)
+class Apply:
+    """A pointwise function by its name in `ops.pointwise`, on scalars of the same dtype."""
+
+    fn: str
+    args: tuple[Expr, ...]
+    dtype: DType
+
+
+@dataclass(frozen=True, slots=True)
+class Cast:
+    """A conversion, as ONNX Cast does it (float to integer truncates)."""
+
+    value: Expr
+    dtype: DType
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """One element of an operand, by its logical index; every index is in range."""
+
+    operand: str
+    index: tuple[Expr, ...]
+    dtype: DType
+
+
+@dataclass(frozen=True, slots=True)
+class Select:
+    """`then` where the condition holds, else `other`; only the chosen side's loads happen."""
+
+    condition: Expr
+    then: Expr
+    other: Expr
+
+    @property
+    def dtype(self) -> DType:
+        return self.then.dtype
+
+
+@dataclass(frozen=True, slots=True)
+class Reduce:
+    """A reduction of `value` over loop variables that stand nowhere outside it.
+
+    kind: "sum", "prod", "max", "min", "any", "all", "argmax", "argmin" (first wins; gives the row-major
+          position as i64), "argmax_last", "argmin_last" (last wins)
+    """
+
+    kind: str
+    over: tuple[Index, ...]
+    value: Expr
+    dtype: DType
+
+
+Expr = Const | Index | Apply | Cast | Load | Select | Reduce
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """An operand as a body sees it: call it with an index to get the element's expression."""
+
+    shape: tuple[int, ...]
+    dtype: DType
+    at: Callable[[tuple[Expr, ...]], Expr]
+
+    def __call__(self, *index: Expr) -> Expr:
+        return self.at(index)
+
+    def broadcast(self, index: tuple[Expr, ...]) -> Expr:
+        """The element that NumPy's broadcasting pairs with `index` of a larger shape."""
+        own = index[len(index) - len(self.shape) :]
+        return self.at(
+            tuple(integer(0) if n == 1 else i for n, i in zip(self.shape, own, strict=True))
+        )
+
+
+def integer(value: int) -> Const:
+    return Const(value, i64)
+
+
+def number(expr: Any) -> int | None:
+    """The value of an integer constant, else None."""
+    return int(expr.value) if isinstance(expr, Const) and expr.dtype is i64 else None
+
+
+def add(a: Expr, b: Expr | int) -> Expr:
+    b = integer(b) if isinstance(b, int) else b
+    x, y = number(a), number(b)
+    if x is not None and y is not None:
+        return integer(x + y)
+    if y == 0:
+        return a
+    if x == 0:
+        return b
+    return Apply("add", (a, b), i64)
+
+
+def sub(a: Expr, b: Expr | int) -> Expr:
+    b = integer(b) if isinstance(b, int) else b
+    x, y = number(a), number(b)
+    if x is not None and y is not None:
+        return integer(x - y)
+    return a if y == 0 else Apply("sub", (a, b), i64)
+
+
+def mul(a: Expr, b: Expr | int) -> Expr:
+    b = integer(b) if isinstance(b, int) else b
+    x, y = number(a), number(b)
+    if x is not None and y is not None:
+        return integer(x * y)
+    if x == 0 or y == 0:
+        return integer(0)
+    if y == 1:
+        return a
+    return b if x == 1 else Apply("mul", (a, b), i64)
+
+
+def floordiv(a: Expr, b: int) -> Expr:
+    """a // b for a >= 0, b > 0."""
+    x = number(a)
+    if x is not None:
+        return integer(x // b)
+    if b == 1:
+        return a
+    if isinstance(a, Index) and a.extent <= b:
+        return integer(0)
+    return Apply("floordiv", (a, integer(b)), i64)
+
+
+def mod(a: Expr, b: int) -> Expr:
+    """a % b for a >= 0, b > 0."""
+    x = number(a)
+    if x is not None:
+        return integer(x % b)
+    if b == 1:
+        return integer(0)
+    if isinstance(a, Index) and a.extent <= b:
+        return a
+    return Apply("mod", (a, integer(b)), i64)
+
+
+def compare(fn: str, a: Expr, b: Expr | int) -> Expr:
+    """fn: "less", "less_equal", "greater", "greater_equal", "equal"; gives bool."""
+    b = integer(b) if isinstance(b, int) else b
+    return Apply(fn, (a, b), bool_)
+
+
+def both(*conditions: Expr) -> Expr:
+    """All of the conditions."""
+    result = conditions[0]
+    for condition in conditions[1:]:
+        result = Apply("and", (result, condition), bool_)
+    return result

@@ -1,0 +1,1 @@
+"""The operator set: attributes, shape inference, reference, loop body."""

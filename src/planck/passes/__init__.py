@@ -1,0 +1,1 @@
+"""Graph to graph optimisations, one rule set a file."""

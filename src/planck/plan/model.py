@@ -1,0 +1,94 @@
+"""Plan, Step, Slot: the treaty between the build wing and the run wing.
+
+Kernel ABI: `void symbol(ptr args, i64 tile_begin, i64 tile_end, ptr scratch)`. `args` is an array
+of pointers, one for each of Step.arguments; `scratch` is the thread's own, 64-byte aligned. A step
+has `tiles` independent units of work, which threads claim in ranges of `grain`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from planck.ir.types import TensorType
+from planck.target import Target
+
+Space = Literal["arena", "weights", "input", "output"]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a pointer points: a space, which input or output, and bytes from its start."""
+
+    space: Space
+    offset_bytes: int = 0
+    index: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """One tensor in memory.
+
+    strides:  in elements, one for each physical extent; dense unless it lives inside another's
+    """
+
+    name: str
+    type: TensorType
+    place: Place
+    strides: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One launch of one kernel.
+
+    symbol:     name of the machine code in Plan.code; "" for a reference step
+    arguments:  what the pointer table holds, in order
+    reads, writes:  slot numbers, for inspection and for reference steps
+    reference:  text of a one-node graph that the interpreter runs, for a step nobody has compiled
+    """
+
+    name: str
+    tactic: str
+    symbol: str
+    arguments: tuple[Place, ...]
+    reads: tuple[int, ...]
+    writes: tuple[int, ...]
+    tiles: int = 1
+    grain: int = 1
+    scratch_bytes: int = 0
+    kernel: str = ""
+    config: dict[str, Any] = field(default_factory=dict)
+    measured_us: float = 0.0
+    flops: int = 0
+    bytes: int = 0
+    origin: tuple[str, ...] = ()
+    reference: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All that a run needs.
+
+    inputs, outputs:  slots of the network's own tensors, plain row-major, in the model's order
+    code:             one position-independent image of machine code; symbols give byte offsets
+                      ("planck_run" is the engine loop)
+    weights:          packed weights, 64-byte aligned, in execution order
+    names:            the model's own names of inputs and outputs, by slot name
+    """
+
+    name: str
+    target: Target
+    precision: str
+    threads: int
+    inputs: tuple[Slot, ...]
+    outputs: tuple[Slot, ...]
+    slots: tuple[Slot, ...]
+    steps: tuple[Step, ...]
+    arena_bytes: int
+    code: bytes
+    symbols: dict[str, int]
+    weights: memoryview | bytes
+    graph: str = ""
+    names: dict[str, str] = field(default_factory=dict)
+    build: dict[str, Any] = field(default_factory=dict)

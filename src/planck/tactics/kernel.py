@@ -1,0 +1,118 @@
+"""Kernel, Config, Code, Tactic: what one launch computes, and the ways to make code for it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Protocol
+
+from planck.dtypes import Array
+from planck.ir.graph import Graph
+from planck.ir.text import text
+from planck.ir.types import TensorType, strides_of
+from planck.refusal import No
+from planck.target import Target
+
+Config = Mapping[str, Any]  # one point of a tactic's tuning space; JSON values
+
+
+@dataclass(frozen=True, slots=True)
+class Operand:
+    """How one tensor of a kernel lies in memory.
+
+    strides:  in elements, one for each extent of type.physical; the innermost is 1 for blocked
+              types. Dense unless the tensor is a part of a larger one (concat and slice in place).
+    """
+
+    type: TensorType
+    strides: tuple[int, ...]
+
+    @classmethod
+    def dense(cls, type_: TensorType) -> Operand:
+        return cls(type_, strides_of(type_.physical))
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A small graph from memory to memory.
+
+    graph:      inputs, nodes, outputs; graph.weights holds only constants small enough to be
+                written into the code (they are part of the key)
+    operands:   for each input and output of the graph, how it lies in memory
+    constants:  inputs whose value is known at build time, so that a tactic may pack them
+    """
+
+    graph: Graph
+    operands: Mapping[str, Operand]
+    constants: frozenset[str]
+    target: Target
+    threads: int = 1
+
+    @cached_property
+    def key(self) -> str:
+        """Digest of the canonical text: equal kernels share code and timings."""
+        rows = [text(canonical(self.graph)), self.target.isa, *self.target.extras]
+        for value in (*self.graph.inputs, *self.graph.outputs):
+            operand = self.operands[value.name]
+            rows.append(f"{operand.type} {operand.strides} {value.name in self.constants}")
+        return hashlib.sha256("\n".join(rows).encode()).hexdigest()[:24]
+
+
+def canonical(graph: Graph) -> Graph:
+    """The graph with values named by position and origins dropped."""
+    from planck.ir.graph import Node, Value
+
+    names: dict[str, str] = {}
+
+    def value(old: Value) -> Value:
+        return Value(names.setdefault(old.name, f"v{len(names)}"), old.type)
+
+    inputs = tuple(value(v) for v in graph.inputs)
+    nodes = tuple(
+        Node(n.op, tuple(value(v) for v in n.inputs), tuple(value(v) for v in n.outputs))
+        for n in graph.nodes
+    )
+    outputs = tuple(value(v) for v in graph.outputs)
+    weights = {names[name]: array for name, array in graph.weights.items() if name in names}
+    return Graph("kernel", inputs, nodes, outputs, weights)
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """LLVM IR of one kernel, ready to compile.
+
+    symbol:     the function's name, a valid LLVM identifier unique to kernel key and config
+    arguments:  the pointer table: names of the kernel's inputs and outputs, and of arrays that
+                `Tactic.pack` makes (in place of constant inputs)
+    tiles:      independent units of work
+    """
+
+    symbol: str
+    llvm: str
+    arguments: tuple[str, ...]
+    tiles: int
+    scratch_bytes: int = 0
+    grain: int = 1
+    notes: dict[str, Any] = field(default_factory=dict)
+
+
+class Tactic(Protocol):
+    """One way to run kernels."""
+
+    name: str
+
+    def offers(self, kernel: Kernel) -> tuple[Config, ...] | No:
+        """The tuning space, the best guess first; or why this tactic cannot run the kernel."""
+        ...
+
+    def build(self, kernel: Kernel, config: Config) -> Code:
+        """The code of one configuration. Runs in a worker process."""
+        ...
+
+    def pack(
+        self, kernel: Kernel, config: Config, constants: Mapping[str, Array]
+    ) -> Mapping[str, Array]:
+        """The constant arrays as the code wants them, by the names used in Code.arguments."""
+        ...

@@ -1,0 +1,125 @@
+"""What a plan is built for: the processor, its vector ISA and its caches."""
+
+from __future__ import annotations
+
+import os
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from planck.errors import BuildError
+from planck.knobs import knobs
+
+ISA_VECTOR_BYTES: Final = {"avx512": 64, "avx2": 32, "neon": 16, "portable": 16}
+_AVX512: Final = {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl", "fma"}
+_AVX2: Final = {"avx2", "fma", "bmi1", "bmi2", "f16c"}
+_EXTRAS: Final = ("avx512_vnni", "avx512_bf16", "avx512_fp16", "avx_vnni")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One kind of machine that code can be built for.
+
+    isa:      "avx512", "avx2", "neon" or "portable" (four lanes, any processor LLVM knows)
+    extras:   further instruction sets that kernels may use, as Linux spells them
+    machine:  what makes measured times comparable: processor model, cores and caches
+    """
+
+    isa: str
+    arch: str = "x86_64"
+    extras: tuple[str, ...] = ()
+    machine: str = "generic"
+    cores: int = 1
+    l1_bytes: int = 32 * 1024
+    l2_bytes: int = 1024 * 1024
+
+    @property
+    def vector_bytes(self) -> int:
+        return ISA_VECTOR_BYTES[self.isa]
+
+    @property
+    def lanes(self) -> int:
+        """Float32 lanes of one vector: also the channel block of the blocked layout."""
+        return self.vector_bytes // 4
+
+    @property
+    def registers(self) -> int:
+        """Vector registers that the ISA names."""
+        return 32 if self.isa in ("avx512", "neon") else 16
+
+    def __str__(self) -> str:
+        return f"cpu:{self.isa}"
+
+
+def host() -> Target:
+    """The machine this process runs on."""
+    flags, model = _processor()
+    arch = platform.machine().lower().replace("amd64", "x86_64").replace("arm64", "aarch64")
+    if arch == "aarch64":
+        isa = "neon"
+    elif flags >= _AVX512:
+        isa = "avx512"
+    elif flags >= _AVX2:
+        isa = "avx2"
+    else:
+        isa = "portable"
+    cores = os.cpu_count() or 1
+    return Target(
+        isa=isa,
+        arch=arch,
+        extras=tuple(extra for extra in _EXTRAS if extra in flags),
+        machine=f"{model} x{cores}",
+        cores=cores,
+        l1_bytes=_cache_bytes(0, 32 * 1024),
+        l2_bytes=_cache_bytes(2, 1024 * 1024),
+    )
+
+
+def resolve(name: str) -> Target:
+    """The target of "cpu", "cpu:avx2", ...; PLANCK_CPU overrides the ISA of plain "cpu".
+
+    raises: BuildError for a name that is no target, or an ISA this processor lacks
+    """
+    kind, _, isa = name.partition(":")
+    if kind != "cpu":
+        raise BuildError(
+            f"planck has no target {name!r}",
+            know=f"targets are cpu and {', '.join('cpu:' + isa for isa in ISA_VECTOR_BYTES)}",
+        )
+    here = host()
+    isa = isa or knobs().cpu
+    if not isa or isa == here.isa:
+        return here
+    order = ("portable", "avx2", "avx512")
+    if isa not in order or here.isa not in order or order.index(isa) > order.index(here.isa):
+        raise BuildError(
+            f"this processor cannot run {isa!r} code",
+            know=f"it has {here.isa}",
+            try_="name an ISA that the processor has, or leave it out",
+        )
+    return Target(isa, here.arch, (), here.machine, here.cores, here.l1_bytes, here.l2_bytes)
+
+
+def _processor() -> tuple[set[str], str]:
+    """CPU flags and the model's name; empty where the system does not say."""
+    info = Path("/proc/cpuinfo")
+    if not info.exists():
+        return set(), platform.processor() or platform.machine()
+    fields: dict[str, str] = {}
+    for line in info.read_text(errors="replace").splitlines():
+        key, _, value = line.partition(":")
+        fields.setdefault(key.strip(), value.strip())
+    model = fields.get("model name") or fields.get("CPU part") or platform.machine()
+    detail = "/".join(fields.get(k, "") for k in ("cpu family", "model", "stepping"))
+    return set(fields.get("flags", fields.get("Features", "")).split()), f"{model} {detail}"
+
+
+def _cache_bytes(index: int, default: int) -> int:
+    path = Path(f"/sys/devices/system/cpu/cpu0/cache/index{index}/size")
+    try:
+        text = path.read_text().strip()
+    except OSError:
+        return default
+    number = int(text.rstrip("KM") or 0)
+    return number * {"K": 1024, "M": 1024 * 1024}.get(text[-1:], 1) or default

@@ -1,0 +1,1 @@
+"""Measuring, searching, and the timing cache."""
