@@ -87,6 +87,8 @@ class Code:
     arguments:  the pointer table: names of the kernel's inputs and outputs, and of arrays that
                 `Tactic.pack` makes (in place of constant inputs)
     tiles:      independent units of work
+    level:      LLVM's optimisation level: 1 or 2 for code whose registers are already decided,
+                3 where LLVM should vectorise
     """
 
     symbol: str
@@ -95,6 +97,7 @@ class Code:
     tiles: int
     scratch_bytes: int = 0
     grain: int = 1
+    level: int = 2
     notes: dict[str, Any] = field(default_factory=dict)
 
 
