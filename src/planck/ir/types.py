@@ -24,7 +24,7 @@ Shape = tuple[int | Dim, ...]
 
 @dataclass(frozen=True, slots=True)
 class Quant:
-    """How integers stand for reals: real = (stored - zero_point) * scale, along an axis or whole."""
+    """How integers stand for reals: real = (stored - zero_point) * scale, along an axis or all."""
 
     scale: tuple[float, ...]
     zero_point: tuple[int, ...]
