@@ -6,7 +6,7 @@ import json
 import sys
 
 from planck.codegen.llvm import compile_object
-from planck.codegen.pool import read, write
+from planck.codegen.processes import read, write
 from planck.errors import PlanckError
 from planck.target import Target
 
