@@ -5,8 +5,8 @@
     path("yolov8n")                            # bench-output/models/yolov8n-b1.onnx, made once
 
 `small=True` keeps a model's operators and structure and reduces widths and sizes, so that it runs
-in about a millisecond. Weights have statistics under which activations keep their size through depth,
-so results of two runtimes can be compared by relative error.
+in about a millisecond. Weights have statistics under which activations keep their size through
+depth, so results of two runtimes can be compared by relative error.
 """
 
 from __future__ import annotations

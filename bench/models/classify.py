@@ -6,6 +6,8 @@ Sources: He et al. 2015 (stride in the 3x3, as PyTorch does), Sandler et al. 201
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from onnx import ModelProto
 
 from bench.models.net import Net, Tensor
@@ -34,7 +36,10 @@ def _bottleneck(net: Net, x: Tensor, width: int, stride: int, project: bool) -> 
     y = net.batch_norm(net.conv(y, 4 * width, 1), gain=0.7)
     if project:
         x = net.batch_norm(net.conv(x, 4 * width, 1, stride), gain=0.7)
-    return net.activation(net.add(y, x), "relu")
+        return net.activation(net.add(y, x), "relu")
+    # x is positive here, so the ReLU clips little: what it leaves is nearer the sum than half of it
+    variance = x.variance + 0.7 * y.variance
+    return replace(net.activation(net.add(y, x), "relu"), variance=variance)
 
 
 def mobilenet_v2(batch: int, small: bool) -> ModelProto:

@@ -20,7 +20,7 @@ import numpy.typing as npt
 import onnx
 from onnx import ModelProto
 
-from bench.models.net import Net, Tensor
+from bench.models.net import MAX_POOL_GAIN, Net, Tensor
 
 CFG_FOLDER = Path(__file__).parent.parent / "darknet"
 EPSILON = 1e-5  # batch norm, src/blas.c
@@ -170,6 +170,7 @@ def _maxpool(net: Net, x: Tensor, size: int, stride: int) -> Tensor:
         "MaxPool",
         [x],
         (n, c, *outs),
+        x.variance * MAX_POOL_GAIN,
         kernel_shape=[size] * 2,
         strides=[stride] * 2,
         pads=[begin, begin, *ends],

@@ -22,6 +22,8 @@ IR_VERSION = 8
 
 # variance of f(x) for x ~ N(0, 1), by numerical integration
 ACTIVATION_VARIANCE = {"relu": 0.341, "relu6": 0.341, "leaky": 0.376, "silu": 0.313, "gelu": 0.346}
+# by how much a max pool raises the variance that a convolution after it sees; measured in U-Net
+MAX_POOL_GAIN = 1.6
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,11 +150,16 @@ class Net:
         pad: int | None = None,
         groups: int = 1,
         bias: bool = False,
+        gain: float = 1.0,
     ) -> Tensor:
-        """A square 2-d convolution, padded by size // 2 where not told otherwise."""
+        """A square 2-d convolution, padded by size // 2 where not told otherwise.
+
+        gain: what He's weights are multiplied by
+        """
         n, c, h, w = x.shape
         pad = size // 2 if pad is None else pad
-        weights = [self.const(self.filters((channels, c // groups, size, size), (1, 2, 3)), "w")]
+        filters = self.filters((channels, c // groups, size, size), (1, 2, 3)) * np.float32(gain)
+        weights = [self.const(filters, "w")]
         if bias:
             weights.append(self.const(self.normal((channels,), 0.1), "b"))
         out_h, out_w = ((d + 2 * pad - size) // stride + 1 for d in (h, w))
@@ -160,7 +167,7 @@ class Net:
             "Conv",
             [x, *weights],
             (n, channels, out_h, out_w),
-            2.0 * x.variance,
+            2.0 * gain * gain * x.variance,
             kernel_shape=[size, size],
             strides=[stride, stride],
             pads=[pad] * 4,
@@ -209,8 +216,8 @@ class Net:
 
     def gemm(self, x: Tensor, features: int) -> Tensor:
         """Gemm with transB, as exporters write nn.Linear on 2-d inputs; unit variance out."""
-        std = 1.0 / math.sqrt(x.shape[1] * x.variance)
-        weights = self.const(self.normal((features, x.shape[1]), std), "w")
+        filters = self.filters((features, x.shape[1]), (1,)) / math.sqrt(2.0 * x.variance)
+        weights = self.const(filters.astype(np.float32), "w")
         bias = self.const(self.normal((features,), 0.1), "b")
         return self.op("Gemm", [x, weights, bias], (x.shape[0], features), 1.0, transB=1)
 
@@ -256,6 +263,7 @@ class Net:
             "MaxPool",
             [x],
             (n, c, out_h, out_w),
+            x.variance * MAX_POOL_GAIN,
             kernel_shape=[size, size],
             strides=[stride, stride],
             pads=[pad] * 4,
@@ -293,6 +301,6 @@ class Net:
 
     def pool_and_classify(self, x: Tensor, classes: int) -> Tensor:
         """GlobalAveragePool, Flatten, Gemm: the end of most classifiers."""
-        n, c, h, w = x.shape
-        pooled = self.op("GlobalAveragePool", [x], (n, c, 1, 1), x.variance / (h * w))
+        n, c, _, _ = x.shape
+        pooled = self.op("GlobalAveragePool", [x], (n, c, 1, 1))
         return self.gemm(self.op("Flatten", [pooled], (n, c), axis=1), classes)

@@ -119,9 +119,7 @@ def _gain_and_bias(net: Net, width: int) -> tuple[Tensor, Tensor]:
 
 def vit_b16(batch: int, small: bool) -> ModelProto:
     """ViT-B/16: f32[N, 3, 224, 224] -> f32[N, 1000]; small: 2 layers, 32 wide, 64 pixels."""
-    layers, hidden, heads, side, classes = (
-        (2, 32, 2, 64, 10) if small else (12, 768, 12, 224, 1000)
-    )
+    layers, hidden, heads, side, classes = (2, 32, 2, 64, 10) if small else (12, 768, 12, 224, 1000)
     net = Net("vit_b16", seed=16)
     x = net.input("input", (batch, 3, side, side), 1 / 12)
     x = net.conv(x, hidden, 16, 16, pad=0, bias=True)

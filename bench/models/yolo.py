@@ -17,6 +17,7 @@ from bench.models.net import Net, Tensor
 EPSILON = 1e-3  # ultralytics' batch norm
 CLASSES = 80
 REG_MAX = 16
+HEAD_GAIN = 0.3  # keeps most scores out of the sigmoid's flat ends
 STRIDES = (8, 16, 32)
 # yolov5s.yaml, pixels: (width, height) of three anchors for each stride
 ANCHORS = (
@@ -112,7 +113,7 @@ def _detect_v5(net: Net, levels: Sequence[Tensor]) -> Tensor:
     boxes = []
     for x, stride, anchors in zip(levels, STRIDES, ANCHORS, strict=True):
         n, _, h, w = x.shape
-        y = net.conv(x, 3 * (CLASSES + 5), 1, bias=True)
+        y = net.conv(x, 3 * (CLASSES + 5), 1, bias=True, gain=HEAD_GAIN)
         y = net.transpose(net.reshape(y, (n, 3, CLASSES + 5, h, w)), (0, 1, 3, 4, 2))
         y = net.op("Sigmoid", [y], y.shape)
         centre, size, scores = net.split(y, (2, 2, CLASSES + 1), axis=4)
@@ -136,9 +137,9 @@ def _detect_v8(net: Net, levels: Sequence[Tensor]) -> Tensor:
     for x in levels:
         n, _, h, w = x.shape
         box = _block(net, _block(net, x, box_width, 3), box_width, 3)
-        box = net.conv(box, 4 * REG_MAX, 1, bias=True)
+        box = net.conv(box, 4 * REG_MAX, 1, bias=True, gain=HEAD_GAIN)
         score = _block(net, _block(net, x, score_width, 3), score_width, 3)
-        score = net.conv(score, CLASSES, 1, bias=True)
+        score = net.conv(score, CLASSES, 1, bias=True, gain=HEAD_GAIN)
         both = net.concat([box, score])
         flat.append(net.reshape(both, (n, both.channels, h * w)))
     box, score = net.split(net.concat(flat, axis=2), (4 * REG_MAX, CLASSES), axis=1)
