@@ -70,7 +70,7 @@ def assemble(
         value.name: places.slot(value)
         for launch in launches
         for value in (*launch.node.inputs, *launch.node.outputs)
-        if value.name not in graph.weights
+        if value.name not in graph.weights or launch.kernel is None
     }
     numbers = {name: i for i, name in enumerate(slots)}
     steps = tuple(_step(launch, choices, places, numbers, graph.weights) for launch in launches)
@@ -155,11 +155,11 @@ def _step(
     weights: Mapping[str, Array],
 ) -> Step:
     node = launch.node
-    reads = tuple(numbers[v.name] for v in node.inputs if v.name in numbers)
+    inputs = dict.fromkeys(v.name for v in node.inputs)
+    reads = tuple(numbers[name] for name in inputs if name in numbers)
     writes = tuple(numbers[v.name] for v in node.outputs)
     name = node.outputs[0].name if node.outputs else "nothing"
     if launch.kernel is None:
-        constants = {v.name: weights[v.name] for v in node.inputs if v.name in weights}
         return Step(
             name=name,
             tactic="reference",
@@ -168,11 +168,11 @@ def _step(
             reads=reads,
             writes=writes,
             origin=node.origin,
-            reference=_reference_text(node, constants),
+            reference=_reference_text(node),
         )
     choice = choices[launch.kernel.key]
     code = choice.code
-    own = {n: v for n, v in launch.names.items()}
+    own = launch.names
     constants = {n: weights[own[n].name] for n in launch.kernel.constants}
     packed = choice.tactic.pack(launch.kernel, choice.config, constants)
     sources = tuple(own[n].name for n in sorted(launch.kernel.constants))
@@ -207,10 +207,10 @@ def _step(
     )
 
 
-def _reference_text(node: Node, constants: Mapping[str, Array]) -> str:
-    """A one-node graph that parses back: constants are written in full, inline."""
-    inputs = tuple({v.name: v for v in node.inputs if v.name not in constants}.values())
-    return text(Graph("reference", inputs, (node,), node.outputs, dict(constants)), inline=None)
+def _reference_text(node: Node) -> str:
+    """A one-node graph that parses back; constants are inputs like any other."""
+    inputs = tuple({v.name: v for v in node.inputs}.values())
+    return text(Graph("reference", inputs, (node,), node.outputs))
 
 
 def flops(node: Node) -> int:
