@@ -19,7 +19,7 @@ from planck.errors import PlanckError
 
 if TYPE_CHECKING:
     from planck import onnx_backend
-    from planck.build.api import build
+    from planck.compiler.api import build
     from planck.runtime import Engine, ExecutionContext
 
 __version__ = "0.1.0"
@@ -48,7 +48,7 @@ def load(path: str | os.PathLike[str], *, any_machine: bool = False) -> Engine:
 def __getattr__(name: str) -> Any:
     """The compiler is imported when it is first used: running a plan does not need it."""
     if name == "build":
-        from planck.build.api import build
+        from planck.compiler.api import build
 
         return build
     if name in ("Engine", "ExecutionContext"):

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from planck.build import memory
-from planck.build.place import Placement, Spot
-from planck.build.split import Launch
+from planck.compiler import memory
+from planck.compiler.place import Placement, Spot
+from planck.compiler.split import Launch
 from planck.codegen import engine
 from planck.codegen.link import link
 from planck.codegen.llvm import compile_object

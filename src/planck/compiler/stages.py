@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from planck.build.assemble import assemble
-from planck.build.place import place
-from planck.build.split import Launch, split
+from planck.compiler.assemble import assemble
+from planck.compiler.place import place
+from planck.compiler.split import Launch, split
 from planck.codegen.processes import CompilePool
 from planck.errors import BuildError
 from planck.ir import text as ir_text

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from planck.build.place import Placement
+from planck.compiler.place import Placement
 from planck.dtypes import Array
 from planck.ir.graph import Graph, Node, Value
 from planck.ops.region import Region

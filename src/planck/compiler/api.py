@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from planck import frontends, target as targets
-from planck.build.stages import Options, Progress, compile_graph, run_stages
+from planck.compiler.stages import Options, Progress, compile_graph, run_stages
 from planck.dtypes import Array
 from planck.errors import BuildError
 from planck.ir.graph import Graph
@@ -118,7 +118,7 @@ def _progress(progress: bool | Progress) -> AbstractContextManager[Progress]:
     if callable(progress):
         return nullcontext(progress)
     if progress:
-        from planck.build.progress import bar
+        from planck.compiler.progress import bar
 
         return bar()
     return nullcontext(lambda stage, done, total, what: None)
