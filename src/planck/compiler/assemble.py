@@ -103,9 +103,7 @@ def _network_slot(value: Value, space: str, index: int) -> Slot:
     return Slot(value.name, value.type, place, strides_of(value.type.physical))
 
 
-def _arena(
-    placement: Placement, launches: Sequence[Launch]
-) -> tuple[dict[str, int], int, int]:
+def _arena(placement: Placement, launches: Sequence[Launch]) -> tuple[dict[str, int], int, int]:
     """Offsets of the roots in the arena, its bytes, and the least that liveness allows."""
     first: dict[str, int] = {}
     last: dict[str, int] = {}
@@ -144,7 +142,9 @@ class _Places:
         return Place(space, start + inside, index)  # type: ignore[arg-type]
 
     def slot(self, value: Value) -> Slot:
-        return Slot(value.name, value.type, self.of(value), self.placement.spots[value.name].strides)
+        return Slot(
+            value.name, value.type, self.of(value), self.placement.spots[value.name].strides
+        )
 
 
 def _step(

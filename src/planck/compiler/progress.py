@@ -36,8 +36,6 @@ def bar() -> Iterator[Report]:
         task = progress.add_task("starting", total=None)
 
         def report(stage: str, done: int, total: int, what: str) -> None:
-            progress.update(
-                task, description=_DOING.get(stage, stage), completed=done, total=total
-            )
+            progress.update(task, description=_DOING.get(stage, stage), completed=done, total=total)
 
         yield report

@@ -262,9 +262,7 @@ class _Fuser:
             v.name: v for n in nodes for v in n.inputs if v.name not in group.makes
         }  # fmt: skip
         outputs = tuple(v for n in nodes for v in n.outputs if v.name in escaping)
-        inner = Graph(
-            _title(nodes), tuple(inputs.values()), tuple(nodes), outputs, {}
-        )
+        inner = Graph(_title(nodes), tuple(inputs.values()), tuple(nodes), outputs, {})
         origin = tuple(dict.fromkeys(o for n in nodes for o in n.origin))
         return Node(Region(inner), tuple(inputs.values()), outputs, origin)
 
@@ -301,9 +299,12 @@ def _is_epilogue_operand(value: Value, shape: tuple[object, ...]) -> bool:
         return True
     padded = (1,) * (len(shape) - len(own)) + own
     different = [i for i, n in enumerate(padded) if n != 1]
-    return len(padded) == len(shape) and len(different) == 1 and padded[different[0]] == shape[
-        different[0]
-    ] and different[0] in (1, len(shape) - 1)
+    return (
+        len(padded) == len(shape)
+        and len(different) == 1
+        and padded[different[0]] == shape[different[0]]
+        and different[0] in (1, len(shape) - 1)
+    )
 
 
 def _title(nodes: list[Node]) -> str:

@@ -47,7 +47,9 @@ class _Layout:
         nodes, outputs = self._keep_output_names(outputs)
         return self.graph.with_(nodes=tuple(nodes), outputs=outputs)
 
-    def _keep_output_names(self, outputs: tuple[Value, ...]) -> tuple[list[Node], tuple[Value, ...]]:
+    def _keep_output_names(
+        self, outputs: tuple[Value, ...]
+    ) -> tuple[list[Node], tuple[Value, ...]]:
         """A copy made for an output takes the output's name; what it copies gets another."""
         swap: dict[str, str] = {}
         for old, new in zip(self.graph.outputs, outputs, strict=True):

@@ -42,9 +42,7 @@ class Candidate:
     config: Config
 
 
-def offers(
-    kernel: Kernel, tactics: Sequence[Tactic]
-) -> tuple[list[Candidate], list[Timing]]:
+def offers(kernel: Kernel, tactics: Sequence[Tactic]) -> tuple[list[Candidate], list[Timing]]:
     """All ways to run a kernel, each tactic's best guess first; and who refused, with why."""
     found: list[list[Candidate]] = []
     refused: list[Timing] = []
@@ -147,7 +145,9 @@ class _Job:
             try:
                 us = measure(self.kernel, candidate.tactic, candidate.config, code, object_)
             except BuildError as error:
-                self.refused.append(Timing(candidate.tactic.name, candidate.config, refused=str(error)))
+                self.refused.append(
+                    Timing(candidate.tactic.name, candidate.config, refused=str(error))
+                )
                 continue
             log.debug("%s %s %s: %.1f us", self.title, candidate.tactic.name, candidate.config, us)
             rows.append((us, number))

@@ -40,7 +40,9 @@ class Section:
         self, key: str, default: int | None = None, *, least: int = 1, most: int = 1 << 20
     ) -> int:
         """A whole number in a range. raises: ModelFormatError with the line"""
-        return self._number(key, self.text(key, None if default is None else str(default)), least, most)
+        return self._number(
+            key, self.text(key, None if default is None else str(default)), least, most
+        )
 
     def decimal(self, key: str, default: float) -> float:
         text = self.text(key, repr(default))

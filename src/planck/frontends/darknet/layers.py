@@ -95,7 +95,7 @@ class Drawer:
             raise ModelFormatError(
                 f"activation={name} is not known",
                 at=self.section.at,
-                know=f"known are linear, {", ".join(ACTIVATIONS)}",
+                know=f"known are linear, {', '.join(ACTIVATIONS)}",
             )
         fn, parameters = ACTIVATIONS[name]
         if name == "relu6":
@@ -249,23 +249,40 @@ def upsample(net: Drawer, s: Section) -> Value:
 
 
 def reorg(net: Drawer, s: Section) -> Value:
-    """Space to depth as Darknet does it: the memory of one map read as another.
+    """The memory of one map read as another: YOLOv2's passthrough.
 
-    source: src/blas.c, reorg_cpu with forward = 0: out[k][j][i], k < C, with offset = k // (C / s^2)
-            and c2 = k % (C / s^2), goes to in[c2][j s + offset / s][i s + offset % s] of a map of
-            C / s^2 channels, W s and H s wide
+    source: src/blas.c, reorg_cpu with forward = 0 and the input's own extents: with the input's
+            memory seen as x[c / s^2][h s][w s], out[k][j][i] = x[k % (c / s^2)][j s + o / s][i s + o % s]
+            where o = k // (c / s^2); the result's memory is then called [c s^2, h / s, w / s]
     """
     x = _image(net)
-    stride = s.integer("stride", 2, most=1 << 6)
     n, c, h, w = x.type.dims
-    square = stride * stride
-    if s.integer("reverse", 0, least=0) or c % square or h % stride or w % stride:
-        raise ModelFormatError(f"reorg by {stride} does not divide {x.type}", at=s.at)
-    inner = c // square
-    # in: [offset_y, offset_x, c2, j, i] -> memory order [c2, j, offset_y, i, offset_x]
-    y = net.emit(Reshape((n, stride, stride, inner, h, w)), x)
-    y = net.emit(Transpose((0, 3, 4, 1, 5, 2)), y)
-    return net.emit(Reshape((n, c * square, h // stride, w // stride)), y)
+    stride = _reorg_stride(net, s)
+    inner = c // (stride * stride)
+    if inner * stride * stride != c:
+        raise ModelFormatError(f"reorg by {stride} does not divide {c} channels", at=s.at)
+    y = net.emit(Reshape((n, inner, h, stride, w, stride)), x)
+    y = net.emit(Transpose((0, 3, 5, 1, 2, 4)), y)
+    return net.emit(Reshape((n, c * stride * stride, h // stride, w // stride)), y)
+
+
+def reorg3d(net: Drawer, s: Section) -> Value:
+    """Space to depth: out[o C + c][j][i] = in[c][j s + o / s][i s + o % s]."""
+    x = _image(net)
+    n, c, h, w = x.type.dims
+    stride = _reorg_stride(net, s)
+    y = net.emit(Reshape((n, c, h // stride, stride, w // stride, stride)), x)
+    y = net.emit(Transpose((0, 3, 5, 1, 2, 4)), y)
+    return net.emit(Reshape((n, c * stride * stride, h // stride, w // stride)), y)
+
+
+def _reorg_stride(net: Drawer, s: Section) -> int:
+    stride = s.integer("stride", 2, most=1 << 6)
+    if s.integer("reverse", 0, least=0):
+        raise ModelFormatError("reverse=1 is not supported", at=s.at)
+    if any(side % stride for side in net.x.type.dims[2:]):
+        raise ModelFormatError(f"reorg by {stride} does not divide {net.x.type}", at=s.at)
+    return stride
 
 
 def scale_channels(net: Drawer, s: Section) -> Value:
@@ -374,6 +391,7 @@ LAYERS: Final[Mapping[str, Callable[[Drawer, Section], Value]]] = {
     "avg": avgpool,
     "upsample": upsample,
     "reorg": reorg,
+    "reorg3d": reorg3d,
     "scale_channels": scale_channels,
     "sam": sam,
     "softmax": softmax,
