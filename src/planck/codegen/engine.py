@@ -98,7 +98,8 @@ wake:
   %system.at = getelementptr i8, ptr %c, i64 <CONTEXT_SYSTEM>
   %system = load ptr, ptr %system.at, align 8
   %word = getelementptr i8, ptr %c, i64 <CONTEXT_TICKET>
-  %woken = call i64 (i64, ...) %system(i64 <futex>, ptr %word, i64 <wake>, i64 %count, ptr null, ptr null, i64 0)
+  %woken = call i64 (i64, ...) %system(
+      i64 <futex>, ptr %word, i64 <wake>, i64 %count, ptr null, ptr null, i64 0)
   br label %done
 done:
   ret void
@@ -168,7 +169,8 @@ sleep:
   %address = getelementptr i8, ptr %c, i64 <CONTEXT_TICKET>
   %system.at = getelementptr i8, ptr %c, i64 <CONTEXT_SYSTEM>
   %system = load ptr, ptr %system.at, align 8
-  %slept = call i64 (i64, ...) %system(i64 <futex>, ptr %address, i64 <wait>, i64 %ticket, ptr null, ptr null, i64 0)
+  %slept = call i64 (i64, ...) %system(
+      i64 <futex>, ptr %address, i64 <wait>, i64 %ticket, ptr null, ptr null, i64 0)
   %fewer = atomicrmw sub ptr %sleepers, i64 1 seq_cst
   br label %done
 done:

@@ -30,7 +30,7 @@ _READAHEAD: Final = 64  # bytes a vector load may touch past the end
 
 
 def allocate(bytes_: int) -> Array:
-    """Zeroed memory, u8[bytes_], that starts at a multiple of 64 and has 64 readable bytes after it.
+    """Zeroed memory, u8[bytes_], at a multiple of 64, with 64 readable bytes after its end.
 
     Large blocks ask for huge pages, which save the page walks of big tensors.
     """

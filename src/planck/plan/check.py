@@ -1,4 +1,4 @@
-"""What must hold of a plan before any of its code runs: every number stays inside what it indexes."""
+"""What must hold of a plan before its code runs: every number stays inside what it indexes."""
 
 from __future__ import annotations
 

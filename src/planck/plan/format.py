@@ -85,7 +85,7 @@ def save_plan(plan: Plan, path: str | os.PathLike[str]) -> None:
     raises: FileError if it cannot be written (folder missing, no rights, disk full)
     """
     path = Path(path)
-    bodies = (
+    bodies: tuple[bytes | memoryview, ...] = (
         _json(plan_to_json(plan)),
         plan.code,
         plan.graph.encode(),

@@ -37,7 +37,7 @@ class Records:
             "weights": system.address(weights),
         }
         self._table = system.allocate(8 * sum(len(s.arguments) for s in plan.steps))
-        self.pointers = memoryview(self._table).cast("Q")
+        self.pointers = self._table.data.cast("Q")
         self._steps = system.allocate(record.STEP_BYTES * max(len(plan.steps), 1))
         self._write_steps(plan.steps)
         self.ticks = np.zeros(max(len(plan.steps), 1), np.int64)
@@ -46,7 +46,7 @@ class Records:
         self._scratch = system.allocate(stride * threads)
         self._clock = self._function(record.CLOCK, ctypes.c_int64)
         self._context = system.allocate(record.CONTEXT_BYTES)
-        self._words = memoryview(self._context).cast("Q")
+        self._words = self._context.data.cast("Q")
         self.address = system.address(self._context)
         spin = round(_SPIN_US * self.ticks_per_us()) if threads > 1 else 0
         for offset, value in (
@@ -97,7 +97,7 @@ class Records:
         return np.ndarray(slot.type.physical, dtype, memory, slot.place.offset_bytes, strides)
 
     def _write_steps(self, steps: Sequence[Step]) -> None:
-        fields = memoryview(self._steps).cast("Q")
+        fields = self._steps.data.cast("Q")
         table = system.address(self._table)
         position = 0
         for number, step in enumerate(steps):
