@@ -72,6 +72,7 @@ class Graph:
 
     nodes:    in an order in which they can run
     weights:  constants by value name; a weight is used as an input of nodes like any value
+    names:    what the model's file calls its inputs and outputs, by value name
     """
 
     name: str
@@ -79,6 +80,7 @@ class Graph:
     nodes: tuple[Node, ...]
     outputs: tuple[Value, ...]
     weights: Mapping[str, Array] = field(default_factory=dict)
+    names: Mapping[str, str] = field(default_factory=dict)
 
     def with_(self, **changes: Any) -> Graph:
         """A copy with some fields replaced."""
