@@ -24,12 +24,11 @@ TIMING_CACHE = "bench-output/planck.timings"
 
 def planck(onnx_path: str, threads: int, precision: str) -> Run:
     """Planck's CPU target, with a timing cache kept between runs."""
-    import planck
-
-    build: Callable[..., Run] = vars(planck)["build"]
-    return build(
+    ours: Any = import_module("planck")
+    engine: Run = ours.build(
         onnx_path, target="cpu", precision=precision, threads=threads, timing_cache=TIMING_CACHE
     )
+    return engine
 
 
 def onnxruntime(onnx_path: str, threads: int, precision: str) -> Run:

@@ -185,3 +185,83 @@ def both(*conditions: Expr) -> Expr:
     for condition in conditions[1:]:
         result = Apply("and", (result, condition), bool_)
     return result
+
+
+def flatten(index: tuple[Expr, ...], shape: tuple[int, ...]) -> Expr:
+    """The row-major position of an index."""
+    position: Expr = integer(0)
+    for i, extent in zip(index, shape, strict=True):
+        position = add(mul(position, extent), i)
+    return position
+
+
+def unflatten(position: Expr, shape: tuple[int, ...]) -> tuple[Expr, ...]:
+    """The index at a row-major position; the position is in range."""
+    index: list[Expr] = []
+    outer = next((k for k, extent in enumerate(shape) if extent != 1), 0)
+    for k in range(len(shape) - 1, -1, -1):
+        if k <= outer:
+            index.append(position if k == outer else integer(0))
+        else:
+            index.append(mod(position, shape[k]))
+            position = floordiv(position, shape[k])
+    return tuple(reversed(index))
+
+
+def select(condition: Expr, then: Expr, other: Expr) -> Expr:
+    """A Select, or the chosen side where the condition is known."""
+    if isinstance(condition, Const):
+        return then if condition.value else other
+    return Select(condition, then, other)
+
+
+def minimum(a: Expr, b: Expr | int) -> Expr:
+    b = integer(b) if isinstance(b, int) else b
+    x, y = number(a), number(b)
+    return integer(min(x, y)) if x is not None and y is not None else Apply("min", (a, b), i64)
+
+
+def maximum(a: Expr, b: Expr | int) -> Expr:
+    b = integer(b) if isinstance(b, int) else b
+    x, y = number(a), number(b)
+    return integer(max(x, y)) if x is not None and y is not None else Apply("max", (a, b), i64)
+
+
+def parts(expr: Expr) -> tuple[Expr, ...]:
+    """The expressions that an expression is made of."""
+    match expr:
+        case Apply(_, args):
+            return args
+        case Load(_, index):
+            return index
+        case Select(condition, then, other):
+            return (condition, then, other)
+        case Cast(value) | Reduce(_, _, value):
+            return (value,)
+    return ()
+
+
+def free(expr: Expr) -> frozenset[Index]:
+    """The loop variables that stand in an expression and are not those of a reduction in it."""
+    if isinstance(expr, Index):
+        return frozenset((expr,))
+    found: frozenset[Index] = frozenset().union(*map(free, parts(expr)))
+    return found - frozenset(expr.over) if isinstance(expr, Reduce) else found
+
+
+def reduction_indices(
+    extents: tuple[int, ...], index: tuple[Expr, ...], prefix: str = "r"
+) -> tuple[Index, ...]:
+    """Loop variables for a reduction inside a body at `index`.
+
+    Their names are free in `index` and depend on nothing else, so that a value which is reduced
+    twice at one index (softmax, normalisations) gives equal expressions.
+    """
+    taken = [
+        int(i.name[len(prefix) :])
+        for part in index
+        for i in free(part)
+        if i.name.startswith(prefix) and i.name[len(prefix) :].isdigit()
+    ]
+    first = max(taken, default=-1) + 1
+    return tuple(Index(f"{prefix}{first + k}", extent) for k, extent in enumerate(extents))

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from planck.runtime.context import ExecutionContext
 from planck.runtime.engine import Binding, Engine
-from planck.runtime.profile import Profile
-from planck.runtime.report import Report
+from planck.runtime.profile import Profile, StepTime
+from planck.runtime.report import Report, StepReport
 
-__all__ = ["Binding", "Engine", "ExecutionContext", "Profile", "Report"]
+__all__ = [
+    "Binding",
+    "Engine",
+    "ExecutionContext",
+    "Profile",
+    "Report",
+    "StepReport",
+    "StepTime",
+]
