@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ TIMING_CACHE = "bench-output/planck.timings"
 def planck(onnx_path: str, threads: int, precision: str) -> Run:
     """Planck's CPU target, with a timing cache kept between runs."""
     ours: Any = import_module("planck")
+    Path(TIMING_CACHE).parent.mkdir(parents=True, exist_ok=True)
     engine: Run = ours.build(
         onnx_path, target="cpu", precision=precision, threads=threads, timing_cache=TIMING_CACHE
     )
