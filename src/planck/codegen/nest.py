@@ -20,6 +20,8 @@ from planck.target import Target
 # Nanoseconds of work that one tile should have, and tiles for each thread at most.
 TILE_NS: Final = 12_000.0
 TILES_PER_THREAD: Final = 8
+# Registers that make one vector where each lane is a reduction of its own.
+WIDE: Final = 4
 # Estimates for one vector, in nanoseconds: enough to choose tiles by.
 _PLAIN_NS, _EXPENSIVE_NS, _LOAD_NS = 0.3, 6.0, 0.8
 
@@ -244,6 +246,8 @@ def _lanes(nest: Nest, target: Target) -> int:
             small_float = term.dtype.is_float and term.dtype.bits < 32
             widest = max(widest, 4 if small_float and term.kind != "load" else term.dtype.bytes)
     lanes = target.vector_bytes // min(4, max(widest, 1))
+    if any(t.kind == "reduce" and nest.vector in t.free for t in walk(nest.roots)):
+        lanes *= WIDE  # neighbouring columns together: memory comes in longer runs
     return min(lanes, _power(nest.extent(nest.vector)))
 
 

@@ -73,7 +73,8 @@ class _Loops:
         extent = self.over[-1][1]
         width = self.lanes if self.inside else 1
         steps = extent // width
-        self.used = max(1, min(self.parallel, steps))
+        wide = self.lanes > e.target.lanes  # several registers make a vector: enough at once
+        self.used = 1 if wide else max(1, min(self.parallel, steps))
         main = steps // self.used * self.used
         e.hoist(self.term.args)
         with ExitStack() as stack:
@@ -95,6 +96,9 @@ class _Loops:
     def _steps(self, begin: int, end: int, width: int) -> None:
         for k in range(begin, end):
             self.update(k - begin, _Step(str(k * width)))
+
+    def _value(self, term: Term) -> str:
+        return self.e.lanes_value(term) if self.lanes > 1 else self.e.value(term)
 
     def valid(self, step: _Step) -> str:
         """i1 lanes: those of a step that were not counted before."""
@@ -141,9 +145,6 @@ class _Fold(_Loops):
                 new = self._join(old, value, self.type)
             b.store(self.type, new, self.slots[slot], 4)
 
-    def _value(self, term: Term) -> str:
-        return self.e.lanes_value(term) if self.lanes > 1 else self.e.value(term)
-
     def _join(self, x: str, y: str, kind: str) -> str:
         unsigned = self.dtype.kind == "u"
         return scalar.emit(self.e.b, _JOIN[self.kind], [x, y], kind, self.e.target, unsigned)
@@ -183,88 +184,79 @@ class _Best(_Loops):
 
     def run(self) -> str:
         e, b = self.e, self.e.b
-        largest, self.last = "max" in self.kind, self.kind.endswith("last")
-        self.extreme = "max" if largest else "min"
-        self.at_type = lanes_of("i64", self.lanes)
+        self.last = self.kind.endswith("last")
+        self.extreme = "max" if "max" in self.kind else "min"
+        # Positions as i32: elements that one reduction runs over are never that many.
+        self.at_type = lanes_of("i32", self.lanes)
         self.best, self.place = _slot(e, self.type), _slot(e, self.at_type)
         worst = splat(self.type, _neutral(self.extreme, self.dtype))
         b.store(self.type, worst, self.best, 4)
-        ramp = ", ".join(f"i64 {k}" for k in range(self.lanes))
+        ramp = ", ".join(f"i32 {k}" for k in range(self.lanes))
         start = f"<{ramp}>" if self.inside and self.lanes > 1 else splat(self.at_type, 0)
-        b.store(self.at_type, start, self.place, 8)
+        b.store(self.at_type, start, self.place, 4)
         self.walk()
-        best, place = b.load(self.type, self.best, 4), b.load(self.at_type, self.place, 8)
-        return self._fold(best, place) if self.inside and self.lanes > 1 else place
+        best, place = b.load(self.type, self.best, 4), b.load(self.at_type, self.place, 4)
+        if self.inside and self.lanes > 1:
+            return b.let(f"sext i32 {self._fold(best, place)} to i64")
+        return b.let(f"sext {self.at_type} {place} to {lanes_of('i64', self.lanes)}")
 
     def update(self, slot: int, step: _Step) -> None:
         e, b = self.e, self.e.b
-        name = self.over[-1][0]
-        with e.scope(**{name: step.at}):
-            value = (
-                self.e.lanes_value(self.term.args[0])
-                if self.lanes > 1
-                else e.value(self.term.args[0])
-            )
+        with e.scope(**{self.over[-1][0]: step.at}):
+            value = self._value(self.term.args[0])
             position = self._position()
-            old, place = b.load(self.type, self.best, 4), b.load(self.at_type, self.place, 8)
-            better = self._better(value, old, self.type)
+            old, place = b.load(self.type, self.best, 4), b.load(self.at_type, self.place, 4)
+            better = self._better(value, old)
             if step.skip:
                 better = b.let(f"and {lanes_of('i1', self.lanes)} {better}, {self.valid(step)}")
-            new = self._pick(better, value, old, self.type)
-            b.store(self.type, new, self.best, 4)
-            b.store(self.at_type, self._pick(better, position, place, self.at_type), self.place, 8)
+            v, at = self._on(self.type), self._on(self.at_type)
+            b.store(self.type, v.select(better, value, old), self.best, 4)
+            b.store(self.at_type, at.select(better, position, place), self.place, 4)
+
+    def _on(self, kind: str) -> Lanes:
+        return Lanes(self.e.b, kind, self.e.target, self.dtype.kind == "u")
 
     def _position(self) -> str:
         pool, total = self.e.pool, self.e.pool.integer(0)
         order: Sequence[tuple[str, int]] = self.term.what[1]
         for name, extent in order:
             total = pool.add(pool.scale(total, extent), pool.index(name, extent))
-        return self.e.lanes_value(total) if self.lanes > 1 else self.e.value(total)
+        if self.lanes > 1:
+            return self.e.whole_lanes(total, 32)
+        value = self.e.value(total)
+        return self.e.b.let(f"trunc i64 {value} to i32")
 
-    def _pick(self, test: str, x: str, y: str, kind: str) -> str:
-        mask = "i1" if not kind.startswith("<") else lanes_of("i1", self.lanes)
-        return self.e.b.let(f"select {mask} {test}, {kind} {x}, {kind} {y}")
-
-    def _better(self, x: str, y: str, kind: str) -> str:
+    def _better(self, x: str, y: str) -> str:
         """Where x, which comes later, takes y's place."""
-        v = Lanes(self.e.b, kind, self.e.target, self.dtype.kind == "u")
-        test = (
-            ("gt" if self.extreme == "max" else "lt")
-            if not self.last
-            else ("ge" if self.extreme == "max" else "le")
-        )
-        if not v.is_float:
-            return v.compare(test, x, y)
+        v = self._on(self.type)
+        test = ("g" if self.extreme == "max" else "l") + ("e" if self.last else "t")
         beats = v.compare(test, x, y)
-        nan, known = v.is_nan(x), v.compare("eq", y, y)
-        if self.last:
-            return v.either(beats, nan)
-        return v.either(beats, v.both(nan, known))
+        if not v.is_float:
+            return beats
+        nan = v.is_nan(x)
+        return v.either(beats, nan if self.last else v.both(nan, v.compare("eq", y, y)))
 
     def _fold(self, best: str, place: str) -> str:
-        """The best of the lanes; of equals the first (last) position."""
-        e, b = self.e, self.e.b
-        lanes = self.lanes
-        found = [
-            (b.let(f"extractelement {self.type} {best}, i64 {k}"),
-             b.let(f"extractelement {self.at_type} {place}, i64 {k}"))
-            for k in range(lanes)
-        ]  # fmt: skip
-        v = Lanes(b, self.scalar, e.target, self.dtype.kind == "u")
-        at = Lanes(b, "i64", e.target)
-        (x, p), rest = found[0], found[1:]
-        for y, q in rest:
-            beats = v.compare("gt" if self.extreme == "max" else "lt", y, x)
-            same = v.compare("eq", y, x)
-            if v.is_float:
-                nans = v.both(v.is_nan(x), v.is_nan(y))
-                beats = v.either(beats, v.both(v.is_nan(y), v.compare("eq", x, x)))
-                same = v.either(same, nans)
-            sooner = at.compare("gt" if self.last else "lt", q, p)
-            beats = v.either(beats, v.both(same, sooner))
-            x = v.select(beats, y, x)
-            p = at.select(beats, q, p)
-        return p
+        """The position of the best of the lanes; of equals the first (last)."""
+        e, unsigned = self.e, self.dtype.kind == "u"
+
+        def join(x: str, y: str, kind: str) -> str:
+            return scalar.emit(e.b, self.extreme, [x, y], kind, e.target, unsigned)
+
+        top = e.splat(fold(e, best, self.scalar, self.lanes, join), self.scalar)
+        v, at = self._on(self.type), Lanes(e.b, self.at_type, e.target)
+        if v.is_float:  # where the best is NaN, the lanes that are NaN
+            same, nan = v.compare("eq", best, top), v.is_nan(best)
+            is_best = v.either(same, nan)
+        else:
+            is_best = v.compare("eq", best, top)
+        never = at.c(-1 if self.last else 2**31 - 1)
+        places = at.select(is_best, place, never)
+
+        def sooner(x: str, y: str, kind: str) -> str:
+            return scalar.emit(e.b, "max" if self.last else "min", [x, y], kind, e.target)
+
+        return fold(e, places, "i32", self.lanes, sooner)
 
 
 def _slot(e: Emitter, kind: str) -> str:

@@ -124,7 +124,7 @@ class Emitter:
     def _emit(self, term: Term) -> str:
         match term.kind:
             case "index" | "affine":
-                return self._whole_lanes(term, 64) if self.is_vector(term) else self._sum(term)
+                return self.whole_lanes(term, 64) if self.is_vector(term) else self._sum(term)
             case "apply":
                 return self._apply(term)
             case "cast":
@@ -174,7 +174,7 @@ class Emitter:
             total = one if total is None else b.let(f"add nsw i64 {total}, {one}")
         return total or "0"
 
-    def _whole_lanes(self, term: Term, bits: int) -> str:
+    def whole_lanes(self, term: Term, bits: int) -> str:
         """i64 lanes, or i32 lanes for who can use them."""
         key = ("whole", bits, term)
         found = self._known(key, term)
@@ -200,7 +200,7 @@ class Emitter:
             value = self._affine_lanes(term, v)
         elif term.kind == "apply" and width == 32 and term.what in _NARROW:
             args = [
-                self._whole_lanes(a, 32) if a.dtype is i64 else self.lanes_value(a)
+                self.whole_lanes(a, 32) if a.dtype is i64 else self.lanes_value(a)
                 for a in term.args
             ]
             value = self._small(v, term, args)
@@ -223,7 +223,7 @@ class Emitter:
                 step += factor
                 base[atom] = factor
             elif self.is_vector(atom):
-                one = self._whole_lanes(atom, v.bits)
+                one = self.whole_lanes(atom, v.bits)
                 one = one if factor == 1 else v.mul(one, v.c(factor))
                 total = one if total is None else v.add(total, one)
             else:
@@ -251,13 +251,15 @@ class Emitter:
 
     def _apply(self, term: Term) -> str:
         vector = self.is_vector(term)
+        if term.what == "div" and vector and not self.is_vector(term.args[1]):
+            return self._scaled(term)
         operands = term.args[1:] if term.what == "select" else term.args
         dtype = operands[0].dtype
         if dtype is i64:
             if vector and term.dtype is i64 and term.what in _NARROW and _all_fit(term):
-                return self._whole_lanes(term, 64)
+                return self.whole_lanes(term, 64)
             if vector and term.dtype is bool_ and _all_fit(term):
-                args = [self._whole_lanes(a, 32) for a in term.args]
+                args = [self.whole_lanes(a, 32) for a in term.args]
                 kind = lanes_of("i32", self.lanes)
                 return scalar.emit(self.b, term.what, args, kind, self.target)
             if not vector:
@@ -273,13 +275,24 @@ class Emitter:
             )
         return result
 
+    def _scaled(self, term: Term) -> str:
+        """Lanes over one divisor: times its inverse, where floats are divided."""
+        x, divisor = term.args
+        kind = self.kind(term.dtype, True)
+        if not term.dtype.is_float:
+            unsigned = term.dtype.kind == "u"
+            args = [self.value(x), self.lanes_value(divisor)]
+            return scalar.emit(self.b, "div", args, kind, self.target, unsigned)
+        inverse = self.lanes_value(self.pool.apply("reciprocal", (divisor,), term.dtype))
+        return self.b.let(f"fmul {kind} {self.value(x)}, {inverse}")
+
     def _cast(self, term: Term) -> str:
         (source,) = term.args
         vector = self.is_vector(term)
         count = self.lanes if vector else 1
         old = source.dtype
         if vector and old is i64 and _fits(source) and source.kind in ("index", "affine", "apply"):
-            value, old = self._whole_lanes(source, 32), dtypes.i32
+            value, old = self.whole_lanes(source, 32), dtypes.i32
         else:
             value = self.value(source)
         return memory.cast(self.b, value, old, term.dtype, count, self.target)
@@ -353,7 +366,7 @@ class Emitter:
         if step is not None:
             start = self._start(clamped)
             return memory.read_strided(b, pointer, start, step, dtype, count, target)
-        offsets = self._whole_lanes(clamped, 64)
+        offsets = self.whole_lanes(clamped, 64)
         return memory.read_gathered(b, pointer, offsets, dtype, count, target)
 
     def _start(self, offset: Term) -> str:
