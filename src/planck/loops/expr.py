@@ -174,6 +174,46 @@ def mod(a: Expr, b: int) -> Expr:
     return Apply("mod", (a, integer(b)), i64)
 
 
+def flatten(index: tuple[Expr, ...], shape: tuple[int, ...]) -> Expr:
+    """The row-major position of an index."""
+    position: Expr = integer(0)
+    for i, extent in zip(index, shape, strict=True):
+        position = add(mul(position, extent), i)
+    return position
+
+
+def unflatten(position: Expr, shape: tuple[int, ...]) -> tuple[Expr, ...]:
+    """The index at a row-major position; the position is in range."""
+    index: list[Expr] = []
+    outer = next((k for k, extent in enumerate(shape) if extent != 1), 0)
+    for k in range(len(shape) - 1, -1, -1):
+        if k <= outer:
+            index.append(position if k == outer else integer(0))
+        else:
+            index.append(mod(position, shape[k]))
+            position = floordiv(position, shape[k])
+    return tuple(reversed(index))
+
+
+def select(condition: Expr, then: Expr, other: Expr) -> Expr:
+    """A Select, or the chosen side where the condition is known."""
+    if isinstance(condition, Const):
+        return then if condition.value else other
+    return Select(condition, then, other)
+
+
+def minimum(a: Expr, b: Expr | int) -> Expr:
+    b = integer(b) if isinstance(b, int) else b
+    x, y = number(a), number(b)
+    return integer(min(x, y)) if x is not None and y is not None else Apply("min", (a, b), i64)
+
+
+def maximum(a: Expr, b: Expr | int) -> Expr:
+    b = integer(b) if isinstance(b, int) else b
+    x, y = number(a), number(b)
+    return integer(max(x, y)) if x is not None and y is not None else Apply("max", (a, b), i64)
+
+
 def compare(fn: str, a: Expr, b: Expr | int) -> Expr:
     """fn: "less", "less_equal", "greater", "greater_equal", "equal"; gives bool."""
     b = integer(b) if isinstance(b, int) else b
