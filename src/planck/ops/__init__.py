@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from planck.ir.graph import Op
-from planck.ops import movement
+from planck.ops import movement, nn
 from planck.ops.control import If, Loop
 from planck.ops.identity import Identity
 from planck.ops.pointwise import Cast, Pointwise
@@ -17,6 +17,7 @@ OPERATORS: Final[tuple[type[Op], ...]] = (
     Cast,
     Reduce,
     ArgReduce,
+    *nn.OPERATORS,
     Identity,
     movement.Reshape,
     movement.Transpose,
