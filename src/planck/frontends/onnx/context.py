@@ -213,6 +213,11 @@ class NodeContext:
         self._translator, self._scope = translator, scope
         self.protos = _attributes(node, scope)
 
+    @property
+    def folder(self) -> Path | None:
+        """Where the model's external data lies."""
+        return self._translator.folder
+
     # Inputs
 
     def item(self, i: int) -> Item | None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from planck.frontends.onnx import nn
+from planck.frontends.onnx import constant, nn, norm, quantize
 from planck.frontends.onnx.context import Table, Translation
 
-TABLES: Final[tuple[Table, ...]] = (nn.TABLE,)
+TABLES: Final[tuple[Table, ...]] = (constant.TABLE, nn.TABLE, norm.TABLE, quantize.TABLE)
 
 TRANSLATIONS: Final[dict[tuple[str, str], Translation]] = {
     key: translation for table in TABLES for key, translation in table.items()
