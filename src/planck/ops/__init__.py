@@ -8,13 +8,14 @@ from planck.ir.graph import Op
 from planck.ops import movement
 from planck.ops.control import If, Loop
 from planck.ops.identity import Identity
-from planck.ops.pointwise import Cast, Pointwise
+from planck.ops.pointwise import BitCast, Cast, Pointwise
 from planck.ops.reduce import ArgReduce, Reduce
 from planck.ops.region import Region
 
 OPERATORS: Final[tuple[type[Op], ...]] = (
     Pointwise,
     Cast,
+    BitCast,
     Reduce,
     ArgReduce,
     Identity,
