@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from planck.ir.graph import Op
-from planck.ops import movement
+from planck.ops import movement, nn
 from planck.ops.control import If, Loop
 from planck.ops.identity import Identity
 from planck.ops.linalg import Det
@@ -19,6 +19,7 @@ OPERATORS: Final[tuple[type[Op], ...]] = (
     BitCast,
     Reduce,
     ArgReduce,
+    *nn.OPERATORS,
     Identity,
     movement.Reshape,
     movement.Transpose,
