@@ -73,7 +73,7 @@ def _conv_integer(ctx: NodeContext) -> Item:
 
 
 def centred(ctx: NodeContext, i: int, zero: int, axis: int | None = None) -> Value:
-    """Input i as i32, less its zero point (input `zero`), which may be one number or along an axis."""
+    """Input i as i32, less its zero point (input `zero`): one number, or some along an axis."""
     value, point = cast(ctx, ctx.input(i), i32), ctx.optional(zero)
     if point is None:
         return value

@@ -1,4 +1,4 @@
-"""Quantised operators, written out in plain ones: scales divide, zero points add, casts saturate."""
+"""Quantised operators in plain ones: scales divide, zero points add, casts saturate."""
 
 from __future__ import annotations
 
