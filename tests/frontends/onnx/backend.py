@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+from onnx import numpy_helper
 from onnx.backend.test.loader import load_model_tests
 
 from planck.dtypes import Array
@@ -62,11 +63,13 @@ def _is_data(item: Any) -> bool:
 
 
 def _plain(item: Any) -> Any:
-    """Texts as Python strings; everything else as it is."""
+    """Texts as Python strings, everything else as arrays."""
     if isinstance(item, list):
         return [_plain(part) for part in item]
     if item is None:
         return None
+    if isinstance(item, onnx.TensorProto):
+        return numpy_helper.to_array(item)
     array = np.asarray(item)
     if array.dtype.kind in "SUO":
         texts = [t.decode() if isinstance(t, bytes) else str(t) for t in array.flat]

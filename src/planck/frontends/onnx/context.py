@@ -283,7 +283,7 @@ class NodeContext:
         return name in self.protos
 
     def attribute(self, name: str, default: Any = None) -> Any:
-        """An attribute as int, float, str, tuple of those, Array (sparse ones dense), GraphProto ..."""
+        """An attribute: int, float, str, tuple of those, Array (sparse ones dense), GraphProto."""
         proto = self.protos.get(name)
         return default if proto is None else self._python(proto)
 
