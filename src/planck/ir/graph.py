@@ -72,7 +72,7 @@ class Graph:
 
     nodes:    in an order in which they can run
     weights:  constants by value name; a weight is used as an input of nodes like any value
-    names:    what the model file calls inputs and outputs, by value name, where it differs
+    names:    what the model's file calls its inputs and outputs, by value name
     """
 
     name: str

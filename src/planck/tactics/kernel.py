@@ -52,31 +52,12 @@ class Kernel:
 
     @cached_property
     def key(self) -> str:
-        """Digest of the canonical text: equal kernels share code and timings."""
-        rows = [text(canonical(self.graph)), self.target.isa, *self.target.extras]
+        """Digest of the text: equal kernels share code and timings. Split gives canonical names."""
+        rows = [text(self.graph, origins=False), self.target.isa, *self.target.extras]
         for value in (*self.graph.inputs, *self.graph.outputs):
             operand = self.operands[value.name]
             rows.append(f"{operand.type} {operand.strides} {value.name in self.constants}")
         return hashlib.sha256("\n".join(rows).encode()).hexdigest()[:24]
-
-
-def canonical(graph: Graph) -> Graph:
-    """The graph with values named by position and origins dropped."""
-    from planck.ir.graph import Node, Value
-
-    names: dict[str, str] = {}
-
-    def value(old: Value) -> Value:
-        return Value(names.setdefault(old.name, f"v{len(names)}"), old.type)
-
-    inputs = tuple(value(v) for v in graph.inputs)
-    nodes = tuple(
-        Node(n.op, tuple(value(v) for v in n.inputs), tuple(value(v) for v in n.outputs))
-        for n in graph.nodes
-    )
-    outputs = tuple(value(v) for v in graph.outputs)
-    weights = {names[name]: array for name, array in graph.weights.items() if name in names}
-    return Graph("kernel", inputs, nodes, outputs, weights)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +68,8 @@ class Code:
     arguments:  the pointer table: names of the kernel's inputs and outputs, and of arrays that
                 `Tactic.pack` makes (in place of constant inputs)
     tiles:      independent units of work
+    level:      LLVM's optimisation level: 1 or 2 for code whose registers are already decided,
+                3 where LLVM should vectorise
     """
 
     symbol: str
@@ -95,6 +78,7 @@ class Code:
     tiles: int
     scratch_bytes: int = 0
     grain: int = 1
+    level: int = 2
     notes: dict[str, Any] = field(default_factory=dict)
 
 

@@ -1,0 +1,312 @@
+"""Planck beside other runtimes, in one run, on the same cores: `python -m bench.peers resnet50`.
+
+How the comparison is kept fair:
+
+- Every runtime lives in its own process (`bench.worker`), pinned to the same CPUs, with the same
+  number of threads, the same file and the same inputs, set up as in `bench.runners`.
+- Rounds are interleaved: each runtime runs a short slice in turn, many times over, and the turn
+  starts one place later each round. A change of clock speed or a noisy neighbour meets all alike.
+- Outside its slice a process is stopped by SIGSTOP. ONNX Runtime's threads go on spinning after a
+  run, and a runtime that sleeps would pay for one that spins. Each slice starts with runs that do
+  not count, in which caches and threads wake up.
+- Shown are the median and the 10th and 90th percentile of all runs. The ratio is the time of the
+  fastest rival over Planck's, both medians: above 1 Planck is faster.
+- Outputs of all are compared with those of the first rival that works: largest absolute
+  difference over largest absolute value.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import select
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import onnx
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from bench import models
+from bench.runners import NAMES, relative_error
+
+OURS = "planck"
+WARM_SHARE = 0.2  # of each slice, in addition to it
+SLICE_MARGIN_S = 120.0  # for a slice of slow runs, before a process counts as hung
+
+
+@dataclass
+class Result:
+    """What one runtime did on one model; times in us."""
+
+    runtime: str
+    version: str = ""
+    failed: str = ""
+    load_s: float = 0.0
+    first_ms: float = 0.0
+    runs: int = 0
+    median_us: float = 0.0
+    p10_us: float = 0.0
+    p90_us: float = 0.0
+    relative_error: float | None = None
+    round_medians_us: list[float] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What all runtimes of a comparison share."""
+
+    threads: int
+    precision: str
+    seconds: float
+    slice_s: float
+    build_timeout_s: float
+    pythons: dict[str, str]
+
+
+class WorkerError(Exception):
+    """A runtime that could not load, run or answer in time."""
+
+
+class Worker:
+    """A runtime's process, stopped whenever it is not asked to do something."""
+
+    def __init__(self, runtime: str, python: str) -> None:
+        self.runtime = runtime
+        self._process = subprocess.Popen(
+            [python, "-m", "bench.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+
+    def ask(self, command: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+        """Wake the process, give it one command, wait for the reply, stop the process again.
+
+        raises: WorkerError if the command failed, the process died, or the time is over
+        """
+        process = self._process
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            process.send_signal(signal.SIGCONT)
+            process.stdin.write(json.dumps(command).encode() + b"\n")
+            process.stdin.flush()
+        except OSError as error:
+            raise WorkerError(f"process ended ({_death(process)})") from error
+        ready, _, _ = select.select([process.stdout], [], [], timeout_s)
+        if not ready:
+            raise WorkerError(f"no answer in {timeout_s:.0f} s")
+        line = process.stdout.readline()
+        if not line:
+            raise WorkerError(f"process ended ({_death(process)})")
+        process.send_signal(signal.SIGSTOP)
+        reply: dict[str, Any] = json.loads(line)
+        if not reply["ok"]:
+            raise WorkerError(reply["reason"])
+        return reply
+
+    def close(self) -> None:
+        """End the process, whatever it is doing."""
+        self._process.kill()
+        self._process.communicate()
+
+
+def _death(process: subprocess.Popen[bytes]) -> str:
+    try:
+        code = process.wait(5)
+    except subprocess.TimeoutExpired:
+        return "its pipe is closed"
+    return signal.Signals(-code).name if code < 0 else f"exit code {code}"
+
+
+def compare(model: Path, runtimes: Sequence[str], settings: Settings) -> list[Result]:
+    """Load a model in every runtime, check the outputs, time in interleaved rounds."""
+    results = {runtime: Result(runtime) for runtime in runtimes}
+    workers: dict[str, Worker] = {}
+    times: dict[str, list[float]] = {runtime: [] for runtime in runtimes}
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            _load_all(model, Path(folder), results, workers, settings)
+            _check(Path(folder), results, workers)
+            for turn in range(max(1, round(settings.seconds / settings.slice_s))):
+                alive = list(workers)
+                for place in range(len(alive)):
+                    runtime = alive[(place + turn) % len(alive)]
+                    _one_slice(workers, runtime, results[runtime], times[runtime], settings)
+        finally:
+            for worker in workers.values():
+                worker.close()
+    for runtime, result in results.items():
+        if times[runtime] and not result.failed:
+            result.runs = len(times[runtime])
+            result.p10_us, result.median_us, result.p90_us = (
+                float(q) for q in np.quantile(times[runtime], (0.1, 0.5, 0.9))
+            )
+    return list(results.values())
+
+
+def _load_all(
+    model: Path,
+    folder: Path,
+    results: dict[str, Result],
+    workers: dict[str, Worker],
+    settings: Settings,
+) -> None:
+    feed = models.inputs(onnx.load(model, load_external_data=False))
+    np.savez(folder / "inputs.npz", allow_pickle=False, **feed)
+    cpus = sorted(os.sched_getaffinity(0))[: settings.threads]
+    for place, (runtime, result) in enumerate(results.items()):
+        worker = Worker(runtime, settings.pythons.get(runtime, sys.executable))
+        command = {
+            "do": "load",
+            "runner": runtime,
+            "model": str(model),
+            "inputs": str(folder / "inputs.npz"),
+            "outputs": str(folder / f"{place}.npz"),
+            "threads": settings.threads,
+            "precision": settings.precision,
+            "cpus": cpus,
+        }
+        try:
+            reply = worker.ask(command, settings.build_timeout_s)
+        except WorkerError as error:
+            result.failed = str(error)
+            worker.close()
+            continue
+        workers[runtime] = worker
+        result.load_s, result.first_ms = reply["load_s"], reply["first_ms"]
+        result.version = reply["version"]
+
+
+def _check(folder: Path, results: dict[str, Result], workers: dict[str, Worker]) -> None:
+    outputs = {}
+    for place, runtime in enumerate(results):
+        if runtime in workers:
+            with np.load(folder / f"{place}.npz") as stored:
+                outputs[runtime] = dict(stored)
+    truth = next((arrays for runtime, arrays in outputs.items() if runtime != OURS), None)
+    if truth is not None:
+        for runtime, arrays in outputs.items():
+            results[runtime].relative_error = relative_error(arrays, truth)
+
+
+def _one_slice(
+    workers: dict[str, Worker],
+    runtime: str,
+    result: Result,
+    times: list[float],
+    settings: Settings,
+) -> None:
+    command = {"do": "slice", "seconds": settings.slice_s, "warm": WARM_SHARE * settings.slice_s}
+    try:
+        runs = workers[runtime].ask(command, settings.slice_s + SLICE_MARGIN_S)["us"]
+    except WorkerError as error:
+        result.failed = str(error)
+        workers.pop(runtime).close()
+        return
+    times += runs
+    result.round_medians_us.append(statistics.median(runs))
+
+
+def ratio(results: Sequence[Result]) -> float | None:
+    """The fastest rival's median over Planck's; None if either is missing."""
+    ours = [r.median_us for r in results if r.runtime == OURS and r.runs]
+    theirs = [r.median_us for r in results if r.runtime != OURS and r.runs]
+    return min(theirs) / ours[0] if ours and theirs else None
+
+
+def table_of(measured: dict[str, list[Result]], settings: Settings) -> Table:
+    """One row a model, one column a runtime, and the ratio."""
+    runtimes = list(dict.fromkeys(r.runtime for results in measured.values() for r in results))
+    title = f"{settings.precision}, {settings.threads} threads; ms: median, p10 to p90"
+    table = Table("model", *runtimes, "best rival / planck", "worst error", title=title)
+    for name, results in measured.items():
+        cells = []
+        for result in results:
+            spread = f"{result.p10_us / 1e3:.3g} to {result.p90_us / 1e3:.3g}"
+            cells.append(f"{result.median_us / 1e3:.3f}\n{spread}" if result.runs else "failed")
+        factor = ratio(results)
+        errors = [(r.relative_error, r.runtime) for r in results if r.relative_error is not None]
+        cells.append("" if factor is None else f"{factor:.2f}")
+        cells.append("{:.1e}\n{}".format(*max(errors)) if errors else "")
+        table.add_row(name, *cells)
+    return table
+
+
+def report(measured: dict[str, list[Result]], settings: Settings) -> dict[str, Any]:
+    """Everything that was measured, as data for a JSON file."""
+    return {
+        "machine": {"cpu": _cpu_name(), "cpus": os.cpu_count(), "system": platform.platform()},
+        "settings": asdict(settings),
+        "models": {
+            name: {"ratio": ratio(results), "runtimes": [asdict(r) for r in results]}
+            for name, results in measured.items()
+        },
+    }
+
+
+def _cpu_name() -> str:
+    rows = Path("/proc/cpuinfo").read_text().splitlines()
+    return next((row.split(":")[1].strip() for row in rows if row.startswith("model name")), "")
+
+
+def main(
+    names: Annotated[
+        list[str], typer.Argument(help=f"model files, all, or: {', '.join(models.NAMES)}")
+    ],
+    batch: Annotated[int, typer.Option(help="batch size of the models made here")] = 1,
+    threads: Annotated[int, typer.Option(help="threads of every runtime")] = 2,
+    seconds: Annotated[float, typer.Option(help="measured time for each runtime and model")] = 8,
+    slice_s: Annotated[float, typer.Option("--slice", help="seconds of one turn")] = 0.5,
+    runtimes: Annotated[
+        str, typer.Option(help="which, in order, with commas; the first rival is the reference")
+    ] = ",".join(NAMES),
+    plugin: Annotated[
+        list[str] | None, typer.Option(help="a further runtime, module:function")
+    ] = None,
+    python: Annotated[
+        list[str] | None, typer.Option(help="runtime=interpreter, for one installed elsewhere")
+    ] = None,
+    precision: Annotated[str, typer.Option(help="fp32, bf16, fp16, int8")] = "fp32",
+    small: Annotated[bool, typer.Option(help="the small variants of the models")] = False,
+    build_timeout: Annotated[float, typer.Option(help="seconds allowed for loading")] = 900,
+    json_out: Annotated[Path | None, typer.Option("--json", help="write all figures here")] = None,
+) -> None:
+    """Time models in Planck and other runtimes, side by side."""
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    pythons = dict(entry.split("=", 1) for entry in python or ())
+    settings = Settings(threads, precision, seconds, slice_s, build_timeout, pythons)
+    chosen = [runtime for runtime in runtimes.split(",") if runtime] + (plugin or [])
+    measured: dict[str, list[Result]] = {}
+    for name in models.NAMES if names == ["all"] else names:
+        file = Path(name)
+        if file.suffix != ".onnx":
+            if name not in models.NAMES:
+                raise typer.BadParameter(f"no model {name!r}; there are {', '.join(models.NAMES)}")
+            file = models.path(name, batch, small)
+        results = compare(file, chosen, settings)
+        measured[file.stem] = results
+        for result in results:
+            if result.failed:
+                console.print(
+                    f"{file.stem}: {result.runtime} failed: {result.failed}", markup=False
+                )
+        if json_out is not None:
+            json_out.parent.mkdir(parents=True, exist_ok=True)
+            json_out.write_text(json.dumps(report(measured, settings), indent=1) + "\n")
+    console.print(table_of(measured, settings))
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,145 @@
+"""How each runtime is set up: one function a runtime, as its experts would for lowest latency.
+
+A runner is a function (onnx_path, threads, precision) -> run, and run takes inputs by name and
+gives outputs by name. Its thread pool must keep to `threads` threads. What it cannot do it raises;
+the comparison then shows the reason in place of a time. Imports stand inside the functions, so
+that a process loads one runtime alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Arrays = dict[str, npt.NDArray[Any]]
+Run = Callable[[Arrays], Arrays]
+Runner = Callable[[str, int, str], Run]
+
+TIMING_CACHE = "bench-output/planck.timings"
+
+
+def planck(onnx_path: str, threads: int, precision: str) -> Run:
+    """Planck's CPU target, with a timing cache kept between runs."""
+    import planck
+
+    build: Callable[..., Run] = vars(planck)["build"]
+    return build(
+        onnx_path, target="cpu", precision=precision, threads=threads, timing_cache=TIMING_CACHE
+    )
+
+
+def onnxruntime(onnx_path: str, threads: int, precision: str) -> Run:
+    """ONNX Runtime's CPU provider: all optimisations, sequential, spinning intra-op threads."""
+    import onnxruntime
+
+    if precision != "fp32":
+        raise ValueError(f"ONNX Runtime on a CPU runs models as they are, not in {precision}")
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "1")
+    options.add_session_config_entry("session.set_denormal_as_zero", "1")
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(onnx_path, options, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    return lambda feed: dict(zip(names, session.run(names, feed), strict=True))
+
+
+def openvino(onnx_path: str, threads: int, precision: str) -> Run:
+    """OpenVINO's CPU plug-in: latency hint, one stream, given threads and precision."""
+    import onnx
+
+    openvino = import_module("openvino")
+    hint = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}.get(precision)
+    if hint is None:
+        raise ValueError(f"OpenVINO has no precision hint for {precision}")
+    compiled = openvino.Core().compile_model(
+        onnx_path,
+        "CPU",
+        {
+            "PERFORMANCE_HINT": "LATENCY",
+            "NUM_STREAMS": "1",
+            "INFERENCE_NUM_THREADS": str(threads),
+            "INFERENCE_PRECISION_HINT": hint,
+        },
+    )
+    request = compiled.create_infer_request()
+    # OpenVINO keeps the order of a model's outputs, but may name one after the tensor that feeds it
+    names = [output.name for output in onnx.load(onnx_path).graph.output]
+    outputs = list(zip(compiled.outputs, names, strict=True))
+
+    def run(feed: Arrays) -> Arrays:
+        results = request.infer(feed, share_inputs=True, share_outputs=True)
+        return {name: results[output] for output, name in outputs}
+
+    return run
+
+
+def torch(onnx_path: str, threads: int, precision: str) -> Run:
+    """torch.compile (Inductor) with freezing, on the model rebuilt from ONNX in PyTorch."""
+    from bench.torch_import import module_of
+
+    torch: Any = import_module("torch")
+    inductor: Any = import_module("torch._inductor.config")
+    inductor.freezing = True
+
+    torch.set_num_threads(threads)
+    if precision != "fp32":
+        raise ValueError(f"the PyTorch runner runs models as they are, not in {precision}")
+    module = module_of(onnx_path)
+    compiled = torch.compile(module, dynamic=False)
+
+    def run(feed: Arrays) -> Arrays:
+        with torch.inference_mode(False), torch.no_grad():
+            results = compiled(*(torch.from_numpy(feed[name]) for name in module.input_names))
+        return {n: r.numpy() for n, r in zip(module.output_names, results, strict=True)}
+
+    return run
+
+
+RUNNERS: tuple[Runner, ...] = (planck, onnxruntime, openvino, torch)
+NAMES = tuple(runner.__name__ for runner in RUNNERS)
+DISTRIBUTIONS = {
+    "planck": "planckrt",
+    "onnxruntime": "onnxruntime",
+    "openvino": "openvino",
+    "torch": "torch",
+}
+
+
+def find(spec: str) -> Runner:
+    """A runner by its name in RUNNERS, or a plug-in by module:function.
+
+    raises: ValueError, ImportError, AttributeError for one that is not there
+    """
+    if ":" in spec:
+        module, function = spec.split(":", 1)
+        runner: Runner = getattr(import_module(module), function)
+        return runner
+    for runner in RUNNERS:
+        if runner.__name__ == spec:
+            return runner
+    known = ", ".join(NAMES)
+    raise ValueError(f"no runtime {spec!r}; there are {known}, and --plugin module:function")
+
+
+def relative_error(outputs: Arrays, truth: Arrays) -> float:
+    """Largest over the outputs of max |a - b| / max |b|; infinite if names or shapes differ."""
+    if outputs.keys() != truth.keys():
+        return float("inf")
+    worst = 0.0
+    for name, b in truth.items():
+        a = outputs[name]
+        if a.shape != b.shape or not np.isfinite(a.astype(np.float64)).all():
+            return float("inf")
+        if a.size:
+            scale = float(np.abs(b).max()) or 1.0
+            difference = np.abs(a.astype(np.float64) - b.astype(np.float64)).max()
+            worst = max(worst, float(difference) / scale)
+    return worst

@@ -1,0 +1,124 @@
+"""`planck.build`: from anything that holds a model to an Engine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from planck import frontends, target as targets
+from planck.compiler.stages import Options, Progress, compile_graph, run_stages
+from planck.dtypes import Array
+from planck.errors import BuildError
+from planck.ir.graph import Graph
+from planck.runtime import Engine
+
+if TYPE_CHECKING:
+    import onnx
+
+PRECISIONS: Final = ("fp32",)
+
+
+def build(
+    model: str | os.PathLike[str] | bytes | onnx.ModelProto | Graph,
+    *,
+    target: str = "cpu",
+    precision: str = "fp32",
+    threads: int | None = None,
+    timing_cache: str | os.PathLike[str] | None = None,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    optimization_level: int = 3,
+    build_seconds: float | None = None,
+    progress: bool | Progress = False,
+    weights: str | os.PathLike[str] | None = None,
+) -> Engine:
+    """Compile a model for this machine.
+
+    model:               a file (.onnx, .cfg, .graph), ONNX bytes, an onnx.ModelProto, or a Graph
+    target:              "cpu", or "cpu:avx512", "cpu:avx2", "cpu:portable" to force an ISA
+    precision:           "fp32"
+    threads:             threads that a context will use; all cores when left out
+    timing_cache:        file that keeps measured times between builds
+    shapes:              shapes of inputs that the model leaves open, by input name
+    optimization_level:  0 (no measuring) to 5 (measure everything)
+    build_seconds:       a budget; when it is over, the best so far is taken
+    progress:            True draws a bar on the terminal; or a function(stage, done, total, what)
+    weights:             the weights of a Darknet .cfg (its own name with .weights when left out)
+    raises:              ModelError, ShapeError, BuildError, FileError
+    """
+    options = options_of(
+        target, precision, threads, optimization_level, build_seconds, timing_cache
+    )
+    with _progress(progress) as report:
+        options = replace(options, progress=report)
+        report("read", 0, 1, "")
+        graph = read(model, shapes=shapes, weights=weights)
+        return Engine(compile_graph(graph, options))
+
+
+def read(
+    model: str | os.PathLike[str] | bytes | onnx.ModelProto | Graph,
+    *,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    weights: str | os.PathLike[str] | None = None,
+) -> Graph:
+    """The graph of a model, as its frontend gives it."""
+    if isinstance(model, Graph):
+        return model
+    bound = {name: tuple(int(n) for n in shape) for name, shape in (shapes or {}).items()}
+    return frontends.read(model, shapes=bound, weights=Path(weights) if weights else None)
+
+
+def stage(
+    model: str | os.PathLike[str] | bytes | onnx.ModelProto | Graph,
+    stop_after: str,
+    *,
+    target: str = "cpu",
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    weights: str | os.PathLike[str] | None = None,
+) -> Graph:
+    """The graph after a stage: what `planck inspect --stage` prints."""
+    options = options_of(target, "fp32", 1, 0, None, None)
+    return run_stages(read(model, shapes=shapes, weights=weights), options, stop_after)
+
+
+def options_of(
+    target: str,
+    precision: str,
+    threads: int | None,
+    level: int,
+    seconds: float | None,
+    timing_cache: str | os.PathLike[str] | None,
+) -> Options:
+    """Checked options. raises: BuildError that names the argument"""
+    if precision not in PRECISIONS:
+        raise BuildError(
+            f"planck does not build for precision {precision!r}",
+            know=f"precisions are {', '.join(PRECISIONS)}",
+        )
+    if threads is not None and not 1 <= threads <= 1024:
+        raise BuildError(f"threads must be 1 to 1024, not {threads}")
+    if not 0 <= level <= 5:
+        raise BuildError(f"optimization_level must be 0 to 5, not {level}")
+    resolved = targets.resolve(target)
+    return Options(
+        target=resolved,
+        precision=precision,
+        threads=threads or resolved.cores,
+        level=level,
+        seconds=seconds,
+        timing_cache=Path(timing_cache) if timing_cache is not None else None,
+    )
+
+
+def _progress(progress: bool | Progress) -> AbstractContextManager[Progress]:
+    if callable(progress):
+        return nullcontext(progress)
+    if progress:
+        from planck.compiler.progress import bar
+
+        return bar()
+    return nullcontext(lambda stage, done, total, what: None)

@@ -1,0 +1,237 @@
+"""Assembly: launches and choices -> the plan. Lifetimes packed, weights laid out, code linked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from planck.compiler import memory
+from planck.compiler.place import Placement, Spot
+from planck.compiler.split import Launch
+from planck.codegen import engine
+from planck.codegen.link import link
+from planck.codegen.llvm import compile_object
+from planck.dtypes import Array
+from planck.errors import BuildError
+from planck.ir.graph import Graph, Node, Value
+from planck.ir.text import text
+from planck.ir.types import strides_of
+from planck.ops.region import Region
+from planck.plan.model import Place, Plan, Slot, Step
+from planck.target import Target
+from planck.tune.choose import Choice
+
+# A vector load may read past the last element: so many bytes follow the arena and the weights.
+OVERREAD_BYTES = 64
+
+
+class Weights:
+    """The weights section: packed arrays one after the other, 64-byte aligned, equal ones once."""
+
+    def __init__(self) -> None:
+        self._parts: list[tuple[int, Array]] = []
+        self._known: dict[object, int] = {}
+        self.bytes = 0
+
+    def add(self, key: object, array: Array) -> int:
+        """Its offset. Arrays of equal key are the same."""
+        if key not in self._known:
+            self._known[key] = self.bytes
+            self._parts.append((self.bytes, np.ascontiguousarray(array)))
+            self.bytes += memory.aligned(array.nbytes)
+        return self._known[key]
+
+    def image(self) -> bytes:
+        whole = np.zeros(self.bytes + OVERREAD_BYTES, np.uint8)
+        for offset, array in self._parts:
+            whole[offset : offset + array.nbytes] = array.reshape(-1).view(np.uint8)
+        return whole.tobytes()
+
+
+def assemble(
+    graph: Graph,
+    placement: Placement,
+    launches: Sequence[Launch],
+    choices: Mapping[str, Choice],
+    *,
+    target: Target,
+    threads: int,
+    precision: str,
+    build: dict[str, Any],
+) -> Plan:
+    """The plan of a graph whose kernels have all been chosen. raises: BuildError"""
+    offsets, arena_bytes, bound = _arena(placement, launches)
+    weights = Weights()
+    places = _Places(placement, graph, offsets, weights)
+    slots = {
+        value.name: places.slot(value)
+        for launch in launches
+        for value in (*launch.node.inputs, *launch.node.outputs)
+        if value.name not in graph.weights or launch.kernel is None
+    }
+    numbers = {name: i for i, name in enumerate(slots)}
+    steps = tuple(_step(launch, choices, places, numbers, graph.weights) for launch in launches)
+    objects = {"engine": compile_object(target, engine.source(target), 2)}
+    for launch in launches:
+        if launch.kernel:
+            choice = choices[launch.kernel.key]
+            objects[choice.code.symbol] = choice.object
+    image = link(objects)
+    return Plan(
+        name=graph.name,
+        target=target,
+        precision=precision,
+        threads=threads,
+        inputs=tuple(_network_slot(v, "input", i) for i, v in enumerate(graph.inputs)),
+        outputs=tuple(_network_slot(v, "output", i) for i, v in enumerate(graph.outputs)),
+        slots=tuple(slots.values()),
+        steps=steps,
+        arena_bytes=arena_bytes,
+        code=image.code,
+        symbols=image.symbols,
+        weights=weights.image(),
+        names={v.name: graph.names.get(v.name, v.name) for v in (*graph.inputs, *graph.outputs)},
+        build={**build, "arena_lower_bound_bytes": bound},
+    )
+
+
+def _network_slot(value: Value, space: str, index: int) -> Slot:
+    place = Place(space, 0, index)  # type: ignore[arg-type]
+    return Slot(value.name, value.type, place, strides_of(value.type.physical))
+
+
+def _arena(
+    placement: Placement, launches: Sequence[Launch]
+) -> tuple[dict[str, int], int, int]:
+    """Offsets of the roots in the arena, its bytes, and the least that liveness allows."""
+    first: dict[str, int] = {}
+    last: dict[str, int] = {}
+    for number, launch in enumerate(launches):
+        for value in (*launch.node.inputs, *launch.node.outputs):
+            root = placement.spots[value.name].root
+            if root not in placement.spaces:
+                first.setdefault(root, number)
+                last[root] = number
+    buffers = [
+        memory.Buffer(name, placement.roots[name], first[name], last[name]) for name in first
+    ]
+    if not buffers:
+        return {}, 0, 0
+    offsets, arena_bytes = memory.pack(buffers)
+    return offsets, arena_bytes, memory.lower_bound(buffers)
+
+
+class _Places:
+    """Turns values into places: a space and bytes from its start."""
+
+    def __init__(
+        self, placement: Placement, graph: Graph, offsets: Mapping[str, int], weights: Weights
+    ) -> None:
+        self.placement, self.graph = placement, graph
+        self.offsets, self.weights = offsets, weights
+
+    def of(self, value: Value) -> Place:
+        if value.name in self.graph.weights:
+            array = self.graph.weights[value.name]
+            return Place("weights", self.weights.add(("raw", value.name), array))
+        spot = self.placement.spots[value.name]
+        inside = spot.offset * value.type.dtype.bytes
+        space, index = self.placement.spaces.get(spot.root, ("arena", 0))
+        start = self.offsets[spot.root] if space == "arena" else 0
+        return Place(space, start + inside, index)  # type: ignore[arg-type]
+
+    def slot(self, value: Value) -> Slot:
+        return Slot(value.name, value.type, self.of(value), self.placement.spots[value.name].strides)
+
+
+def _step(
+    launch: Launch,
+    choices: Mapping[str, Choice],
+    places: _Places,
+    numbers: Mapping[str, int],
+    weights: Mapping[str, Array],
+) -> Step:
+    node = launch.node
+    inputs = dict.fromkeys(v.name for v in node.inputs)
+    reads = tuple(numbers[name] for name in inputs if name in numbers)
+    writes = tuple(numbers[v.name] for v in node.outputs)
+    name = node.outputs[0].name if node.outputs else "nothing"
+    if launch.kernel is None:
+        return Step(
+            name=name,
+            tactic="reference",
+            symbol="",
+            arguments=(),
+            reads=reads,
+            writes=writes,
+            origin=node.origin,
+            reference=_reference_text(node),
+        )
+    choice = choices[launch.kernel.key]
+    code = choice.code
+    own = launch.names
+    constants = {n: weights[own[n].name] for n in launch.kernel.constants}
+    packed = choice.tactic.pack(launch.kernel, choice.config, constants)
+    sources = tuple(own[n].name for n in sorted(launch.kernel.constants))
+    arguments = []
+    for argument in code.arguments:
+        if argument in packed:
+            key = (launch.kernel.key, argument, sources, str(choice.config))
+            arguments.append(Place("weights", places.weights.add(key, packed[argument])))
+        elif argument in own:
+            arguments.append(places.of(own[argument]))
+        else:
+            raise BuildError(
+                f"tactic {choice.tactic.name} asks for an operand {argument!r} that nobody has",
+                at=name,
+            )
+    return Step(
+        name=name,
+        tactic=choice.tactic.name,
+        symbol=code.symbol,
+        arguments=tuple(arguments),
+        reads=reads,
+        writes=writes,
+        tiles=code.tiles,
+        grain=code.grain,
+        scratch_bytes=code.scratch_bytes,
+        kernel=launch.kernel.key,
+        config=dict(choice.config),
+        measured_us=choice.timings[0].us if choice.timings else 0.0,
+        flops=flops(node),
+        bytes=sum(v.type.bytes for v in (*node.inputs, *node.outputs)),
+        origin=node.origin,
+    )
+
+
+def _reference_text(node: Node) -> str:
+    """A one-node graph that parses back; constants are inputs like any other."""
+    inputs = tuple({v.name: v for v in node.inputs}.values())
+    return text(Graph("reference", inputs, (node,), node.outputs))
+
+
+def flops(node: Node) -> int:
+    """Multiply-adds counted twice, as everyone counts them; pointwise work counts once."""
+    nodes = node.op.graph.nodes if isinstance(node.op, Region) else (node,)
+    total = 0
+    for n in nodes:
+        out = n.outputs[0].type.size if n.outputs else 0
+        kind = type(n.op).__name__
+        if kind == "Conv":
+            total += 2 * out * int(np.prod(n.inputs[1].type.dims[1:]))
+        elif kind == "ConvTranspose":
+            total += 2 * n.inputs[0].type.size * int(np.prod(n.inputs[1].type.dims[1:]))
+        elif kind == "MatMul":
+            a = n.inputs[0].type.dims
+            total += 2 * out * (a[-2] if n.op.attributes()["transpose_a"] else a[-1])
+        elif kind == "Attention":
+            q, k, v = (x.type.dims for x in n.inputs[:3])
+            total += 2 * int(np.prod(q[:-1])) * k[-2] * (q[-1] + v[-1])
+        elif kind == "Pool":
+            total += out * int(np.prod(n.op.attributes()["kernel"]))
+        else:
+            total += max(out, n.inputs[0].type.size if n.inputs else 0)
+    return total

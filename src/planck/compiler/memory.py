@@ -1,0 +1,83 @@
+"""The memory planner: packs buffers by their lifetimes into one arena."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+ALIGNMENT: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Buffer:
+    """Bytes that are needed from step `first` to step `last`, both included."""
+
+    name: str
+    bytes: int
+    first: int
+    last: int
+
+
+def aligned(bytes_: int) -> int:
+    return -(-bytes_ // ALIGNMENT) * ALIGNMENT
+
+
+def lower_bound(buffers: list[Buffer]) -> int:
+    """The most bytes alive at one step: no packing can be smaller."""
+    change: dict[int, int] = {}
+    for buffer in buffers:
+        size = aligned(max(buffer.bytes, 1))
+        change[buffer.first] = change.get(buffer.first, 0) + size
+        change[buffer.last + 1] = change.get(buffer.last + 1, 0) - size
+    alive = peak = 0
+    for step in sorted(change):
+        alive += change[step]
+        peak = max(peak, alive)
+    return peak
+
+
+_ORDERS: Final[tuple[Callable[[Buffer], tuple[object, ...]], ...]] = (
+    lambda b: (-b.bytes, b.first, b.name),
+    lambda b: (-(b.last - b.first + 1) * b.bytes, b.first, b.name),
+    lambda b: (-(b.last - b.first), -b.bytes, b.name),
+    lambda b: (b.first, -b.bytes, b.name),
+    lambda b: (-b.last, -b.bytes, b.name),
+)
+
+
+def pack(buffers: list[Buffer]) -> tuple[dict[str, int], int]:
+    """Offsets by name, and the arena's bytes: the best of several greedy orders.
+
+    Each order places one buffer after another at the lowest gap that is free for its lifetime.
+    """
+    bound = lower_bound(buffers)
+    best: tuple[dict[str, int], int] | None = None
+    for order in _ORDERS:
+        offsets, top = _greedy(sorted(buffers, key=order))
+        if best is None or top < best[1]:
+            best = offsets, top
+        if top <= bound:
+            break
+    assert best is not None
+    return best
+
+
+def _greedy(buffers: list[Buffer]) -> tuple[dict[str, int], int]:
+    placed: list[tuple[int, int, Buffer]] = []  # offset, end, buffer; by offset
+    offsets: dict[str, int] = {}
+    top = 0
+    for buffer in buffers:
+        size = aligned(max(buffer.bytes, 1))
+        at = 0
+        for offset, end, other in placed:
+            if other.last < buffer.first or buffer.last < other.first:
+                continue
+            if offset - at >= size:
+                break
+            at = max(at, end)
+        offsets[buffer.name] = at
+        top = max(top, at + size)
+        placed.append((at, at + size, buffer))
+        placed.sort(key=lambda entry: entry[0])
+    return offsets, top

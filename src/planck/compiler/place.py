@@ -1,0 +1,244 @@
+"""Placement: where every value lies, so that concat, slice and reshape cost nothing.
+
+A value is a Spot: a root buffer, an offset and strides. Producers write straight into the concat
+that reads them; slices and reshapes are spots inside their source. Only what cannot be seen that
+way becomes a copy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from planck.ir.graph import Graph, Namer, Node, Value
+from planck.ir.types import TensorType, strides_of
+from planck.ops.movement import Concat, Identity, Reshape, Slice
+from planck.ops.region import Region
+from planck.passes.layout import is_flat, region_of
+from planck.refusal import No
+
+
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """Where a value lies: elements from the start of its root's buffer, physical strides."""
+
+    root: str
+    offset: int
+    strides: tuple[int, ...]
+
+
+@dataclass
+class Placement:
+    """The steps in order, and where their values lie.
+
+    roots:    each buffer's bytes, by root value
+    spaces:   roots that are not in the arena: ("input", 0), ("output", 1), ("weights", 0)
+    refused:  (value, why it is not written in place)
+    """
+
+    steps: list[Node]
+    spots: dict[str, Spot]
+    roots: dict[str, int]
+    spaces: dict[str, tuple[str, int]]
+    refused: list[tuple[str, str]] = field(default_factory=list)
+
+
+def place(graph: Graph) -> Placement:
+    """Spots for all values of a graph of regions. Copies are added where a view is refused."""
+    return _Placer(graph).run()
+
+
+class _Placer:
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.producers = graph.producers()
+        self.namer = Namer(v.name for v in graph.values())
+        self.unmade: list[tuple[Value, Value]] = []
+        self.result = Placement([], {}, {}, {})
+        self.spots = self.result.spots
+
+    def run(self) -> Placement:
+        self._network_values()
+        for node in reversed(self.graph.nodes):
+            if isinstance(node.op, Concat):
+                self._adopt(node)
+            elif isinstance(node.op, Reshape):
+                self._adopt_reshape(node)
+        for node in self.graph.nodes:
+            self._place_node(node)
+        for value, copy in self.unmade:
+            self.result.steps.append(region_of(Node(Identity(), (value,), (copy,))))
+        return self.result
+
+    def _root(self, value: Value, space: tuple[str, int] | None = None) -> Spot:
+        spot = Spot(value.name, 0, strides_of(value.type.physical))
+        self.spots[value.name] = spot
+        self.result.roots[value.name] = value.type.bytes
+        if space:
+            self.result.spaces[value.name] = space
+        return spot
+
+    def _network_values(self) -> None:
+        """Inputs, weights and outputs lie where the caller or the file puts them."""
+        for i, value in enumerate(self.graph.inputs):
+            self._root(value, ("input", i))
+        for value in self.graph.values():
+            if value.name in self.graph.weights:
+                self._root(value, ("weights", 0))
+        for i, value in enumerate(self.graph.outputs):
+            if value.name in self.spots:  # an input or a weight, or named twice as an output
+                copy = Value(self.namer(f"{value.name}_out"), value.type)
+                self._root(copy, ("output", i))
+                self.unmade.append((value, copy))
+            else:
+                self._root(value, ("output", i))
+
+    # Backwards: readers tell producers where to write
+
+    def _free(self, value: Value) -> bool | No:
+        """Whether its producer can be told where to write."""
+        if value.name in self.spots:
+            return No(f"%{value.name} lies elsewhere already")
+        node = self.producers.get(value.name)
+        if node is None or isinstance(node.op, Slice):
+            return No(f"%{value.name} is not written by a step")
+        if not isinstance(node.op, Region | Concat | Reshape) and not node.op.has_body:
+            return No(f"%{value.name} comes from a reference step")
+        return True
+
+    def _adopt(self, node: Node) -> None:
+        """Concat: each part is written in its place."""
+        out = node.outputs[0]
+        spot = self.spots.get(out.name) or self._root(out)
+        names = [v.name for v in node.inputs]
+        for value, part in self._parts(node, spot):
+            free = self._free(value) if names.count(value.name) == 1 else No("it stands twice")
+            if free:
+                self.spots[value.name] = part
+            else:
+                self.result.refused.append((value.name, str(free)))
+
+    def _parts(self, node: Node, spot: Spot) -> Iterator[tuple[Value, Spot]]:
+        assert isinstance(node.op, Concat)
+        axis, at = node.op.axis % node.outputs[0].type.rank, 0
+        for value in node.inputs:
+            offset = spot.offset + _axis_offset(value.type, axis, at, spot)
+            yield value, Spot(spot.root, offset, spot.strides)
+            at += value.type.dims[axis]
+
+    def _adopt_reshape(self, node: Node) -> None:
+        """Reshape of something placed: its source is the same bytes, where the strides allow."""
+        source, out = node.inputs[0], node.outputs[0]
+        spot = self.spots.get(out.name)
+        if spot is None or not self._free(source):
+            return
+        strides = restride(out.type.physical, spot.strides, source.type.physical)
+        if strides and (not source.type.block or is_flat(source.type)):
+            self.spots[source.name] = Spot(spot.root, spot.offset, strides)
+
+    # Forwards: views find their sources
+
+    def _place_node(self, node: Node) -> None:
+        steps = self.result.steps
+        if isinstance(node.op, Concat):
+            for value, part in self._parts(node, self.spots[node.outputs[0].name]):
+                self._copy_unless(value, part, node)
+            return
+        if isinstance(node.op, Slice | Reshape):
+            self._place_view(node)
+            return
+        for value in node.outputs:
+            if value.name not in self.spots:
+                self._root(value)
+        single = not isinstance(node.op, Region) and node.op.has_body
+        steps.append(region_of(node) if single else node)
+
+    def _place_view(self, node: Node) -> None:
+        out, view = node.outputs[0], self._view(node)
+        if view and out.name not in self.spots:
+            self.spots[out.name] = view
+            return
+        if view and self.spots[out.name] == view:
+            return
+        if not view:
+            self.result.refused.append((out.name, str(view)))
+        if out.name not in self.spots:
+            self._root(out)
+        self.result.steps.append(region_of(node))
+
+    def _copy_unless(self, value: Value, part: Spot, node: Node) -> None:
+        if self.spots[value.name] == part:
+            return
+        copy = Value(self.namer(f"{value.name}_part"), value.type)
+        self.spots[copy.name] = part
+        copying = Node(Identity(), (value,), (copy,), node.origin)
+        self.result.steps.append(region_of(copying))
+
+    def _view(self, node: Node) -> Spot | No:
+        source, out = node.inputs[0], node.outputs[0]
+        spot = self.spots[source.name]
+        if source.name in self.graph.weights:
+            return No("a weight is packed, not viewed")
+        if isinstance(node.op, Slice):
+            return _slice_view(node.op, source.type, spot)
+        if source.type.block and not is_flat(source.type):
+            return No("a blocked tensor does not reshape in place")
+        strides = restride(source.type.physical, spot.strides, out.type.physical)
+        return Spot(spot.root, spot.offset, strides) if strides else No("its strides do not split")
+
+
+def _axis_offset(type_: TensorType, axis: int, at: int, spot: Spot) -> int:
+    if type_.block and axis == 1:
+        return at // type_.block * spot.strides[1]
+    return at * spot.strides[axis]
+
+
+def _slice_view(op: Slice, type_: TensorType, spot: Spot) -> Spot | No:
+    offset, strides = spot.offset, list(spot.strides)
+    for axis, (start, step, size) in enumerate(zip(op.starts, op.steps, op.sizes, strict=True)):
+        if step != 1 and size > 1:
+            if step < 0 or axis == type_.rank - 1 or type_.block:
+                return No("a stride that is no view")
+            strides[axis] *= step
+        offset += _axis_offset(type_, axis, start, spot)
+    return Spot(spot.root, offset, tuple(strides))
+
+
+def restride(
+    old: tuple[int, ...], strides: tuple[int, ...], new: tuple[int, ...]
+) -> tuple[int, ...] | No:
+    """Strides that show the same elements in another shape.
+
+    >>> restride((2, 6), (12, 1), (2, 3, 2))
+    (12, 2, 1)
+    """
+    if 0 in new:
+        return strides_of(new)
+    olds = [(n, s) for n, s in zip(old, strides, strict=True) if n != 1]
+    result = [0] * len(new)
+    axes = [axis for axis, n in enumerate(new) if n != 1]
+    at = i = 0
+    while i < len(axes):
+        group, first = [olds[at]], i
+        have, extent = olds[at][0], new[axes[i]]
+        at, i = at + 1, i + 1
+        while have != extent:
+            if have < extent:
+                group.append(olds[at])
+                have *= olds[at][0]
+                at += 1
+            else:
+                extent *= new[axes[i]]
+                i += 1
+        if any(a[1] != b[0] * b[1] for a, b in zip(group, group[1:], strict=False)):
+            return No("rows that are not adjacent do not merge")
+        stride = group[-1][1]
+        for axis in reversed(axes[first:i]):
+            result[axis] = stride
+            stride *= new[axis]
+    inner, extent = 1, 1
+    for axis in reversed(range(len(new))):
+        if new[axis] == 1:
+            result[axis] = inner * extent
+        inner, extent = result[axis], new[axis]
+    return tuple(result)

@@ -1,0 +1,43 @@
+"""A progress bar with an estimate for builds, drawn by rich on standard error."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from planck.compiler.stages import Progress as Report
+
+_DOING = {
+    "read": "reading the model",
+    "simplify": "simplifying the graph",
+    "fuse": "fusing layers",
+    "layout": "choosing layouts",
+    "tune": "compiling and timing kernels",
+    "assemble": "writing the plan",
+    "done": "built",
+}
+
+
+@contextmanager
+def bar() -> Iterator[Report]:
+    """`with bar() as report: report(stage, done, total, what)`."""
+    columns = (
+        TextColumn("{task.description:<28}"),
+        BarColumn(),
+        TextColumn("{task.completed}/{task.total}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task("starting", total=None)
+
+        def report(stage: str, done: int, total: int, what: str) -> None:
+            progress.update(
+                task, description=_DOING.get(stage, stage), completed=done, total=total
+            )
+
+        yield report

@@ -1,0 +1,64 @@
+"""Split: the steps of a placement -> kernels, with names made canonical so that equals are equal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from planck.compiler.place import Placement
+from planck.dtypes import Array
+from planck.ir.graph import Graph, Node, Value
+from planck.ops.region import Region
+from planck.tactics.kernel import Kernel, Operand
+from planck.target import Target
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """One step of the plan to be.
+
+    kernel:  None for a reference step
+    names:   the kernel's canonical names -> the graph's values
+    """
+
+    node: Node
+    kernel: Kernel | None
+    names: Mapping[str, Value]
+
+
+def split(
+    placement: Placement, weights: Mapping[str, Array], target: Target, threads: int
+) -> list[Launch]:
+    """One launch for each step, in order."""
+    return [_launch(node, placement, weights, target, threads) for node in placement.steps]
+
+
+def _launch(
+    node: Node, placement: Placement, weights: Mapping[str, Array], target: Target, threads: int
+) -> Launch:
+    if not isinstance(node.op, Region) or not all(n.op.has_body for n in node.op.graph.nodes):
+        anchored = isinstance(node.op, Region) and len(node.op.graph.nodes) > 1
+        if not anchored:
+            return Launch(node, None, {v.name: v for v in (*node.inputs, *node.outputs)})
+    assert isinstance(node.op, Region)
+    inner = node.op.graph
+    renamed: dict[str, str] = {}
+
+    def canonical(value: Value) -> Value:
+        return Value(renamed.setdefault(value.name, f"v{len(renamed)}"), value.type)
+
+    inputs = tuple(canonical(v) for v in inner.inputs)
+    nodes = tuple(
+        Node(n.op, tuple(map(canonical, n.inputs)), tuple(map(canonical, n.outputs)))
+        for n in inner.nodes
+    )
+    outputs = tuple(canonical(v) for v in inner.outputs)
+    scalars = {renamed[name]: array for name, array in inner.weights.items() if name in renamed}
+    graph = Graph("kernel", inputs, nodes, outputs, scalars)
+    outer = dict(zip((v.name for v in (*inputs, *outputs)), (*node.inputs, *node.outputs), strict=True))
+    operands = {
+        name: Operand(value.type, placement.spots[value.name].strides)
+        for name, value in outer.items()
+    }
+    constants = frozenset(name for name, value in outer.items() if value.name in weights)
+    return Launch(node, Kernel(graph, operands, constants, target, threads), outer)

@@ -1,0 +1,171 @@
+"""The stages from a graph to a plan, in one tuple; each is a function and can be stopped at."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from planck.compiler.assemble import assemble
+from planck.compiler.place import place
+from planck.compiler.split import Launch, split
+from planck.codegen.processes import CompilePool
+from planck.errors import BuildError
+from planck.ir import text as ir_text
+from planck.ir.graph import Graph
+from planck.ir.verify import verify
+from planck.knobs import knobs
+from planck.passes import PASSES, simplify
+from planck.passes.fuse import fuse
+from planck.passes.layout import assign
+from planck.plan.model import Plan
+from planck.refusal import No
+from planck.tactics import TACTICS
+from planck.target import Target
+from planck.tune.cache import TimingCache
+from planck.tune.choose import Choice, choose
+
+log = logging.getLogger(__name__)
+
+Progress = Callable[[str, int, int, str], None]  # stage, done, total, what
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a build was asked for.
+
+    level:    0 takes each tactic's best guess, 5 measures everything
+    seconds:  best so far when they are over
+    """
+
+    target: Target
+    precision: str = "fp32"
+    threads: int = 1
+    level: int = 3
+    seconds: float | None = None
+    timing_cache: Path | None = None
+    progress: Progress = lambda stage, done, total, what: None
+    notes: dict[str, Any] = field(default_factory=dict)
+
+
+def _simplify(graph: Graph, options: Options) -> Graph:
+    return simplify(graph)
+
+
+def _fuse(graph: Graph, options: Options) -> Graph:
+    return fuse(graph)
+
+
+def _layout(graph: Graph, options: Options) -> Graph:
+    return assign(graph, options.target.lanes)
+
+
+# Graph -> Graph stages. Fusion sees the simplest graph; layout needs to know what became a kernel.
+STAGES: Final[tuple[tuple[str, Callable[[Graph, Options], Graph]], ...]] = (
+    ("simplify", _simplify),
+    ("fuse", _fuse),
+    ("layout", _layout),
+)
+STAGE_NAMES: Final = ("read", *(name for name, _ in PASSES), *(name for name, _ in STAGES))
+
+
+def run_stages(graph: Graph, options: Options, stop_after: str | None = None) -> Graph:
+    """The graph after a stage (after all of them by default).
+
+    raises: BuildError for a stage that does not exist
+    """
+    if stop_after is not None and stop_after not in STAGE_NAMES:
+        raise BuildError(
+            f"there is no stage {stop_after!r}", know=f"stages are {', '.join(STAGE_NAMES)}"
+        )
+    verify(graph, after="read")
+    if stop_after == "read":
+        return graph
+    for number, (name, function) in enumerate(PASSES):
+        if name == stop_after:
+            for _, earlier in PASSES[: number + 1]:
+                graph = earlier(graph)
+            return graph
+    for number, (name, stage) in enumerate(STAGES):
+        options.progress(name, number, len(STAGES), "")
+        start = time.perf_counter()
+        graph = stage(graph, options)
+        log.debug("%s: %d nodes, %.3f s", name, len(graph.nodes), time.perf_counter() - start)
+        _dump(graph, number, name)
+        if name == stop_after:
+            return graph
+    return graph
+
+
+def _dump(graph: Graph, number: int, name: str) -> None:
+    folder = knobs().dump
+    if folder:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{number:02d}-{name}.graph").write_text(ir_text.text(graph))
+
+
+def compile_graph(graph: Graph, options: Options) -> Plan:
+    """A graph (at any stage) -> the plan. raises: BuildError, GraphError"""
+    graph = run_stages(graph, options)
+    placement = place(graph)
+    launches = split(placement, graph.weights, options.target, options.threads)
+    cache = TimingCache.open(options.timing_cache, options.target)
+    kernels = {launch.kernel.key: launch.kernel for launch in launches if launch.kernel}
+    with CompilePool(options.target) as pool:
+        answers = choose(
+            list(kernels.values()),
+            TACTICS,
+            pool,
+            cache,
+            level=options.level,
+            seconds=options.seconds,
+            report=lambda done, total, what: options.progress("tune", done, total, what),
+        )
+    choices: dict[str, Choice] = {k: a for k, a in answers.items() if not isinstance(a, No)}
+    launches = [_or_reference(launch, answers) for launch in launches]
+    options.progress("assemble", 0, 1, "")
+    plan = assemble(
+        graph,
+        placement,
+        launches,
+        choices,
+        target=options.target,
+        threads=options.threads,
+        precision=options.precision,
+        build=_record(options, launches, choices, placement.refused),
+    )
+    options.progress("done", 1, 1, "")
+    return plan
+
+
+def _or_reference(launch: Launch, answers: Mapping[str, Choice | No]) -> Launch:
+    """The launch, or a reference step where no tactic takes its kernel."""
+    answer = answers.get(launch.kernel.key) if launch.kernel else None
+    if not isinstance(answer, No):
+        return launch
+    log.warning(
+        "%s runs as a reference step, slowly: %s",
+        launch.node.origin or launch.node.outputs[0].name,
+        answer,
+    )
+    return Launch(launch.node, None, launch.names)
+
+
+def _record(
+    options: Options,
+    launches: list[Launch],
+    choices: Mapping[str, Choice],
+    refused: list[tuple[str, str]],
+) -> dict[str, Any]:
+    """What `planck why` and `inspect` say about the build; nothing in it depends on the clock."""
+    return {
+        "level": options.level,
+        "timings": {
+            key: [timing.as_json() for timing in choice.timings] for key, choice in choices.items()
+        },
+        "copies": [list(row) for row in refused],
+        **options.notes,
+    }

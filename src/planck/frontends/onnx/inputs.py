@@ -1,0 +1,100 @@
+"""The inputs of an ONNX graph: dtypes, and shapes with every dimension bound."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from onnx import GraphProto, ValueInfoProto
+
+from planck.dtypes import Array
+from planck.errors import ShapeError, UnsupportedOperator
+from planck.frontends.onnx.context import Scope
+from planck.frontends.onnx.tensors import dtype_of
+from planck.ir.graph import Value
+from planck.ir.types import TensorType
+
+LOG = logging.getLogger(__name__)
+
+
+def declare_inputs(
+    graph: GraphProto,
+    file: str,
+    scope: Scope,
+    shapes: Mapping[str, Sequence[int]],
+    constants: Mapping[str, Array],
+) -> dict[str, str]:
+    """Make the inputs values of the scope; gives their file names by value name.
+
+    shapes, constants: as given to `read`
+    raises: ShapeError, UnsupportedOperator (inputs that are no tensors), DTypeError
+    """
+    declared = {info.name: info for info in graph.input if info.name not in scope.items}
+    for given in (*shapes, *constants):
+        if given not in declared:
+            raise ShapeError(
+                f"{file} has no input {given!r}", know=f"its inputs: {', '.join(declared)}"
+            )
+    bound = _bound(declared, shapes)
+    names: dict[str, str] = {}
+    for name, info in declared.items():
+        if name in constants:
+            scope.items[name] = scope.builder.const(np.asarray(constants[name]), name)
+            continue
+        kind = info.type.WhichOneof("value")
+        if kind != "tensor_type":
+            raise UnsupportedOperator(f"input {name!r} of {file} is not a tensor but a {kind}")
+        dtype = dtype_of(info.type.tensor_type.elem_type)
+        shape = _shape(info, file, shapes.get(name), bound)
+        value = Value(scope.builder.namer(name), TensorType(shape, dtype))
+        scope.items[name] = value
+        scope.builder.inputs.append(value)
+        names[value.name] = name
+    return names
+
+
+def _bound(
+    declared: Mapping[str, ValueInfoProto], shapes: Mapping[str, Sequence[int]]
+) -> dict[str, int]:
+    """The symbolic dims that given shapes bind, by their names."""
+    bound: dict[str, int] = {}
+    for name, given in shapes.items():
+        dims = declared[name].type.tensor_type.shape.dim
+        if declared[name].type.tensor_type.HasField("shape") and len(dims) != len(given):
+            raise ShapeError(f"input {name!r} has {len(dims)} dimensions, shapes= gives {given}")
+        for dim, extent in zip(dims, given, strict=False):
+            fixed = dim.dim_value if dim.HasField("dim_value") else bound.get(dim.dim_param)
+            if extent < 0 or (fixed is not None and fixed >= 0 and fixed != extent):
+                raise ShapeError(f"input {name!r} is {fixed} where shapes= gives {given}")
+            if dim.dim_param:
+                bound[dim.dim_param] = int(extent)
+    return bound
+
+
+def _shape(
+    info: ValueInfoProto, file: str, given: Sequence[int] | None, bound: dict[str, int]
+) -> tuple[int, ...]:
+    if given is not None:
+        return tuple(int(extent) for extent in given)
+    proto = info.type.tensor_type
+    hint = f"give all its dimensions: shapes={{{info.name!r}: (...)}}"
+    if not proto.HasField("shape"):
+        raise ShapeError(f"input {info.name!r} of {file} has no shape", try_=hint)
+    shape = []
+    for axis, dim in enumerate(proto.shape.dim):
+        if dim.HasField("dim_value") and dim.dim_value >= 0:
+            shape.append(dim.dim_value)
+        elif dim.dim_param in bound:
+            shape.append(bound[dim.dim_param])
+        elif axis == 0:
+            LOG.info("%s: the batch of input %s is open; 1 is taken", file, info.name)
+            shape.append(1)
+            if dim.dim_param:
+                bound[dim.dim_param] = 1
+        else:
+            what = dim.dim_param or "unnamed"
+            raise ShapeError(
+                f"dimension {axis} ({what}) of input {info.name!r} is open", at=file, try_=hint
+            )
+    return tuple(shape)

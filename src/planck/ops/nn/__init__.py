@@ -1,0 +1,1 @@
+"""Operators of neural networks: convolution, matrix product, pooling, normalisation, attention."""

@@ -1,0 +1,25 @@
+"""Region: nodes that become one kernel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from planck.dtypes import Array
+from planck.ir.graph import Graph, Op
+from planck.ir.interpret import interpret
+from planck.ir.types import TensorType
+
+
+@dataclass(frozen=True)
+class Region(Op):
+    """What one launch computes; inputs and outputs pair with the inner graph's by position."""
+
+    graph: Graph
+
+    def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
+        return tuple(v.type for v in self.graph.outputs)
+
+    def reference(self, *inputs: Array) -> tuple[Array, ...]:
+        names = (v.name for v in self.graph.inputs)
+        results = interpret(self.graph, dict(zip(names, inputs, strict=True)))
+        return tuple(results[v.name] for v in self.graph.outputs)

@@ -1,0 +1,311 @@
+"""Vertical fusion: groups nodes into Region nodes, each of which becomes one kernel.
+
+    %c = Conv(%x, %w)                      %z = Region(%x, %w, %b, %r) graph {
+    %d = Pointwise(%c, %b) {fn="add"}        %c = Conv(%x, %w)
+    %e = Pointwise(%d) {fn="silu"}      ->   %d = Pointwise(%c, %b) {fn="add"}
+    %z = Pointwise(%e, %r) {fn="add"}        %e = Pointwise(%d) {fn="silu"}
+                                             %z = Pointwise(%e, %r) {fn="add"} }
+
+First every anchor (convolution, matmul, pool, ...) takes the pointwise nodes behind it; what is left
+is grouped greedily for the loop generator. Nodes that only rename memory (reshape, slice, concat)
+stay alone: placement makes views of them.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from planck.ir.graph import Graph, Node, Value
+from planck.ops.control import If, Loop
+from planck.ops.movement import Broadcast, Concat, Gather, Pad, Reshape, Slice, Transpose
+from planck.ops.nn import Attention, Conv, ConvTranspose, MatMul, Pool
+from planck.ops.nn import LayerNorm, LogSoftmax, RMSNorm, Softmax
+from planck.ops.pointwise import Cast, Pointwise
+from planck.ops.reduce import ArgReduce, Reduce
+from planck.ops.region import Region
+from planck.refusal import No
+
+log = logging.getLogger(__name__)
+
+ANCHORS = (Conv, ConvTranspose, MatMul, Pool, Attention)
+VIEWS = (Reshape, Slice, Concat)
+ROWWISE = (Reduce, ArgReduce, Softmax, LogSoftmax, LayerNorm, RMSNorm)
+MOVES = (Transpose, Broadcast, Pad, Gather)
+# Elementwise functions that cost about as much as the memory access beside them.
+CHEAP = frozenset(
+    "add sub mul neg abs min max relu leaky_relu prelu clip not and or xor equal less less_equal "
+    "greater greater_equal select floor ceil round sign hard_sigmoid hard_swish reciprocal div "
+    "sqrt rsqrt".split()
+)
+
+
+@dataclass(eq=False)
+class Group:
+    """A kernel in the making; `nodes` in the graph's order."""
+
+    nodes: list[Node]
+    anchor: bool = False
+    rowwise: int = 0
+    makes: set[str] = field(default_factory=set)
+
+    def add(self, node: Node) -> None:
+        self.nodes.append(node)
+        self.makes.update(v.name for v in node.outputs)
+        self.rowwise += isinstance(node.op, ROWWISE)
+
+
+def fuse(graph: Graph) -> Graph:
+    """Graph -> graph of Region nodes (and lone views, control flow and reference operators)."""
+    return _Fuser(graph).run()
+
+
+class _Fuser:
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.users = graph.users()
+        self.outputs = {v.name for v in graph.outputs}
+        self.position = {id(n): i for i, n in enumerate(graph.nodes)}
+        self.group_of: dict[int, Group] = {}  # by node
+        self.maker: dict[str, Group] = {}  # by value
+
+    def run(self) -> Graph:
+        for node in self.graph.nodes:
+            if isinstance(node.op, ANCHORS):
+                self._grow_anchor(node)
+        for node in self.graph.nodes:
+            if id(node) not in self.group_of:
+                self._join_or_start(node)
+        return self._emit()
+
+    # Anchors and their epilogues
+
+    def _grow_anchor(self, anchor: Node) -> None:
+        group = Group([], anchor=True)
+        group.add(anchor)
+        self._own(group, anchor)
+        shape = anchor.outputs[0].type.shape
+        while True:
+            step = self._epilogue_step(group, shape)
+            if not step:
+                break
+            for node in step:
+                group.add(node)
+                self._own(group, node)
+
+    def _epilogue_step(self, group: Group, shape: tuple[object, ...]) -> list[Node] | No:
+        """The next pointwise nodes to take: the fewest that leave one value to write."""
+        taken: list[Node] = []
+        makes = set(group.makes)
+        while True:
+            escaping = self._escaping(group.nodes + taken, makes)
+            if taken and len(escaping) == 1:
+                return taken
+            if len(taken) > 8:
+                return No("more than eight nodes before the branches meet")
+            if any(name in self.outputs for name in escaping):
+                return No("the value is an output of the network")
+            candidates = sorted(
+                {
+                    id(u): u for name in escaping for u in self.users.get(name, ())
+                    if id(u) not in self.group_of and u not in taken
+                }.values(),
+                key=lambda n: self.position[id(n)],
+            )  # fmt: skip
+            chosen = next((u for u in candidates if self._fits_epilogue(u, makes, shape)), None)
+            if chosen is None:
+                return No("no pointwise node of the same shape follows")
+            taken.append(chosen)
+            makes.update(v.name for v in chosen.outputs)
+
+    def _fits_epilogue(self, node: Node, makes: set[str], shape: tuple[object, ...]) -> bool:
+        if not isinstance(node.op, Pointwise) or node.outputs[0].type.shape != shape:
+            return False
+        dtype = node.outputs[0].type.dtype
+        for value in node.inputs:
+            if value.name in makes:
+                continue
+            if value.type.dtype is not dtype or not _is_epilogue_operand(value, shape):
+                return False
+            if self._depends(value, makes):
+                return False
+        return True
+
+    # Everything else: groups for the loop generator
+
+    def _join_or_start(self, node: Node) -> None:
+        if not self._lonely(node):
+            for group in self._producer_groups(node):
+                if self._may_join(node, group):
+                    group.add(node)
+                    self._own(group, node)
+                    return
+        group = Group([])
+        group.add(node)
+        self._own(group, node)
+
+    def _lonely(self, node: Node) -> bool:
+        return (
+            isinstance(node.op, (*VIEWS, *ANCHORS, If, Loop, Region))
+            or not node.op.has_body
+            or len(node.outputs) != 1
+        )
+
+    def _producer_groups(self, node: Node) -> list[Group]:
+        groups = {id(g): g for v in node.inputs if (g := self.maker.get(v.name))}
+        return sorted(groups.values(), key=lambda g: -self.position[id(g.nodes[-1])])
+
+    def _may_join(self, node: Node, group: Group) -> bool:
+        """Whether the loop generator makes one good kernel of the group and the node."""
+        if group.anchor or self._lonely(group.nodes[0]) or len(group.nodes) >= 24:
+            return False
+        if not isinstance(node.op, (Pointwise, Cast, *ROWWISE, *MOVES)):
+            return False
+        if not all(isinstance(n.op, (Pointwise, Cast, *ROWWISE, *MOVES)) for n in group.nodes):
+            return False
+        if group.rowwise and (isinstance(node.op, (*ROWWISE, *MOVES)) or self._widens(node, group)):
+            return False
+        if isinstance(node.op, ROWWISE) and not self._cheap(group):
+            return False
+        makes = group.makes | {v.name for v in node.outputs}
+        escaping = self._escaping([*group.nodes, node], makes)
+        if len(escaping) != 1:
+            if len(escaping) > 4 or isinstance(node.op, (*ROWWISE, *MOVES)) or group.rowwise:
+                return False
+            shapes = {self._type(name, group, node).shape for name in escaping}
+            if len(shapes) != 1:
+                return False
+        if self._recomputes(node, group):
+            return False
+        return not any(
+            self._depends(v, group.makes) for v in node.inputs if v.name not in group.makes
+        )
+
+    def _widens(self, node: Node, group: Group) -> bool:
+        return node.outputs[0].type.shape != group.nodes[-1].outputs[0].type.shape
+
+    def _cheap(self, group: Group) -> bool:
+        return len(group.nodes) <= 4 and all(
+            isinstance(n.op, (Cast, *MOVES)) or (isinstance(n.op, Pointwise) and n.op.fn in CHEAP)
+            for n in group.nodes
+        )
+
+    def _recomputes(self, node: Node, group: Group) -> bool:
+        """Whether reading the group's value in this node computes it several times over."""
+        read = [v for v in node.inputs if v.name in group.makes]
+        out = node.outputs[0].type.size
+        if isinstance(node.op, (*ROWWISE, Slice)) or not read:
+            return False
+        return out > 2 * max(v.type.size for v in read) and not self._cheap(group)
+
+    def _type(self, name: str, group: Group, node: Node) -> object:
+        for n in (*group.nodes, node):
+            for v in n.outputs:
+                if v.name == name:
+                    return v.type
+        raise AssertionError(name)
+
+    # Shared
+
+    def _own(self, group: Group, node: Node) -> None:
+        self.group_of[id(node)] = group
+        for value in node.outputs:
+            self.maker[value.name] = group
+
+    def _escaping(self, nodes: list[Node], makes: set[str]) -> set[str]:
+        """Values made inside that something outside reads."""
+        inside = {id(n) for n in nodes}
+        return {
+            name for name in makes
+            if name in self.outputs
+            or not self.users.get(name)
+            or any(id(u) not in inside for u in self.users.get(name, ()))
+        }  # fmt: skip
+
+    def _depends(self, value: Value, makes: set[str]) -> bool:
+        """Whether a value outside needs one of `makes`: taking its reader in would be a cycle."""
+        seen: set[int] = set()
+        stack = [value.name]
+        producers = self._producers
+        while stack:
+            name = stack.pop()
+            if name in makes:
+                return True
+            group = self.maker.get(name)
+            nodes: Iterable[Node] = (
+                group.nodes if group else ([producers[name]] if name in producers else ())
+            )
+            for node in nodes:
+                if id(node) not in seen:
+                    seen.add(id(node))
+                    stack.extend(v.name for v in node.inputs)
+        return False
+
+    @property
+    def _producers(self) -> dict[str, Node]:
+        if not hasattr(self, "_producer_map"):
+            self._producer_map = self.graph.producers()
+        return self._producer_map
+
+    def _emit(self) -> Graph:
+        groups = {id(g): g for g in self.group_of.values()}.values()
+        placed = [self._region(group) for group in groups]
+        return self.graph.with_(nodes=ordered(placed))
+
+    def _region(self, group: Group) -> Node:
+        nodes = sorted(group.nodes, key=lambda n: self.position[id(n)])
+        if self._lonely(nodes[0]) and not group.anchor:
+            return nodes[0]
+        escaping = self._escaping(nodes, group.makes)
+        inputs = {
+            v.name: v for n in nodes for v in n.inputs if v.name not in group.makes
+        }  # fmt: skip
+        outputs = tuple(v for n in nodes for v in n.outputs if v.name in escaping)
+        inner = Graph(
+            _title(nodes), tuple(inputs.values()), tuple(nodes), outputs, {}
+        )
+        origin = tuple(dict.fromkeys(o for n in nodes for o in n.origin))
+        return Node(Region(inner), tuple(inputs.values()), outputs, origin)
+
+
+def ordered(nodes: list[Node]) -> tuple[Node, ...]:
+    """Nodes in an order in which they can run, as near to the given one as that allows."""
+    producer = {v.name: i for i, n in enumerate(nodes) for v in n.outputs}
+    done: set[int] = set()
+    result: list[Node] = []
+    for start in range(len(nodes)):
+        stack = [start]
+        while stack:
+            at = stack[-1]
+            if at in done:
+                stack.pop()
+                continue
+            waiting = [
+                p for v in nodes[at].inputs if (p := producer.get(v.name)) is not None
+                and p not in done
+            ]  # fmt: skip
+            if waiting:
+                stack.extend(waiting)
+                continue
+            done.add(at)
+            result.append(nodes[at])
+            stack.pop()
+    return tuple(result)
+
+
+def _is_epilogue_operand(value: Value, shape: tuple[object, ...]) -> bool:
+    """Full, scalar, or along one axis: the channel of a feature map, the last of a matrix."""
+    own = value.type.shape
+    if own == shape or value.type.size == 1:
+        return True
+    padded = (1,) * (len(shape) - len(own)) + own
+    different = [i for i, n in enumerate(padded) if n != 1]
+    return len(padded) == len(shape) and len(different) == 1 and padded[different[0]] == shape[
+        different[0]
+    ] and different[0] in (1, len(shape) - 1)
+
+
+def _title(nodes: list[Node]) -> str:
+    names = [n.op.fn if isinstance(n.op, Pointwise) else type(n.op).__name__ for n in nodes]
+    return "_".join(names[:6]).lower() + ("_more" if len(names) > 6 else "")

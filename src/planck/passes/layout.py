@@ -1,0 +1,213 @@
+"""Layout assignment: which tensors lie channel-blocked, and the copies where two layouts meet.
+
+Convolutions want [N, C/B, H, W, B]; matrices want rows. Loop kernels read and write either, so a
+layout costs a copy only between a producer and a consumer that both insist.
+
+    %y = Region(%x) graph { Conv }            %y: f32[1,32,8,8]:c16 = Region(%x) graph { Conv }
+    %z = MatMul(reshape(%y), %w)        ->    %y_row = Identity(%y)
+                                              %z = MatMul(reshape(%y_row), %w)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from planck.ir.graph import Graph, Namer, Node, Value
+from planck.ir.types import TensorType
+from planck.ops.movement import Broadcast, Concat, Identity, Pad, Reshape, Slice
+from planck.ops.nn import Conv, ConvTranspose, Pool, Resize
+from planck.ops.pointwise import Cast, Pointwise
+from planck.ops.reduce import Reduce
+from planck.ops.region import Region
+from planck.refusal import No
+
+STEM_CHANNELS = 4  # a convolution reads up to this many row-major channels as they are
+
+
+def assign(graph: Graph, block: int) -> Graph:
+    """Graph of regions -> the same with blocks in its types and Identity copies between layouts."""
+    return _Layout(graph, block).run()
+
+
+class _Layout:
+    def __init__(self, graph: Graph, block: int) -> None:
+        self.graph, self.block = graph, block
+        self.now: dict[str, Value] = {v.name: v for v in (*graph.inputs,)}
+        self.copies: dict[tuple[str, int], Value] = {}
+        self.nodes: list[Node] = []
+        self.namer = Namer(v.name for v in graph.values())
+        self.users = graph.users()
+        self.outputs = {v.name for v in graph.outputs}
+
+    def run(self) -> Graph:
+        for node in self.graph.nodes:
+            self._node(node)
+        outputs = tuple(self._as(self._get(v), 0) for v in self.graph.outputs)
+        nodes, outputs = self._keep_output_names(outputs)
+        return self.graph.with_(nodes=tuple(nodes), outputs=outputs)
+
+    def _keep_output_names(self, outputs: tuple[Value, ...]) -> tuple[list[Node], tuple[Value, ...]]:
+        """A copy made for an output takes the output's name; what it copies gets another."""
+        swap: dict[str, str] = {}
+        for old, new in zip(self.graph.outputs, outputs, strict=True):
+            if old.name != new.name and old.name not in swap:
+                swap[old.name], swap[new.name] = new.name, old.name
+
+        def rename(v: Value) -> Value:
+            return Value(swap.get(v.name, v.name), v.type)
+
+        nodes = [
+            Node(n.op, tuple(map(rename, n.inputs)), tuple(map(rename, n.outputs)), n.origin)
+            for n in self.nodes
+        ]
+        return nodes, tuple(rename(v) for v in outputs)
+
+    def _get(self, value: Value) -> Value:
+        return self.now.get(value.name, value)
+
+    def _as(self, value: Value, block: int) -> Value:
+        """The value in a layout: itself, or a copy (made once)."""
+        if value.type.block == block:
+            return value
+        key = (value.name, block)
+        if key not in self.copies:
+            type_ = value.type.with_block(block)
+            copy = Value(self.namer(f"{value.name}_{'c' if block else 'row'}"), type_)
+            node = next((n for n in self.nodes if value in n.outputs), None)
+            origin = node.origin if node else ()
+            self.nodes.append(region_of(Node(Identity(), (value,), (copy,), origin)))
+            self.copies[key] = copy
+        return self.copies[key]
+
+    def _node(self, node: Node) -> None:
+        inputs = tuple(self._get(v) for v in node.inputs)
+        if isinstance(node.op, Region):
+            wanted, out = self._region_blocks(node.op.graph, inputs)
+        elif isinstance(node.op, Concat | Slice | Reshape | Identity):
+            wanted, out = self._view_blocks(node, inputs)
+        else:
+            wanted, out = [0] * len(inputs), 0
+        ready = tuple(self._as(v, b) for v, b in zip(inputs, wanted, strict=True))
+        outputs = tuple(
+            Value(v.name, v.type.with_block(out if v.type.rank >= 3 else 0)) for v in node.outputs
+        )
+        for value in outputs:
+            self.now[value.name] = value
+        op = node.op
+        if isinstance(op, Region):
+            op = _with_boundary(op, ready, outputs)
+        self.nodes.append(Node(op, ready, outputs, node.origin))
+
+    def _region_blocks(self, inner: Graph, inputs: tuple[Value, ...]) -> tuple[list[int], int]:
+        """The block that each input must have, and the outputs' block."""
+        given = [v.type.block for v in inputs]
+        by_name = dict(zip((v.name for v in inner.inputs), inputs, strict=True))
+        anchor = inner.nodes[0]
+        data = by_name.get(anchor.inputs[0].name)
+        shape = inner.outputs[0].type.shape
+        if isinstance(anchor.op, Conv | ConvTranspose) and data is not None:
+            wanted = [self.block if v.type.shape == shape else 0 for v in inputs]
+            channels = data.type.dims[1]
+            raw = data.type.block == 0 and channels <= STEM_CHANNELS and isinstance(anchor.op, Conv)
+            wanted[inputs.index(data)] = 0 if raw and anchor.op.groups == 1 else self.block
+            return wanted, self.block
+        if isinstance(anchor.op, Pool) and data is not None and data.type.block:
+            return [b if v.type.shape == shape or v is data else 0
+                    for v, b in zip(inputs, [self.block] * len(inputs), strict=True)], self.block  # fmt: skip
+        out = self.block if self._stays_blocked(inner, inputs) else 0
+        return given, out
+
+    def _stays_blocked(self, inner: Graph, inputs: tuple[Value, ...]) -> bool | No:
+        """Whether a loop kernel's output is best written blocked."""
+        if not any(v.type.block for v in inputs):
+            return No("no input is blocked")
+        if any(v.name in self.outputs for v in inner.outputs):
+            return No("it is an output of the network")
+        rank = inputs[0].type.rank
+        for node in inner.nodes:
+            if not _keeps_channels(node):
+                return No(f"{type(node.op).__name__} moves channels")
+        for value in inputs:
+            if value.type.rank >= 3 and not value.type.block and value.type.size > 1:
+                full = value.type.shape == inner.outputs[0].type.shape
+                if full or value.type.rank != rank:
+                    return No(f"%{value.name} is row-major")
+        return True
+
+    def _view_blocks(self, node: Node, inputs: tuple[Value, ...]) -> tuple[list[int], int]:
+        op, block = node.op, self.block
+        rows = ([0] * len(inputs), 0)
+        if any(v.name in self.outputs for v in node.outputs):
+            return rows
+        data = [v for v in inputs if v.type.rank >= 3]
+        if not data or not all(v.type.block for v in data):
+            return rows
+        if isinstance(op, Concat):
+            whole = all(v.type.dims[1] % block == 0 for v in inputs[:-1])
+            return ([block] * len(inputs), block) if op.axis != 1 or whole else rows
+        if isinstance(op, Slice):
+            start, size, channels = op.starts[1], op.sizes[1], inputs[0].type.dims[1]
+            whole = start % block == 0 and (size % block == 0 or start + size == channels)
+            return ([block], block) if whole and all(s == 1 for s in op.steps) else rows
+        if isinstance(op, Reshape) and is_flat(inputs[0].type):
+            return [block], 0
+        return rows
+
+
+def is_flat(type_: TensorType) -> bool:
+    """Whether blocked and row-major are the same bytes: one pixel, and no padding between rows."""
+    n, c, *spatial = type_.dims
+    return all(s == 1 for s in spatial) and (n == 1 or not type_.block or c % type_.block == 0)
+
+
+def _keeps_channels(node: Node) -> bool:
+    """Whether axis 1 of the output is axis 1 of the input, element for element."""
+    op = node.op
+    if node.outputs[0].type.rank < 3:
+        return False
+    if isinstance(op, Pointwise | Cast | Identity | Broadcast):
+        return True
+    if isinstance(op, Reduce):
+        return op.keep and 1 not in op.axes and 0 not in op.axes
+    if isinstance(op, Pad):
+        rank = node.outputs[0].type.rank
+        return op.pads[1] == 0 and op.pads[rank + 1] == 0
+    return isinstance(op, Resize | Pool) and (
+        node.inputs[0].type.shape[:2] == node.outputs[0].type.shape[:2]
+    )
+
+
+def _with_boundary(region: Region, inputs: tuple[Value, ...], outputs: tuple[Value, ...]) -> Region:
+    """The region with its inner graph's boundary in the outer values' layouts."""
+    inner = region.graph
+    renamed: dict[str, Callable[[Value], Value] | int] = {}
+    for own, outer in (
+        *zip(inner.inputs, inputs, strict=True),
+        *zip(inner.outputs, outputs, strict=True),
+    ):
+        renamed[own.name] = outer.type.block
+
+    def retype(v: Value) -> Value:
+        block = renamed.get(v.name, 0)
+        assert isinstance(block, int)
+        return replace(v, type=v.type.with_block(block))
+
+    nodes = tuple(
+        Node(n.op, tuple(map(retype, n.inputs)), tuple(map(retype, n.outputs)), n.origin)
+        for n in inner.nodes
+    )
+    return Region(
+        inner.with_(
+            inputs=tuple(map(retype, inner.inputs)),
+            nodes=nodes,
+            outputs=tuple(map(retype, inner.outputs)),
+        )
+    )
+
+
+def region_of(node: Node) -> Node:
+    """A region of one node."""
+    inputs = tuple({v.name: v for v in node.inputs}.values())
+    inner = Graph(type(node.op).__name__.lower(), inputs, (node,), node.outputs)
+    return Node(Region(inner), inputs, node.outputs, node.origin)

@@ -1,0 +1,122 @@
+"""Plan <-> JSON values: everything of a plan but its code, weights and graph text."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from planck.dtypes import BY_NAME
+from planck.errors import PlanFormatError
+from planck.ir.types import Quant, TensorType
+from planck.plan.model import Place, Plan, Slot, Step
+from planck.target import Target
+
+_SPACES = ("arena", "weights", "input", "output")
+
+
+def plan_to_json(plan: Plan) -> dict[str, Any]:
+    """JSON values that `plan_from_json` turns back; the same plan always gives the same values."""
+    return {
+        "name": plan.name,
+        "target": target_to_json(plan.target),
+        "precision": plan.precision,
+        "threads": plan.threads,
+        "inputs": [slot_to_json(s) for s in plan.inputs],
+        "outputs": [slot_to_json(s) for s in plan.outputs],
+        "slots": [slot_to_json(s) for s in plan.slots],
+        "steps": [_step_to_json(s) for s in plan.steps],
+        "arena_bytes": plan.arena_bytes,
+        "symbols": plan.symbols,
+        "names": plan.names,
+        "build": plan.build,
+    }
+
+
+def plan_from_json(
+    data: dict[str, Any], code: bytes, weights: memoryview | bytes, graph: str
+) -> Plan:
+    """raises: PlanFormatError for anything that `plan_to_json` does not write"""
+    try:
+        return Plan(
+            name=str(data["name"]),
+            target=target_from_json(data["target"]),
+            precision=str(data["precision"]),
+            threads=int(data["threads"]),
+            inputs=tuple(slot_from_json(s) for s in data["inputs"]),
+            outputs=tuple(slot_from_json(s) for s in data["outputs"]),
+            slots=tuple(slot_from_json(s) for s in data["slots"]),
+            steps=tuple(_step_from_json(s) for s in data["steps"]),
+            arena_bytes=int(data["arena_bytes"]),
+            code=code,
+            symbols={str(k): int(v) for k, v in data["symbols"].items()},
+            weights=weights,
+            graph=graph,
+            names={str(k): str(v) for k, v in data["names"].items()},
+            build=dict(data["build"]),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise PlanFormatError(
+            "the plan's description is not one that planck writes",
+            know=f"{type(error).__name__}: {error}",
+        ) from error
+
+
+def target_to_json(target: Target) -> dict[str, Any]:
+    return {**asdict(target), "extras": list(target.extras)}
+
+
+def target_from_json(data: dict[str, Any]) -> Target:
+    return Target(**{**data, "extras": tuple(data["extras"])})
+
+
+def slot_to_json(slot: Slot) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "name": slot.name,
+        "shape": list(slot.type.dims),
+        "dtype": slot.type.dtype.name,
+        "place": _place_to_json(slot.place),
+    }
+    if slot.type.block:
+        row["block"] = slot.type.block
+    if slot.type.quant:
+        row["quant"] = asdict(slot.type.quant)
+    if slot.strides:
+        row["strides"] = list(slot.strides)
+    return row
+
+
+def slot_from_json(data: dict[str, Any]) -> Slot:
+    quant = data.get("quant")
+    type_ = TensorType(
+        tuple(int(d) for d in data["shape"]),
+        BY_NAME[data["dtype"]],
+        int(data.get("block", 0)),
+        Quant(tuple(quant["scale"]), tuple(quant["zero_point"]), quant["axis"]) if quant else None,
+    )
+    strides = tuple(int(s) for s in data.get("strides", ()))
+    return Slot(str(data["name"]), type_, _place_from_json(data["place"]), strides)
+
+
+def _place_to_json(place: Place) -> list[str | int]:
+    return [place.space, place.offset_bytes, place.index]
+
+
+def _place_from_json(data: list[Any]) -> Place:
+    space, offset_bytes, index = data
+    if space not in _SPACES:
+        raise ValueError(f"no memory space {space!r}")
+    return Place(space, int(offset_bytes), int(index))
+
+
+def _step_to_json(step: Step) -> dict[str, Any]:
+    return {
+        **{name: getattr(step, name) for name in Step.__slots__},
+        "arguments": [_place_to_json(p) for p in step.arguments],
+        "config": dict(step.config),
+    }
+
+
+def _step_from_json(data: dict[str, Any]) -> Step:
+    tuples = {name: tuple(data[name]) for name in ("reads", "writes", "origin")}
+    arguments = tuple(_place_from_json(p) for p in data["arguments"])
+    return Step(**{**data, **tuples, "arguments": arguments})

@@ -1,0 +1,134 @@
+"""Engine: a plan made ready to run, immutable and shared by all its execution contexts."""
+
+from __future__ import annotations
+
+import logging
+import mmap
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from planck.device import system
+from planck.dtypes import Array, DType
+from planck.plan.check import check_plan
+from planck.plan.format import load_plan, save_plan
+from planck.plan.model import Plan, Slot
+from planck.runtime.context import ExecutionContext
+from planck.runtime.report import Report, report
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """An input or output of the network.
+
+    name:  the model's own
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: DType
+
+
+class Engine:
+    """Runs a plan.
+
+        engine = Engine.load("yolov5s.plan")
+        outputs = engine({"images": x})          # or engine(x): the network has one input
+
+    Calls may come from any number of threads: each takes an idle execution context, or makes one.
+    For control over threads, memory and output arrays, make contexts yourself.
+
+    raises: PlanFormatError for a plan whose numbers point outside of it,
+            PlanTargetError where the system does not run generated code
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        check_plan(plan)
+        self.plan = plan
+        self.inputs = tuple(_binding(plan, slot) for slot in plan.inputs)
+        self.outputs = tuple(_binding(plan, slot) for slot in plan.outputs)
+        self.image = system.CodeImage(plan.code)
+        self.weights = _readable(plan.weights)
+        self._idle: list[ExecutionContext] = []
+        slow = [step.name for step in plan.steps if not step.symbol]
+        if slow:
+            _log.warning(
+                "%s: %d steps run by their NumPy reference, slowly: %s",
+                plan.name,
+                len(slow),
+                ", ".join(slow),
+            )
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], any_machine: bool = False) -> Engine:
+        """The engine of a plan file.
+
+        any_machine:  accept a plan tuned for another processor that has the same instructions
+        raises:       FileError, PlanFormatError, PlanVersionError, PlanTargetError
+        """
+        return cls(load_plan(path, any_machine))
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the plan file. raises: FileError"""
+        save_plan(self.plan, path)
+
+    def create_execution_context(
+        self, threads: int | None = None, cpus: Sequence[int] | None = None
+    ) -> ExecutionContext:
+        """A context with memory and threads of its own.
+
+        threads:  the calling one included; by default as many as the plan was tuned for, but no
+                  more than there are processors
+        cpus:     processors to keep the threads on, one for each; the first is the caller's for
+                  the length of each call
+        raises:   InputError
+        """
+        return ExecutionContext(self, threads, cpus)
+
+    def __call__(self, inputs: Array | Mapping[str, Array]) -> dict[str, Array]:
+        """The outputs by name, in new arrays.
+
+        inputs:  an array for each input, by name; or the array, where there is only one
+        raises:  InputError, ShapeError, DTypeError with what was expected and what was given
+        """
+        try:
+            context = self._idle.pop()
+        except IndexError:
+            context = self.create_execution_context()
+        try:
+            return context(inputs)
+        finally:
+            self._idle.append(context)
+
+    def inspect(self) -> Report:
+        """What the plan does, step by step."""
+        return report(self.plan)
+
+    def __repr__(self) -> str:
+        rows = [f"Engine({self.plan.name!r}, {self.plan.target}, {len(self.plan.steps)} steps"]
+        for word, bindings in (("in", self.inputs), ("out", self.outputs)):
+            rows += [f"  {word:<4}{b.name}: {b.dtype}{list(b.shape)}" for b in bindings]
+        return "\n".join(rows) + ")"
+
+
+def _binding(plan: Plan, slot: Slot) -> Binding:
+    return Binding(plan.names.get(slot.name, slot.name), slot.type.dims, slot.type.dtype)
+
+
+def _readable(weights: memoryview | bytes) -> Array:
+    """The weights as u8, 64-byte aligned and readable for 64 bytes past their end.
+
+    Those mapped from a plan file are both already; others are copied.
+    """
+    array = np.frombuffer(weights, np.uint8)
+    mapped = isinstance(weights, memoryview) and isinstance(weights.obj, mmap.mmap)
+    if mapped and system.address(array) % system.ALIGN == 0:
+        return array
+    memory = system.allocate(len(array))
+    memory[:] = array
+    memory.flags.writeable = False
+    return memory

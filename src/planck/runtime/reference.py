@@ -1,0 +1,72 @@
+"""Steps that nobody has compiled: run in NumPy, slowly and surely, between the compiled ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from planck.dtypes import Array
+from planck.errors import PlanFormatError
+from planck.ir.types import TensorType
+from planck.plan.model import Slot, Step
+from planck.runtime.records import Records
+
+Bound = Mapping[tuple[str, int], Array]  # arrays of the call, by (space, index)
+
+
+class ReferenceStep:
+    """A one-node graph with its operands in the context's memory.
+
+    raises: PlanFormatError if the graph and the step differ in their numbers of operands
+    """
+
+    def __init__(self, number: int, step: Step, slots: tuple[Slot, ...], records: Records) -> None:
+        from planck.ir.parse import parse
+
+        self.number = number
+        self.graph = parse(step.reference)
+        self.reads = [_access(slots[number], records) for number in step.reads]
+        self.writes = [_access(slots[number], records) for number in step.writes]
+        self.types = [slots[number].type for number in step.reads]
+        if (len(self.graph.inputs), len(self.graph.outputs)) != (len(self.reads), len(self.writes)):
+            raise PlanFormatError(f"reference step {step.name} does not fit its graph")
+
+    def run(self, bound: Bound) -> None:
+        from planck.ir.interpret import interpret
+
+        inputs = {
+            value.name: plain(read(bound), type_)
+            for value, read, type_ in zip(self.graph.inputs, self.reads, self.types, strict=True)
+        }
+        results = interpret(self.graph, inputs)
+        for value, write in zip(self.graph.outputs, self.writes, strict=True):
+            store(results[value.name], write(bound))
+
+
+def _access(slot: Slot, records: Records) -> Callable[[Bound], Array]:
+    """How to get at a slot's memory: arrays of the call change, the context's own stays."""
+    place = slot.place
+    if place.space in ("input", "output"):
+        return lambda bound: bound[place.space, place.index]
+    view = records.view(slot)
+    return lambda bound: view
+
+
+def plain(memory: Array, type_: TensorType) -> Array:
+    """The logical tensor of a physical array, which has channels in blocks if its type says so."""
+    if not type_.block:
+        return memory
+    channels = type_.dims[1]
+    joined = np.moveaxis(memory, -1, 2)  # [N, C/B, B, *S]
+    return joined.reshape(memory.shape[0], -1, *memory.shape[2:-1])[:, :channels]
+
+
+def store(tensor: Array, memory: Array) -> None:
+    """Write a logical tensor to its memory; the rank tells whether that has channel blocks."""
+    if memory.ndim == tensor.ndim:
+        np.copyto(memory, tensor, casting="no")
+        return
+    block = memory.shape[-1]
+    for channel in range(tensor.shape[1]):
+        memory[:, channel // block, ..., channel % block] = tensor[:, channel]

@@ -1,0 +1,128 @@
+"""What a plan does, step by step: names, tactics, shapes, sizes, origins, times."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from planck.plan.model import Plan, Slot, Step
+from planck.runtime.table import table
+
+
+@dataclass(frozen=True, slots=True)
+class StepReport:
+    """One launch of one kernel.
+
+    reads, writes:  tensors as text, "name: f32[1,64,80,80]:c16"
+    bytes, flops:   memory traffic and arithmetic of one run, as the build counted them
+    measured_us:    time when it was tuned; 0 if it was not
+    reference:      it runs in NumPy, as no tactic could compile it
+    """
+
+    number: int
+    name: str
+    tactic: str
+    kernel: str
+    config: dict[str, Any]
+    reads: tuple[str, ...]
+    writes: tuple[str, ...]
+    tiles: int
+    bytes: int
+    flops: int
+    measured_us: float
+    origin: tuple[str, ...]
+    reference: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A plan from outside; print it for a table."""
+
+    name: str
+    target: str
+    machine: str
+    precision: str
+    threads: int
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    arena_bytes: int
+    weights_bytes: int
+    code_bytes: int
+    steps: tuple[StepReport, ...]
+
+    @property
+    def reference_steps(self) -> tuple[StepReport, ...]:
+        """Steps that run slowly in NumPy."""
+        return tuple(step for step in self.steps if step.reference)
+
+    def to_json(self) -> dict[str, Any]:
+        """The same as JSON values."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        rows = [
+            (
+                str(s.number),
+                s.name,
+                s.tactic,
+                ", ".join(t.partition(": ")[2] for t in s.writes),
+                f"{s.measured_us:.1f}",
+                f"{s.flops / 1e6:.1f}",
+                f"{s.bytes / 1e3:.1f}",
+                ", ".join(s.origin),
+            )
+            for s in self.steps
+        ]
+        head = ("step", "name", "tactic", "gives", "us", "MFLOP", "kB", "origin")
+        sizes = (
+            f"arena {self.arena_bytes / 1e6:.1f} MB, weights {self.weights_bytes / 1e6:.1f} MB, "
+            f"code {self.code_bytes / 1e3:.0f} kB, reference steps {len(self.reference_steps)}"
+        )
+        return "\n".join(
+            [
+                f"{self.name}: {self.target}, {self.precision}, {self.threads} threads",
+                f"  in   {', '.join(self.inputs)}",
+                f"  out  {', '.join(self.outputs)}",
+                f"  {sizes}",
+                table(head, rows),
+            ]
+        )
+
+
+def report(plan: Plan) -> Report:
+    """The report of a plan."""
+    return Report(
+        plan.name,
+        str(plan.target),
+        plan.target.machine,
+        plan.precision,
+        plan.threads,
+        tuple(_tensor(s, plan.names) for s in plan.inputs),
+        tuple(_tensor(s, plan.names) for s in plan.outputs),
+        plan.arena_bytes,
+        len(plan.weights),
+        len(plan.code),
+        tuple(_step(plan, number, step) for number, step in enumerate(plan.steps)),
+    )
+
+
+def _step(plan: Plan, number: int, step: Step) -> StepReport:
+    return StepReport(
+        number,
+        step.name,
+        step.tactic,
+        step.kernel,
+        dict(step.config),
+        tuple(_tensor(plan.slots[n], plan.names) for n in step.reads),
+        tuple(_tensor(plan.slots[n], plan.names) for n in step.writes),
+        step.tiles,
+        step.bytes,
+        step.flops,
+        step.measured_us,
+        step.origin,
+        not step.symbol,
+    )
+
+
+def _tensor(slot: Slot, names: dict[str, str]) -> str:
+    return f"{names.get(slot.name, slot.name)}: {slot.type}"
