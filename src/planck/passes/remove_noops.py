@@ -8,20 +8,11 @@ import numpy as np
 
 from planck.ir.graph import Graph, Node
 from planck.ir.rewrite import SKIP, Patch, View, rewrite, rule
-from planck.ops import (
-    Broadcast,
-    Cast,
-    Concat,
-    Identity,
-    Pad,
-    Pointwise,
-    Pool,
-    Reduce,
-    Reshape,
-    Slice,
-    Tile,
-    Transpose,
-)
+from planck.ops.identity import Identity
+from planck.ops.movement import Broadcast, Concat, Pad, Reshape, Slice, Tile, Transpose
+from planck.ops.nn import Pool
+from planck.ops.pointwise import Cast, Pointwise
+from planck.ops.reduce import Reduce
 from planck.passes.match import pair
 from planck.refusal import No
 
