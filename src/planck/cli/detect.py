@@ -12,8 +12,8 @@ from rich.table import Table
 
 from planck.cli.app import console, show_json
 from planck.cli.model import AsJson, Cache, Model, Threads, WeightsFile, engine_of
-from planck.files import write_file
 from planck.errors import FileError, InputError, PlanckError
+from planck.files import write_file
 
 
 def detect(

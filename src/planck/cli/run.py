@@ -35,9 +35,7 @@ def run(
       planck run yolov5s.plan -i images=picture.npy -o outputs.npz
       planck run net.onnx
     """
-    engine = engine_of(
-        model, threads=threads, shapes=shape, weights=weights, progress=not as_json
-    )
+    engine = engine_of(model, threads=threads, shapes=shape, weights=weights, progress=not as_json)
     outputs = engine(load_inputs(engine, inputs or []))
     if output:
         try:

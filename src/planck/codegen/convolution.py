@@ -479,9 +479,7 @@ class _Writer:
                 acc[slot] = value
         return acc
 
-    def pixels(
-        self, tile: _Tile, pixels: Pixels, x: str, mask: str
-    ) -> list[tuple[int, str, int]]:
+    def pixels(self, tile: _Tile, pixels: Pixels, x: str, mask: str) -> list[tuple[int, str, int]]:
         """Rows of the microkernel: each pixel's pointer and displacement."""
         b, spec = self.b, self.spec
         memory = spec.memory[spec.x]
@@ -548,9 +546,7 @@ class _Writer:
             for n in range(unit.vectors):
                 self.emit(tile, self.vector.load(b, b.offset(source, n * size)), n, at)
 
-    def emit(
-        self, tile: _Tile, value: str, n: int, at: Callable[[Memory], int | str]
-    ) -> None:
+    def emit(self, tile: _Tile, value: str, n: int, at: Callable[[Memory], int | str]) -> None:
         """The epilogue of one vector: block n of the panel, at a pixel."""
         b, spec = self.b, self.spec
 

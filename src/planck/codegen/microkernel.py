@@ -189,9 +189,7 @@ def _trip(
     for u in range(steps.unroll):
         b.do('call void asm sideeffect "", "~{memory}"()')
         base = u * steps.weight_bytes
-        column = [
-            vector.load(b, b.offset(weights, base + n * vector.bytes)) for n in range(width)
-        ]
+        column = [vector.load(b, b.offset(weights, base + n * vector.bytes)) for n in range(width)]
         for i, (_, pointer, shift) in enumerate(rows):
             x = vector.broadcast(b, b.offset(moved[pointer], shift + u * steps.k_bytes))
             for n in range(width):

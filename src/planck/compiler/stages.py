@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from planck.codegen.processes import CompilePool
 from planck.compiler.assemble import assemble
 from planck.compiler.place import place
 from planck.compiler.split import Launch, split
-from planck.codegen.processes import CompilePool
 from planck.errors import BuildError
 from planck.ir import text as ir_text
 from planck.ir.graph import Graph

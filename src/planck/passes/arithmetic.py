@@ -90,5 +90,3 @@ RULES = (power, division, global_pool, reduces)
 def arithmetic(graph: Graph) -> Graph:
     """Replace arithmetic by cheaper arithmetic."""
     return rewrite(graph, RULES)
-
-

@@ -1,6 +1,6 @@
 """Fold batch normalisation and constant scales and shifts into weights and biases.
 
-    BatchNorm -> mul + add;  Conv + mul + add -> Conv with other weights and bias
+BatchNorm -> mul + add;  Conv + mul + add -> Conv with other weights and bias
 """
 
 from __future__ import annotations

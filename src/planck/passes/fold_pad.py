@@ -80,5 +80,3 @@ RULES = (pad,)
 def fold_pad(graph: Graph) -> Graph:
     """Move padding into the operators that can pad."""
     return rewrite(graph, RULES)
-
-

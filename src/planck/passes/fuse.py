@@ -20,8 +20,17 @@ from dataclasses import dataclass, field
 from planck.ir.graph import Graph, Node, Value
 from planck.ops.control import If, Loop
 from planck.ops.movement import Broadcast, Concat, Gather, Pad, Reshape, Slice, Transpose
-from planck.ops.nn import Attention, Conv, ConvTranspose, MatMul, Pool
-from planck.ops.nn import LayerNorm, LogSoftmax, RMSNorm, Softmax
+from planck.ops.nn import (
+    Attention,
+    Conv,
+    ConvTranspose,
+    LayerNorm,
+    LogSoftmax,
+    MatMul,
+    Pool,
+    RMSNorm,
+    Softmax,
+)
 from planck.ops.pointwise import Cast, Pointwise
 from planck.ops.reduce import ArgReduce, Reduce
 from planck.ops.region import Region
@@ -35,9 +44,7 @@ ROWWISE = (Reduce, ArgReduce, Softmax, LogSoftmax, LayerNorm, RMSNorm)
 MOVES = (Transpose, Broadcast, Pad, Gather)
 # Elementwise functions that cost about as much as the memory access beside them.
 CHEAP = frozenset(
-    "add sub mul neg abs min max relu leaky_relu prelu clip not and or xor equal less less_equal "
-    "greater greater_equal select floor ceil round sign hard_sigmoid hard_swish reciprocal div "
-    "sqrt rsqrt".split()
+    ["add", "sub", "mul", "neg", "abs", "min", "max", "relu", "leaky_relu", "prelu", "clip", "not", "and", "or", "xor", "equal", "less", "less_equal", "greater", "greater_equal", "select", "floor", "ceil", "round", "sign", "hard_sigmoid", "hard_swish", "reciprocal", "div", "sqrt", "rsqrt"]
 )
 
 

@@ -50,9 +50,7 @@ class Product:
     under: tuple[Value, ...] = ()
 
     def __mul__(self, other: Product) -> Product:
-        return Product(
-            self.factor * other.factor, self.over + other.over, self.under + other.under
-        )
+        return Product(self.factor * other.factor, self.over + other.over, self.under + other.under)
 
     def inverse(self) -> Product:
         factor = 1 / self.factor if self.factor else float("inf")

@@ -307,7 +307,9 @@ def _axes(problem: Problem, config: Config) -> tuple[Axis, Axis]:
     return rows, columns
 
 
-def unit_groups(flops: float, panels: int, strips: tuple[int, int], threads: int) -> tuple[int, int]:
+def unit_groups(
+    flops: float, panels: int, strips: tuple[int, int], threads: int
+) -> tuple[int, int]:
     """How many parts to cut rows and columns of strips into, so that units are neither few nor big."""
     wanted = flops / UNIT_FLOPS
     if threads > 1:

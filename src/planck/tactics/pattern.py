@@ -70,9 +70,7 @@ def anchored(kernel: Kernel, anchor: type[Op], channel_axis: int) -> Anchored | 
             if not kind:
                 return No(f"the epilogue reads a tensor of shape {value.type.dims}")
             operands[value.name] = kind
-        applied.append(
-            Apply(step.op.fn, tuple(v.name for v in step.inputs), step.outputs[0].name)
-        )
+        applied.append(Apply(step.op.fn, tuple(v.name for v in step.inputs), step.outputs[0].name))
         made.add(step.outputs[0].name)
     outputs = tuple(v.name for v in graph.outputs)
     if not set(outputs) <= made:
@@ -104,9 +102,7 @@ def blocked_memory(kernel: Kernel, name: str) -> Memory:
     return Memory(batch * size, block * size, row * size, column * size)
 
 
-def check_blocked(
-    form: Anchored, lanes: int, names: tuple[str, ...]
-) -> No | None:
+def check_blocked(form: Anchored, lanes: int, names: tuple[str, ...]) -> No | None:
     """Whether operands lie in blocks of the target's lanes."""
     for name in names:
         block = form.kernel.operands[name].type.block

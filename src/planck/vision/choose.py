@@ -38,7 +38,9 @@ def find_head(
         decoded = _decoded(shape, size, classes)
         if decoded:
             return decoded, (name,)
-    grids = [n for n, s in shapes.items() if len(s) == 5 and (classes is None or s[4] == 5 + classes)]
+    grids = [
+        n for n, s in shapes.items() if len(s) == 5 and (classes is None or s[4] == 5 + classes)
+    ]
     if grids:
         grids.sort(key=lambda name: -shapes[name][2])
         _same_anchors(len(grids), [shapes[name][1] for name in grids], shapes)
