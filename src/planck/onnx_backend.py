@@ -4,8 +4,8 @@
     rep = planck.onnx_backend.prepare(model)        # rep.engine is the Engine
     outputs = rep.run([x, y])
 
-Some models take shapes, axes or indices as inputs whose values decide what is computed. Such a model
-is compiled at its first run, for the values it is given then, and again when they change.
+Some models take shapes, axes or indices as inputs whose values decide what is computed. Such a
+model is compiled at its first run, for the values it is given then, and again when they change.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class PlanckBackendRep(BackendRep):  # type: ignore[misc]
 
     @property
     def engine(self) -> Engine:
-        """The compiled model. raises: BuildError before the first run of a model that waits for it"""
+        """The compiled model. raises: BuildError while a model still waits for its first run"""
         if self._built is None:
             raise BuildError(
                 "the model is compiled at its first run, for the values of its inputs",

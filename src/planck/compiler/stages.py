@@ -84,11 +84,11 @@ def run_stages(graph: Graph, options: Options, stop_after: str | None = None) ->
     verify(graph, after="read")
     if stop_after == "read":
         return graph
-    for number, (name, function) in enumerate(PASSES):
-        if name == stop_after:
-            for _, earlier in PASSES[: number + 1]:
-                graph = earlier(graph)
-            return graph
+    passes = [name for name, _ in PASSES]
+    if stop_after in passes:
+        for _, function in PASSES[: passes.index(stop_after) + 1]:
+            graph = function(graph)
+        return graph
     for number, (name, stage) in enumerate(STAGES):
         options.progress(name, number, len(STAGES), "")
         start = time.perf_counter()

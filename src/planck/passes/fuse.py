@@ -6,8 +6,8 @@
     %z = Pointwise(%e, %r) {fn="add"}        %e = Pointwise(%d) {fn="silu"}
                                              %z = Pointwise(%e, %r) {fn="add"} }
 
-First every anchor (convolution, matmul, pool, ...) takes the pointwise nodes behind it; what is left
-is grouped greedily for the loop generator. Nodes that only rename memory (reshape, slice, concat)
+First every anchor (convolution, matmul, pool, ...) takes the pointwise nodes behind it; what is
+left is grouped greedily for the loop generator. Nodes that only rename memory (reshape, slice, concat)
 stay alone: placement makes views of them.
 """
 
@@ -44,7 +44,10 @@ ROWWISE = (Reduce, ArgReduce, Softmax, LogSoftmax, LayerNorm, RMSNorm)
 MOVES = (Transpose, Broadcast, Pad, Gather)
 # Elementwise functions that cost about as much as the memory access beside them.
 CHEAP = frozenset(
-    ["add", "sub", "mul", "neg", "abs", "min", "max", "relu", "leaky_relu", "prelu", "clip", "not", "and", "or", "xor", "equal", "less", "less_equal", "greater", "greater_equal", "select", "floor", "ceil", "round", "sign", "hard_sigmoid", "hard_swish", "reciprocal", "div", "sqrt", "rsqrt"]
+    {"add", "sub", "mul", "div", "neg", "abs", "sign", "min", "max", "sqrt", "rsqrt", "reciprocal"}
+    | {"relu", "leaky_relu", "prelu", "hard_sigmoid", "hard_swish", "floor", "ceil", "round"}
+    | {"not", "and", "or", "xor", "equal", "less", "less_equal", "greater", "greater_equal"}
+    | {"select"}
 )
 
 

@@ -51,7 +51,7 @@ class TimingCache:
 
     @classmethod
     def open(cls, path: Path | None, target: Target) -> TimingCache:
-        """Read what the file has of this machine. A damaged file counts as empty, with a warning."""
+        """Read what the file has of this machine. A damaged file counts as empty, and says so."""
         cache = cls(path, target)
         for key, rows in _read(path).get(cache.machine, {}).items():
             with contextlib.suppress(KeyError, TypeError):

@@ -1,4 +1,4 @@
-"""Choosing a tactic and a configuration for each kernel: by the timing cache, by measuring, by rank."""
+"""Chooses a tactic and a configuration for each kernel: from the cache, by time, or by rank."""
 
 from __future__ import annotations
 
@@ -121,15 +121,24 @@ class _Job:
         chosen = candidates[: CANDIDATES[self.level]]
         self.cached = self.cache.get(self._key)
         if self.cached:
-            best = self.cached[0]
-            known = [c for c in candidates
-                     if c.tactic.name == best.tactic and dict(c.config) == dict(best.config)]  # fmt: skip
-            chosen, self.cached = (known[:1], self.cached) if known else (chosen, None)
+            chosen, self.cached = self._cached_first(candidates) or (chosen, None)
         if hurry:
             chosen = chosen[:1]
         for candidate in chosen:
             code = candidate.tactic.build(self.kernel, candidate.config)
             self.building.append((candidate, code, self.pool.submit(code.llvm, code.level)))
+
+    def _cached_first(
+        self, candidates: list[Candidate]
+    ) -> tuple[list[Candidate], list[Timing]] | None:
+        """The cache's best, if a tactic still offers it."""
+        assert self.cached
+        best = self.cached[0]
+        for candidate in candidates:
+            same = candidate.tactic.name == best.tactic
+            if same and dict(candidate.config) == dict(best.config):
+                return [candidate], self.cached
+        return None
 
     def finish(self, end: float) -> Choice | No:
         if not self.building:

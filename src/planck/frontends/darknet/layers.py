@@ -1,7 +1,7 @@
 """One small function per Darknet layer: a section and its inputs -> nodes.
 
-source: Darknet (AlexeyAB's and pjreddie's trees), src/parser.c for options and order of weights, the
-        layer's own src/*_layer.c for its formula
+source: Darknet (AlexeyAB's and pjreddie's trees), src/parser.c for options and the order of
+        weights, the layer's own src/*_layer.c for its formula
 """
 
 from __future__ import annotations
@@ -252,8 +252,8 @@ def reorg(net: Drawer, s: Section) -> Value:
     """The memory of one map read as another: YOLOv2's passthrough.
 
     source: src/blas.c, reorg_cpu with forward = 0 and the input's own extents: with the input's
-            memory seen as x[c / s^2][h s][w s], out[k][j][i] = x[k % (c / s^2)][j s + o / s][i s + o % s]
-            where o = k // (c / s^2); the result's memory is then called [c s^2, h / s, w / s]
+            memory seen as x[d][h s][w s], d = c / s^2, out[k][j][i] = x[k % d][j s + o / s][i s + o % s]
+            where o = k // d; the result's memory is then called [c s^2, h / s, w / s]
     """
     x = _image(net)
     n, c, h, w = x.type.dims
