@@ -15,7 +15,8 @@ _DOING = {
     "simplify": "simplifying the graph",
     "fuse": "fusing layers",
     "layout": "choosing layouts",
-    "tune": "compiling and timing kernels",
+    "compile": "compiling kernels",
+    "tune": "timing kernels",
     "assemble": "writing the plan",
     "done": "built",
 }

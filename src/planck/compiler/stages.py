@@ -122,7 +122,7 @@ def compile_graph(graph: Graph, options: Options) -> Plan:
             cache,
             level=options.level,
             seconds=options.seconds,
-            report=lambda done, total, what: options.progress("tune", done, total, what),
+            report=options.progress,
         )
     choices: dict[str, Choice] = {k: a for k, a in answers.items() if not isinstance(a, No)}
     launches = [_or_reference(launch, answers) for launch in launches]
