@@ -60,6 +60,17 @@ class Vector:
             (k, "zeroinitializer"),
         )
 
+    def masked_store(self, b: Builder, value: str, pointer: str, count: int) -> None:
+        """Write the first count lanes."""
+        m = f"<{self.lanes} x i1>"
+        b.call(
+            "void",
+            f"llvm.masked.store.v{self.lanes}f32.p0",
+            (self.kind, value),
+            ("ptr", f"align 4 {pointer}"),
+            (m, self.mask(count)),
+        )
+
     def mask(self, count: int) -> str:
         return "<" + ", ".join(f"i1 {int(i < count)}" for i in range(self.lanes)) + ">"
 
@@ -130,6 +141,7 @@ class Steps:
     k_bytes:       from one k to the next in the broadcast operand
     weight_bytes:  from one k to the next in the vector operand
     unroll:        k-steps in one trip
+    masked:        lanes of the last output vector that may be read; 0 for all
     """
 
     vector: Vector
@@ -137,6 +149,7 @@ class Steps:
     k_bytes: int
     weight_bytes: int
     unroll: int
+    masked: int = 0
 
 
 def accumulate(
@@ -189,7 +202,13 @@ def _trip(
     for u in range(steps.unroll):
         b.do('call void asm sideeffect "", "~{memory}"()')
         base = u * steps.weight_bytes
-        column = [vector.load(b, b.offset(weights, base + n * vector.bytes)) for n in range(width)]
+        column = [
+            vector.load(b, b.offset(weights, base + n * vector.bytes))
+            for n in range(width - bool(steps.masked))
+        ]
+        if steps.masked:
+            last = b.offset(weights, base + (width - 1) * vector.bytes)
+            column.append(vector.masked_load(b, last, steps.masked))
         for i, (_, pointer, shift) in enumerate(rows):
             x = vector.broadcast(b, b.offset(moved[pointer], shift + u * steps.k_bytes))
             for n in range(width):
