@@ -17,11 +17,11 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 from rich.table import Table
+from shapes import CLASSES, HELD_OUT, Picture
+from shapes import draw as draw_picture
 
 import planck
 from planck import vision
-from shapes import CLASSES, HELD_OUT, Picture
-from shapes import draw as draw_picture
 
 MODEL = Path(__file__).with_name("shapes.onnx")
 HEIGHT, WIDTH = 720, 960  # not the network's size: the picture is letterboxed as a photo would be

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnxruntime
-
 import shapes
+from score import average_precision
+
 from planck import dtypes
 from planck.dtypes import DType
 from planck.vision import Detector, Settings
-from score import average_precision
 
 DEMO = Path(shapes.__file__).parent
 MODEL = DEMO / "shapes.onnx"

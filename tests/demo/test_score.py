@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from score import average_precision, suppress
 
 from planck.vision import nms
-from score import average_precision, suppress
 
 BOX = np.array([[0, 0, 10, 10]], np.float32)
 AWAY = BOX + 50

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
 from shapes import CLASSES, HELD_OUT, MAX_SHAPES, draw
 
 SEEDS = range(HELD_OUT, HELD_OUT + 8)
