@@ -33,13 +33,15 @@ class Fit:
         scale = np.array((self.scale_x, self.scale_y) * 2)
         offset = np.array((self.left, self.top) * 2)
         high = (self.width, self.height) * 2
-        return np.clip((boxes - offset) / scale, 0.0, high).astype(np.float32)
+        inside: Array = np.clip((boxes - offset) / scale, 0.0, high)
+        return inside.astype(np.float32, copy=False)
 
     def to_input(self, boxes: Array) -> Array:
         """Boxes f32[N, 4] (x1 y1 x2 y2) from picture pixels to input pixels."""
         scale = np.array((self.scale_x, self.scale_y) * 2)
         offset = np.array((self.left, self.top) * 2)
-        return (boxes * scale + offset).astype(np.float32)
+        placed: Array = boxes * scale + offset
+        return placed.astype(np.float32, copy=False)
 
 
 def letterbox(image: Array, size: tuple[int, int], grey: int = 114) -> tuple[Array, Fit]:
