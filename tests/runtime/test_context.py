@@ -83,6 +83,7 @@ def test_a_busy_machine_changes_no_result() -> None:
         for _ in range(os.cpu_count() or 1)
     ]
     try:
+        time.sleep(0.1)
         with Engine(plan).create_execution_context(3) as context:
             for _ in range(150):
                 np.testing.assert_array_equal(context(x)[Y], wanted)
