@@ -7,6 +7,7 @@ way becomes a copy.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -230,7 +231,7 @@ def restride(
             else:
                 extent *= new[axes[i]]
                 i += 1
-        if any(a[1] != b[0] * b[1] for a, b in zip(group, group[1:], strict=False)):
+        if any(a[1] != b[0] * b[1] for a, b in itertools.pairwise(group)):
             return No("rows that are not adjacent do not merge")
         stride = group[-1][1]
         for axis in reversed(axes[first:i]):

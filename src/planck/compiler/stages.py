@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from planck.codegen.processes import CompilePool
 from planck.compiler.assemble import assemble
 from planck.compiler.place import place
 from planck.compiler.split import Launch, split
-from planck.codegen.processes import CompilePool
 from planck.errors import BuildError
 from planck.ir import text as ir_text
 from planck.ir.graph import Graph
@@ -84,11 +84,11 @@ def run_stages(graph: Graph, options: Options, stop_after: str | None = None) ->
     verify(graph, after="read")
     if stop_after == "read":
         return graph
-    for number, (name, function) in enumerate(PASSES):
-        if name == stop_after:
-            for _, earlier in PASSES[: number + 1]:
-                graph = earlier(graph)
-            return graph
+    passes = [name for name, _ in PASSES]
+    if stop_after in passes:
+        for _, function in PASSES[: passes.index(stop_after) + 1]:
+            graph = function(graph)
+        return graph
     for number, (name, stage) in enumerate(STAGES):
         options.progress(name, number, len(STAGES), "")
         start = time.perf_counter()
@@ -122,7 +122,7 @@ def compile_graph(graph: Graph, options: Options) -> Plan:
             cache,
             level=options.level,
             seconds=options.seconds,
-            report=lambda done, total, what: options.progress("tune", done, total, what),
+            report=options.progress,
         )
     choices: dict[str, Choice] = {k: a for k, a in answers.items() if not isinstance(a, No)}
     launches = [_or_reference(launch, answers) for launch in launches]

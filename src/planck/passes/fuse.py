@@ -6,8 +6,8 @@
     %z = Pointwise(%e, %r) {fn="add"}        %e = Pointwise(%d) {fn="silu"}
                                              %z = Pointwise(%e, %r) {fn="add"} }
 
-First every anchor (convolution, matmul, pool, ...) takes the pointwise nodes behind it; what is left
-is grouped greedily for the loop generator. Nodes that only rename memory (reshape, slice, concat)
+First every anchor (convolution, matmul, pool, ...) takes the pointwise nodes behind it; what is
+left is grouped greedily for the loop generator. Nodes that only rename memory (reshape, slice, concat)
 stay alone: placement makes views of them.
 """
 
@@ -20,8 +20,17 @@ from dataclasses import dataclass, field
 from planck.ir.graph import Graph, Node, Value
 from planck.ops.control import If, Loop
 from planck.ops.movement import Broadcast, Concat, Gather, Pad, Reshape, Slice, Transpose
-from planck.ops.nn import Attention, Conv, ConvTranspose, MatMul, Pool
-from planck.ops.nn import LayerNorm, LogSoftmax, RMSNorm, Softmax
+from planck.ops.nn import (
+    Attention,
+    Conv,
+    ConvTranspose,
+    LayerNorm,
+    LogSoftmax,
+    MatMul,
+    Pool,
+    RMSNorm,
+    Softmax,
+)
 from planck.ops.pointwise import Cast, Pointwise
 from planck.ops.reduce import ArgReduce, Reduce
 from planck.ops.region import Region
@@ -35,9 +44,10 @@ ROWWISE = (Reduce, ArgReduce, Softmax, LogSoftmax, LayerNorm, RMSNorm)
 MOVES = (Transpose, Broadcast, Pad, Gather)
 # Elementwise functions that cost about as much as the memory access beside them.
 CHEAP = frozenset(
-    "add sub mul neg abs min max relu leaky_relu prelu clip not and or xor equal less less_equal "
-    "greater greater_equal select floor ceil round sign hard_sigmoid hard_swish reciprocal div "
-    "sqrt rsqrt".split()
+    {"add", "sub", "mul", "div", "neg", "abs", "sign", "min", "max", "sqrt", "rsqrt", "reciprocal"}
+    | {"relu", "leaky_relu", "prelu", "hard_sigmoid", "hard_swish", "floor", "ceil", "round"}
+    | {"not", "and", "or", "xor", "equal", "less", "less_equal", "greater", "greater_equal"}
+    | {"select"}
 )
 
 
@@ -262,9 +272,7 @@ class _Fuser:
             v.name: v for n in nodes for v in n.inputs if v.name not in group.makes
         }  # fmt: skip
         outputs = tuple(v for n in nodes for v in n.outputs if v.name in escaping)
-        inner = Graph(
-            _title(nodes), tuple(inputs.values()), tuple(nodes), outputs, {}
-        )
+        inner = Graph(_title(nodes), tuple(inputs.values()), tuple(nodes), outputs, {})
         origin = tuple(dict.fromkeys(o for n in nodes for o in n.origin))
         return Node(Region(inner), tuple(inputs.values()), outputs, origin)
 
@@ -301,9 +309,12 @@ def _is_epilogue_operand(value: Value, shape: tuple[object, ...]) -> bool:
         return True
     padded = (1,) * (len(shape) - len(own)) + own
     different = [i for i, n in enumerate(padded) if n != 1]
-    return len(padded) == len(shape) and len(different) == 1 and padded[different[0]] == shape[
-        different[0]
-    ] and different[0] in (1, len(shape) - 1)
+    return (
+        len(padded) == len(shape)
+        and len(different) == 1
+        and padded[different[0]] == shape[different[0]]
+        and different[0] in (1, len(shape) - 1)
+    )
 
 
 def _title(nodes: list[Node]) -> str:

@@ -47,7 +47,9 @@ class _Layout:
         nodes, outputs = self._keep_output_names(outputs)
         return self.graph.with_(nodes=tuple(nodes), outputs=outputs)
 
-    def _keep_output_names(self, outputs: tuple[Value, ...]) -> tuple[list[Node], tuple[Value, ...]]:
+    def _keep_output_names(
+        self, outputs: tuple[Value, ...]
+    ) -> tuple[list[Node], tuple[Value, ...]]:
         """A copy made for an output takes the output's name; what it copies gets another."""
         swap: dict[str, str] = {}
         for old, new in zip(self.graph.outputs, outputs, strict=True):
@@ -113,8 +115,8 @@ class _Layout:
             wanted[inputs.index(data)] = 0 if raw and anchor.op.groups == 1 else self.block
             return wanted, self.block
         if isinstance(anchor.op, Pool) and data is not None and data.type.block:
-            return [b if v.type.shape == shape or v is data else 0
-                    for v, b in zip(inputs, [self.block] * len(inputs), strict=True)], self.block  # fmt: skip
+            full = [v is data or v.type.shape == shape for v in inputs]
+            return [self.block if whole else 0 for whole in full], self.block
         out = self.block if self._stays_blocked(inner, inputs) else 0
         return given, out
 

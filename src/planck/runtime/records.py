@@ -12,7 +12,7 @@ import numpy as np
 from planck.device import system
 from planck.dtypes import Array
 from planck.plan import record
-from planck.plan.model import Place, Plan, Slot, Step
+from planck.plan.model import Place, Plan, Space, Step
 
 # How long a thread without work looks out for more before it sleeps. Waking one costs about as
 # much; longer only takes the processor from others.
@@ -89,12 +89,9 @@ class Records:
             [body(index) for index in range(1, self.threads)], lambda: end(self.address)
         )
 
-    def view(self, slot: Slot) -> Array:
-        """A slot of the arena or the weights as an array of its physical extents."""
-        memory = self.arena if slot.place.space == "arena" else self._weights
-        dtype = slot.type.dtype.numpy
-        strides = tuple(s * dtype.itemsize for s in slot.strides) or None
-        return np.ndarray(slot.type.physical, dtype, memory, slot.place.offset_bytes, strides)
+    def memory(self, space: Space) -> Array:
+        """The arena or the weights."""
+        return self.arena if space == "arena" else self._weights
 
     def _write_steps(self, steps: Sequence[Step]) -> None:
         fields = self._steps.data.cast("Q")

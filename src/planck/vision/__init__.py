@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from planck.vision.choose import find_head
-from planck.vision.detect import Detector
+from planck.vision.detect import Detector, Settings
 from planck.vision.detection import Detection
 from planck.vision.draw import draw
 from planck.vision.heads import (
@@ -28,6 +28,7 @@ __all__ = [
     "Detector",
     "Fit",
     "Head",
+    "Settings",
     "YoloV5Head",
     "YoloV5Maps",
     "draw",

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import Final
 
-# source: the 80 "thing" categories of COCO 2017 (Lin et al., arXiv:1405.0312), in order of their ids
-COCO: Final[tuple[str, ...]] = tuple(
-    """person|bicycle|car|motorcycle|airplane|bus|train|truck|boat|traffic light|fire hydrant|stop sign
-    |parking meter|bench|bird|cat|dog|horse|sheep|cow|elephant|bear|zebra|giraffe|backpack|umbrella
-    |handbag|tie|suitcase|frisbee|skis|snowboard|sports ball|kite|baseball bat|baseball glove
-    |skateboard|surfboard|tennis racket|bottle|wine glass|cup|fork|knife|spoon|bowl|banana|apple
-    |sandwich|orange|broccoli|carrot|hot dog|pizza|donut|cake|chair|couch|potted plant|bed
-    |dining table|toilet|tv|laptop|mouse|remote|keyboard|cell phone|microwave|oven|toaster|sink
-    |refrigerator|book|clock|vase|scissors|teddy bear|hair drier|toothbrush""".replace("\n", "")
-    .replace("    ", "")
-    .split("|")
-)
+# source: the 80 "thing" categories of COCO 2017 (Lin et al., arXiv:1405.0312), in order of id
+_COCO = """
+person, bicycle, car, motorcycle, airplane, bus, train, truck, boat, traffic light, fire
+hydrant, stop sign, parking meter, bench, bird, cat, dog, horse, sheep, cow, elephant, bear,
+zebra, giraffe, backpack, umbrella, handbag, tie, suitcase, frisbee, skis, snowboard, sports
+ball, kite, baseball bat, baseball glove, skateboard, surfboard, tennis racket, bottle, wine
+glass, cup, fork, knife, spoon, bowl, banana, apple, sandwich, orange, broccoli, carrot, hot
+dog, pizza, donut, cake, chair, couch, potted plant, bed, dining table, toilet, tv, laptop,
+mouse, remote, keyboard, cell phone, microwave, oven, toaster, sink, refrigerator, book,
+clock, vase, scissors, teddy bear, hair drier, toothbrush
+"""
+
+COCO: Final[tuple[str, ...]] = tuple(_COCO.replace("\n", " ").strip().split(", "))
