@@ -6,8 +6,9 @@ arithmetic is simplified as it is built, so that a chain of reshapes and transpo
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 from planck.dtypes import DType, bool_, i64
@@ -173,20 +174,6 @@ def mod(a: Expr, b: int) -> Expr:
     return Apply("mod", (a, integer(b)), i64)
 
 
-def compare(fn: str, a: Expr, b: Expr | int) -> Expr:
-    """fn: "less", "less_equal", "greater", "greater_equal", "equal"; gives bool."""
-    b = integer(b) if isinstance(b, int) else b
-    return Apply(fn, (a, b), bool_)
-
-
-def both(*conditions: Expr) -> Expr:
-    """All of the conditions."""
-    result = conditions[0]
-    for condition in conditions[1:]:
-        result = Apply("and", (result, condition), bool_)
-    return result
-
-
 def flatten(index: tuple[Expr, ...], shape: tuple[int, ...]) -> Expr:
     """The row-major position of an index."""
     position: Expr = integer(0)
@@ -227,41 +214,67 @@ def maximum(a: Expr, b: Expr | int) -> Expr:
     return integer(max(x, y)) if x is not None and y is not None else Apply("max", (a, b), i64)
 
 
-def parts(expr: Expr) -> tuple[Expr, ...]:
-    """The expressions that an expression is made of."""
-    match expr:
-        case Apply(_, args):
-            return args
-        case Load(_, index):
-            return index
-        case Select(condition, then, other):
-            return (condition, then, other)
-        case Cast(value) | Reduce(_, _, value):
-            return (value,)
-    return ()
+def compare(fn: str, a: Expr, b: Expr | int) -> Expr:
+    """fn: "less", "less_equal", "greater", "greater_equal", "equal"; gives bool."""
+    b = integer(b) if isinstance(b, int) else b
+    return Apply(fn, (a, b), bool_)
 
 
-def free(expr: Expr) -> frozenset[Index]:
-    """The loop variables that stand in an expression and are not those of a reduction in it."""
-    if isinstance(expr, Index):
-        return frozenset((expr,))
-    found: frozenset[Index] = frozenset().union(*map(free, parts(expr)))
-    return found - frozenset(expr.over) if isinstance(expr, Reduce) else found
+def both(*conditions: Expr) -> Expr:
+    """All of the conditions."""
+    result = conditions[0]
+    for condition in conditions[1:]:
+        result = Apply("and", (result, condition), bool_)
+    return result
 
 
-def reduction_indices(
-    extents: tuple[int, ...], index: tuple[Expr, ...], prefix: str = "r"
-) -> tuple[Index, ...]:
-    """Loop variables for a reduction inside a body at `index`.
+def variables(index: tuple[Expr, ...], extents: Iterable[int]) -> tuple[Expr, ...]:
+    """Loop variables to reduce over, of names that stand nowhere in `index`; 0 for an extent of 1.
 
-    Their names are free in `index` and depend on nothing else, so that a value which is reduced
-    twice at one index (softmax, normalisations) gives equal expressions.
+    The same index gives the same names, so that equal parts of a kernel are equal expressions.
     """
-    taken = [
-        int(i.name[len(prefix) :])
-        for part in index
-        for i in free(part)
-        if i.name.startswith(prefix) and i.name[len(prefix) :].isdigit()
-    ]
-    first = max(taken, default=-1) + 1
-    return tuple(Index(f"{prefix}{first + k}", extent) for k, extent in enumerate(extents))
+    taken: set[str] = set()
+    for part in index:
+        _collect(part, taken)
+    free = (name for n in count() if (name := f"r{n}") not in taken)
+    return tuple(integer(0) if n == 1 else Index(next(free), n) for n in extents)
+
+
+def _collect(part: Expr, names: set[str]) -> None:
+    """Add the names of a part's loop variables."""
+    match part:
+        case Index(name):
+            names.add(name)
+        case Apply(args=parts) | Load(index=parts):
+            for inner in parts:
+                _collect(inner, names)
+        case Cast(value=inner):
+            _collect(inner, names)
+        case Select(condition, then, other):
+            for inner in (condition, then, other):
+                _collect(inner, names)
+        case Reduce(over=over, value=inner):
+            names.update(variable.name for variable in over)
+            _collect(inner, names)
+
+
+def reduce(kind: str, over: Iterable[Expr], value: Expr) -> Expr:
+    """A reduction over what `variables` gave; "argmax" and "argmin" kinds give i64."""
+    loops = tuple(variable for variable in over if isinstance(variable, Index))
+    if kind.startswith("arg"):
+        return Reduce(kind, loops, value, i64) if loops else integer(0)
+    return Reduce(kind, loops, value, value.dtype) if loops else value
+
+
+def cast(value: Expr, dtype: DType) -> Expr:
+    """The value in a dtype."""
+    return value if value.dtype is dtype else Cast(value, dtype)
+
+
+def apply(fn: str, *args: Expr | float) -> Expr:
+    """A function of values of the first argument's dtype; numbers become constants of it."""
+    first = args[0]
+    assert not isinstance(first, float | int), "the first argument says the dtype"
+    dtype = first.dtype
+    parts = tuple(Const(a, dtype) if isinstance(a, float | int) else a for a in args)
+    return Apply(fn, parts, dtype)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -9,12 +10,12 @@ from typing import Any, Final
 import numpy as np
 
 from planck import dtypes
-from planck.dtypes import Array, DType, bool_, f32, from_numpy, i64
+from planck.dtypes import Array, DType, f32, from_numpy, i64
 from planck.errors import ShapeError
 from planck.ir.graph import Op
 from planck.ir.types import TensorType
 from planck.loops import expr
-from planck.loops.expr import Apply, Const, Expr, Index, Tensor, reduction_indices
+from planck.loops.expr import Apply, Const, Expr, Tensor, apply, cast, variables
 from planck.ops.shapes import axes_of, axis_of, count, need_kind
 
 Along = tuple[int, ...]
@@ -33,6 +34,7 @@ KINDS: Final[dict[str, str]] = {  # kind -> kinds of dtypes it takes
     "any": "b",
     "all": "b",
 }
+ROOTS: Final = ("l2", "log_sum", "log_sum_exp")  # pass through reals, of integers too
 
 
 @dataclass(frozen=True)
@@ -69,9 +71,10 @@ class Reduce(Op):
     def body(self, inputs: tuple[Tensor, ...], index: tuple[Expr, ...], output: int = 0) -> Expr:
         (x,) = inputs
         axes = axes_of("Reduce", self.axes, len(x.shape))
-        over = reduction_indices(tuple(x.shape[axis] for axis in axes), index)
+        over = variables(index, (x.shape[axis] for axis in axes))
         at = _inner(index, axes, over, len(x.shape), self.keep)
-        return _body(self.kind, x, at, over)
+        number = math.prod(x.shape[axis] for axis in axes)
+        return _body(self.kind, x(*at), over, number)
 
 
 @dataclass(frozen=True)
@@ -110,10 +113,10 @@ class ArgReduce(Op):
     def body(self, inputs: tuple[Tensor, ...], index: tuple[Expr, ...], output: int = 0) -> Expr:
         (x,) = inputs
         axis = axis_of("ArgReduce", self.axis, len(x.shape))
-        over = reduction_indices((x.shape[axis],), index)
+        over = variables(index, (x.shape[axis],))
         at = _inner(index, (axis,), over, len(x.shape), self.keep)
         kind = f"arg{self.kind}{'_last' if self.last else ''}"
-        return expr.Reduce(kind, over, x(*at), i64)
+        return expr.reduce(kind, over, x(*at))
 
 
 def _reduced(shape: tuple[int, ...], axes: Along, keep: bool) -> tuple[int, ...]:
@@ -123,7 +126,7 @@ def _reduced(shape: tuple[int, ...], axes: Along, keep: bool) -> tuple[int, ...]
 
 
 def _inner(
-    index: tuple[Expr, ...], axes: Along, over: tuple[Index, ...], rank: int, keep: bool
+    index: tuple[Expr, ...], axes: Along, over: tuple[Expr, ...], rank: int, keep: bool
 ) -> tuple[Expr, ...]:
     """The input's index: the reduction's variables on its axes, the output's index elsewhere."""
     inner = dict(zip(axes, over, strict=True))
@@ -138,9 +141,9 @@ def _accumulator(kind: str, dtype: DType) -> Any:
     """Floats up to float32 reduce in float64; integers in their own dtype, which wraps."""
     if dtype.is_float:
         return np.float64
-    if dtype.is_integer and (dtype.bits < 32 or kind in ("l2", "log_sum", "log_sum_exp")):
-        return np.float64 if kind in ("l2", "log_sum", "log_sum_exp") else np.int64
-    return dtype.numpy
+    if dtype.is_integer and kind in ROOTS:
+        return np.float64
+    return np.int64 if dtype.is_integer and dtype.bits < 32 else dtype.numpy
 
 
 def _extreme(x: Array, axes: Along, keep: bool, largest: bool) -> Any:
@@ -190,57 +193,43 @@ _NUMPY: Final[dict[str, Callable[[Array, Along, bool], Any]]] = {
 # Bodies
 
 
-def _body(kind: str, x: Tensor, at: tuple[Expr, ...], over: tuple[Index, ...]) -> Expr:
-    """Small floats accumulate in float32; integer means and roots pass through float64."""
-    dtype = x.dtype
+def _body(kind: str, element: Expr, over: tuple[Expr, ...], number: int) -> Expr:
+    """Small floats accumulate in float32; roots and logarithms of integers pass through float64.
+
+    number:  how many elements meet in one result
+    """
+    dtype = element.dtype
     work = dtype
     if dtype.is_float and dtype.bits < 32:
         work = f32
-    elif dtype.is_integer and kind in ("l2", "log_sum", "log_sum_exp"):
+    elif dtype.is_integer and kind in ROOTS:
         work = dtypes.f64
-    element = x(*at)
-    value = element if work is dtype else expr.Cast(element, work)
-    result = _accumulate(kind, value, over, work)
-    return result if work is dtype else expr.Cast(result, dtype)
+    value = cast(element, work)
+    return cast(_accumulate(kind, value, over, number), dtype)
 
 
-def _accumulate(kind: str, value: Expr, over: tuple[Index, ...], dtype: DType) -> Expr:
-    def total(of: Expr) -> Expr:
-        return expr.Reduce("sum", over, of, dtype) if over else of
-
-    def apply(fn: str, *args: Expr) -> Expr:
-        return Apply(fn, args, dtype)
-
+def _accumulate(kind: str, value: Expr, over: tuple[Expr, ...], number: int) -> Expr:
     match kind:
         case "mean":
-            number = 1
-            for i in over:
-                number *= i.extent
-            scaled = float(number) if dtype.is_float else number
-            return apply("div", total(value), Const(scaled, dtype))
-        case "sum":
-            return total(value)
+            return apply("div", expr.reduce("sum", over, value), number)
         case "l1":
-            return total(value if dtype.kind == "u" else apply("abs", value))
+            unsigned = value.dtype.kind == "u"
+            return expr.reduce("sum", over, value if unsigned else apply("abs", value))
         case "l2":
-            return apply("sqrt", total(apply("mul", value, value)))
+            return apply("sqrt", expr.reduce("sum", over, apply("mul", value, value)))
         case "sum_square":
-            return total(apply("mul", value, value))
+            return expr.reduce("sum", over, apply("mul", value, value))
         case "log_sum":
-            return apply("log", total(value))
+            return apply("log", expr.reduce("sum", over, value))
         case "log_sum_exp":
-            return _log_sum_exp_body(value, over, dtype)
-    return expr.Reduce(kind, over, value, dtype) if over else value
+            return _log_sum_exp_body(value, over)
+    return expr.reduce(kind, over, value)
 
 
-def _log_sum_exp_body(value: Expr, over: tuple[Index, ...], dtype: DType) -> Expr:
+def _log_sum_exp_body(value: Expr, over: tuple[Expr, ...]) -> Expr:
     """max + log(sum(exp(x - max))); an infinite or missing maximum is not subtracted."""
-    if not over:
-        return value
-    zero = Const(0.0, dtype)
-    top: Expr = expr.Reduce("max", over, value, dtype)
-    finite = Apply("less", (Apply("sub", (top, top), dtype), Const(1.0, dtype)), bool_)
-    top = Apply("select", (finite, top, zero), dtype)
-    shifted = Apply("exp", (Apply("sub", (value, top), dtype),), dtype)
-    total = expr.Reduce("sum", over, shifted, dtype)
-    return Apply("add", (Apply("log", (total,), dtype), top), dtype)
+    top = expr.reduce("max", over, value)
+    finite = expr.compare("less", apply("sub", top, top), Const(1.0, value.dtype))
+    top = Apply("select", (finite, top, Const(0.0, value.dtype)), value.dtype)
+    total = expr.reduce("sum", over, apply("exp", apply("sub", value, top)))
+    return apply("add", apply("log", total), top)
