@@ -15,7 +15,8 @@ from dataclasses import replace
 
 from planck.ir.graph import Graph, Namer, Node, Value
 from planck.ir.types import TensorType
-from planck.ops.movement import Broadcast, Concat, Identity, Pad, Reshape, Slice
+from planck.ops.identity import Identity
+from planck.ops.movement import Broadcast, Concat, Pad, Reshape, Slice
 from planck.ops.nn import Conv, ConvTranspose, Pool, Resize
 from planck.ops.pointwise import Cast, Pointwise
 from planck.ops.reduce import Reduce
