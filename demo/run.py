@@ -44,7 +44,7 @@ def main() -> None:
     vision.write_image(options.out / "detections.png", vision.draw(picture.pixels, found))
 
     console.print(detections_table(found, picture))
-    console.print(times_table(detector, picture.pixels))
+    console.print(times_table(engine, detector, picture.pixels))
     console.print(f"\nSee [bold]{options.out / 'detections.png'}[/bold]")
 
 
@@ -77,12 +77,11 @@ def detections_table(found: list[vision.Detection], picture: Picture) -> Table:
     return table
 
 
-def times_table(detector: vision.Detector, pixels: np.ndarray) -> Table:
+def times_table(engine: planck.Engine, detector: vision.Detector, pixels: np.ndarray) -> Table:
     """Median times of one picture, ONNX Runtime's beside Planck's where it is installed."""
     x, _ = detector.prepare(pixels)
-    name = detector.engine.inputs[0].name
-    threads = detector.engine.plan.threads
-    runs = {"Planck": lambda: detector.engine({name: x})}
+    name, threads = engine.inputs[0].name, engine.plan.threads
+    runs = {"Planck": lambda: engine({name: x})}
     session = onnxruntime_session(threads)
     if session is not None:
         runs["ONNX Runtime"] = lambda: session.run(None, {name: x})

@@ -105,7 +105,12 @@ def test_same_objects_give_the_same_bytes_and_aligned_functions() -> None:
 
 
 def test_a_library_function_is_refused_by_name() -> None:
-    source = "declare float @expf(float)\ndefine float @f(float %x) #0 {\n  %y = call float @expf(float %x)\n  ret float %y\n}"
+    source = """
+declare float @expf(float)
+define float @f(float %x) #0 {
+  %y = call float @expf(float %x)
+  ret float %y
+}"""
     with pytest.raises(BuildError, match="expf") as caught:
         link({"softmax kernel": compiled(source)})
     assert caught.value.at == "softmax kernel"

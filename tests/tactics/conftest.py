@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from planck.codegen.llvm import compile_object
+from planck.dtypes import f32
 from planck.ir.graph import Graph, Node, Op, Value
 from planck.ir.types import TensorType
-from planck.dtypes import f32
 from planck.ops.pointwise import Pointwise
 from planck.tactics.kernel import Kernel, Operand
 from planck.target import Target, host
@@ -75,9 +75,9 @@ def load(target: Target, code: Any) -> Callable[..., None]:
     ENGINES.append(engine)
     address = engine.get_function_address(code.symbol)
     assert address
-    return ctypes.CFUNCTYPE(
-        None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p
-    )(address)
+    return ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p)(
+        address
+    )
 
 
 def run_kernel(
@@ -106,7 +106,9 @@ def run_kernel(
     third = code.tiles // 3
     for begin, end in ((third, code.tiles - third), (0, third), (code.tiles - third, code.tiles)):
         function(pointers, begin, end, place)
-    return {v.name: read_back(buffers[v.name], kernel.operands[v.name]) for v in kernel.graph.outputs}
+    return {
+        v.name: read_back(buffers[v.name], kernel.operands[v.name]) for v in kernel.graph.outputs
+    }
 
 
 class Case:
@@ -143,7 +145,9 @@ class Case:
         self.weights[value.name] = np.array(number, np.float32)
         return value
 
-    def node(self, op: Op, inputs: list[Value], shape: tuple[int, ...], block: bool = False) -> Value:
+    def node(
+        self, op: Op, inputs: list[Value], shape: tuple[int, ...], block: bool = False
+    ) -> Value:
         type_ = TensorType(shape, f32, self.target.lanes if block else 0)
         value = Value(f"n{len(self.nodes)}", type_)
         self.nodes.append(Node(op, tuple(inputs), (value,)))

@@ -43,7 +43,9 @@ def convolve(
         for g in range(groups):
             rows = slice(g * m // groups, (g + 1) * m // groups)
             picked = w[(rows, slice(None), *tap)].astype(np.float64)
-            result[:, rows] += np.einsum("nc...,mc->nm...", part[:, g * per : (g + 1) * per], picked)
+            result[:, rows] += np.einsum(
+                "nc...,mc->nm...", part[:, g * per : (g + 1) * per], picked
+            )
     return result
 
 

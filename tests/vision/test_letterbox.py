@@ -40,6 +40,21 @@ def test_pixels_are_pillows() -> None:
     np.testing.assert_array_equal(inside, np.asarray(scaled).transpose(2, 0, 1) / np.float32(255))
 
 
+def test_shrinking_by_a_whole_factor_is_the_mean_of_pixels() -> None:
+    image = picture(60, 90)
+    x, _ = letterbox(image, (20, 30))
+    mean = image.reshape(20, 3, 30, 3, 3).mean((1, 3)).transpose(2, 0, 1) / 255
+    np.testing.assert_allclose(x, mean, atol=1 / 255)  # a unit of its 8 bits
+
+
+def test_shrinking_keeps_places() -> None:
+    """A ramp from left to right stays that ramp, at the centres of the new pixels."""
+    ramp = np.broadcast_to(np.arange(250, dtype=np.uint8)[None, :, None], (77, 250, 3))
+    x, fit = letterbox(ramp, (64, 67))
+    row = x[0, fit.top + 3] * 255
+    np.testing.assert_allclose(row[2:-2], (np.arange(67) + 0.5)[2:-2] / fit.scale_x - 0.5, atol=1)
+
+
 def test_a_picture_that_fits_is_left_as_it_is() -> None:
     image = picture(32, 64)
     x, fit = letterbox(image[:, ::-1], (32, 64))

@@ -297,8 +297,10 @@ class _Writer:
             right = b.offset(right, count * panel.b_row)
         at = {
             name: b.offset(pointer, self.times(row, spec.memory[name].row))
-            if name in spec.memory and name not in (spec.a, spec.b)
-            or name in spec.memory and name in spec.epilogue.operands
+            if (name in spec.memory
+            and name not in (spec.a, spec.b))
+            or (name in spec.memory
+            and name in spec.epilogue.operands)
             else pointer
             for name, pointer in panel.at.items()
         }

@@ -152,7 +152,7 @@ def _thresholded_relu(v: Lanes, x: str, alpha: str) -> str:
     return v.select(v.compare("le", x, alpha), v.c(0.0), x)
 
 
-def _shrink(v: Lanes, x: str, bias: str, border: str) -> str:
+def _shrink(v: Lanes, x: str, border: str, bias: str) -> str:
     inner = v.select(v.compare("gt", x, border), v.sub(x, bias), v.c(0.0))
     return v.select(v.compare("lt", x, v.neg(border)), v.add(x, bias), inner)
 

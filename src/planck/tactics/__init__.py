@@ -1,1 +1,8 @@
 """The ways to run a kernel."""
+
+from planck.tactics.direct import Direct
+from planck.tactics.kernel import Tactic
+from planck.tactics.matmul import Multiply
+
+TACTICS: tuple[Tactic, ...] = (Direct(), Multiply())
+"""In the order in which they are asked; all that offer are compared."""

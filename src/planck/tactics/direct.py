@@ -12,12 +12,13 @@ from typing import Final
 
 import numpy as np
 
-from planck.codegen.convolution import Convolution, write
+from planck.codegen.convolution import Convolution, Memory, write
 from planck.codegen.microkernel import budget
 from planck.codegen.tiling import Axis, balanced, forward
 from planck.dtypes import Array
 from planck.ops.nn import Conv
 from planck.refusal import No
+from planck.tactics.cost import k_step_cycles, parts_of_work
 from planck.tactics.kernel import Code, Config, Kernel
 from planck.tactics.pattern import (
     Anchored,
@@ -29,9 +30,7 @@ from planck.tactics.pattern import (
     padded,
     symbol,
 )
-from planck.codegen.convolution import Memory
 
-UNIT_FLOPS: Final = 1.5e6  # about 15 us of one core
 MAX_OFFERS: Final = 8
 FLAT_COLUMNS: Final = 56  # wider images tile well without being flattened
 
@@ -217,23 +216,26 @@ def _config(
 
 
 def _cost(problem: Problem, rows: int, columns: int, vectors: int) -> float:
-    """Cycles of one k-step for each useful multiply-add: lower is better."""
+    """Cycles of one k-step for each useful vector of the output: lower is better."""
     lanes, target = problem.lanes, problem.form.kernel.target
     extents = (1, math.prod(problem.out)) if _flat(problem) else problem.out
     down = [size for _, size in balanced(extents[0], rows)]
     along = [size for _, size in balanced(extents[1], columns)]
-    per_cycle = 1 if target.isa == "avx512" else 2
     total = 0.0
-    for size in (r * c for r in set(down) for c in set(along)):
+    for size in {r * c for r in down for c in along}:
         count = sum(1 for r in down for c in along if r * c == size)
         for width, panels in _panel_widths(problem, vectors):
-            compute = max(size * width / per_cycle, 4.0)
-            loads = (size + width) / 2
-            total += count * panels * (max(compute, loads) + 0.5)
+            total += count * panels * k_step_cycles(target, size, width)
     shapes = len(set(down)) * len(set(along)) * len(_panel_widths(problem, vectors))
     useful = math.prod(problem.out) * problem.out_channels / lanes
-    weights = 64 * vectors / (rows * columns * vectors) / 24  # L2 bytes of each multiply-add
-    return total / useful * (1 + 0.02 * (shapes - 1)) * (1 + weights)
+    # Each shape of tile is code to compile and to keep in the instruction cache. Tiles of several
+    # rows share their filter rows' borders, and so multiply padding; tall ones with one vector
+    # leave no room where two multiply-adds start in a cycle.
+    waste = 1.0 + 0.02 * (shapes - 1)
+    waste += 0.1 * (rows > 1 and any(problem.pads)) + 0.01 * (vectors == 1)
+    # A panel beyond half of L2 comes from L3 again for each tile.
+    waste += 0.05 * (_slab_bytes(problem, vectors) > target.l2_bytes // 2)
+    return total / useful * waste
 
 
 def _panel_widths(problem: Problem, vectors: int) -> list[tuple[int, int]]:
@@ -307,18 +309,6 @@ def _axes(problem: Problem, config: Config) -> tuple[Axis, Axis]:
     return rows, columns
 
 
-def unit_groups(
-    flops: float, panels: int, strips: tuple[int, int], threads: int
-) -> tuple[int, int]:
-    """How many parts to cut rows and columns of strips into, so that units are neither few nor big."""
-    wanted = flops / UNIT_FLOPS
-    if threads > 1:
-        wanted = max(wanted, min(4.0 * threads, flops / (UNIT_FLOPS / 8)))
-    parts = max(1, round(wanted / panels))
-    rows = min(parts, strips[0])
-    return rows, min(-(-parts // rows), strips[1])
-
-
 def _spec(problem: Problem, config: Config) -> Convolution:
     form, kernel = problem.form, problem.form.kernel
     x, w = (v.name for v in form.node.inputs[:2])
@@ -369,8 +359,11 @@ def _spec(problem: Problem, config: Config) -> Convolution:
         epilogue=form.epilogue,
     )
     strips = (len(rows.strips), len(columns.strips))
-    panels = spec.panels * problem.batch
-    return replace(spec, groups=unit_groups(problem.flops, panels, strips, kernel.threads))
+    parts = parts_of_work(
+        problem.flops, spec.panels * problem.batch, strips[0] * strips[1], kernel.threads
+    )
+    down = min(parts, strips[0])
+    return replace(spec, groups=(down, min(-(-parts // down), strips[1])))
 
 
 def pack_weights(problem: Problem, spec: Convolution, weights: Array) -> Array:

@@ -221,8 +221,10 @@ def _cost(problem: Problem, rows: int, vectors: int) -> float:
     for width, panels in ((vectors, whole), (left, 1 if left else 0)):
         total += panels * sum(k_step_cycles(target, size, width) for size in sizes) if panels else 0
     shapes = len(set(sizes)) * (1 + bool(left))
-    # With few rows the time goes into reading B: narrow panels make more units of work.
-    return total * (1 + 0.02 * (shapes - 1))
+    step = problem.memory[problem.a.name].row
+    ways = 8  # of the level-1 cache: rows a multiple of 4 KiB apart all fall into one set
+    clash = 4.0 if step % 4096 == 0 and rows > ways - 1 and problem.k > 16 else 1.0
+    return total * (1 + 0.02 * (shapes - 1)) * clash
 
 
 def _spec(problem: Problem, config: Config) -> Multiplication:
@@ -232,9 +234,7 @@ def _spec(problem: Problem, config: Config) -> Multiplication:
     vectors = config["vectors"]
     panels = -(-problem.columns // vectors)
     strips = len(balanced(problem.m, config["rows"]))
-    groups = parts_of_work(
-        problem.flops, panels * math.prod(problem.batch), strips, kernel.threads
-    )
+    groups = parts_of_work(problem.flops, panels * math.prod(problem.batch), strips, kernel.threads)
     if config["form"] in ("copy", "transpose"):
         # Every group packs the panel again: only as many as the threads need.
         units = panels * math.prod(problem.batch)
@@ -269,5 +269,3 @@ def pack_panels(spec: Multiplication, right: Array, transpose: bool) -> Array:
     width = spec.vectors * spec.lanes
     panels = [whole[:, i : i + width].reshape(-1) for i in range(0, whole.shape[1], width)]
     return np.concatenate(panels)
-
-
