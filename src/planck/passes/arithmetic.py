@@ -6,7 +6,9 @@ import numpy as np
 
 from planck.ir.graph import Graph, Node
 from planck.ir.rewrite import SKIP, Patch, View, rewrite, rule
-from planck.ops import Pointwise, Pool, Reduce
+from planck.ops.nn import Pool
+from planck.ops.pointwise import Pointwise
+from planck.ops.reduce import Reduce
 from planck.passes.match import constant, inner, is_pointwise
 from planck.refusal import No
 

@@ -9,7 +9,7 @@ import numpy as np
 from planck.dtypes import Array
 from planck.ir.graph import Node, Op, Value
 from planck.ir.rewrite import View, scalar
-from planck.ops import Pointwise
+from planck.ops.pointwise import Pointwise
 
 
 def is_pointwise(node: Node | None, *functions: str) -> bool:

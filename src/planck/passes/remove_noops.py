@@ -6,22 +6,13 @@ from typing import Final
 
 import numpy as np
 
-from planck.ir.graph import Graph, Node
+from planck.ir.graph import Graph, Node, Value
 from planck.ir.rewrite import SKIP, Patch, View, rewrite, rule
-from planck.ops import (
-    Broadcast,
-    Cast,
-    Concat,
-    Identity,
-    Pad,
-    Pointwise,
-    Pool,
-    Reduce,
-    Reshape,
-    Slice,
-    Tile,
-    Transpose,
-)
+from planck.ops.identity import Identity
+from planck.ops.movement import Broadcast, Concat, Pad, Reshape, Slice, Tile, Transpose
+from planck.ops.nn import Pool, Resize
+from planck.ops.pointwise import Cast, Pointwise
+from planck.ops.reduce import Reduce
 from planck.passes.match import pair
 from planck.refusal import No
 
@@ -32,15 +23,17 @@ IDEMPOTENT: Final = ("relu", "abs", "floor", "ceil", "round", "sign")
 INVOLUTIONS: Final = ("neg", "not", "bit_not")
 
 
-@rule(Identity, Reshape, Broadcast, Tile, Slice, Pad)
+@rule(Identity, Reshape, Broadcast, Tile, Slice, Pad, Resize)
 def same_shape(view: View, node: Node) -> Patch | No:
-    """reshape, broadcast, tile, slice or pad to the same shape -> x"""
+    """reshape, broadcast, tile, slice, pad or resize to the same shape -> x"""
     x, y = node.inputs[0], node.outputs[0]
     if x.type.shape != y.type.shape:
         return SKIP
     if isinstance(node.op, Slice) and any(step != 1 for step in node.op.steps):
         return SKIP
     if isinstance(node.op, Pad) and any(node.op.pads):
+        return SKIP
+    if isinstance(node.op, Resize) and (any(s != 1 for s in node.op.scales) or node.op.roi):
         return SKIP
     return view.patch().replace(y, x)
 
@@ -116,7 +109,7 @@ def concats(view: View, node: Node) -> Patch | No:
     if len(node.inputs) == 1:
         return view.patch().replace(node.outputs[0], node.inputs[0])
     axis = node.op.axis % node.outputs[0].type.rank
-    parts = []
+    parts: list[Value] = []
     for value in node.inputs:
         before = view.producer(value)
         if value.type.dims[axis] == 0 and node.outputs[0].type.dims[axis]:

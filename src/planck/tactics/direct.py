@@ -12,8 +12,10 @@ from typing import Final
 
 import numpy as np
 
-from planck.codegen.convolution import Convolution, Memory, write
+from planck.codegen.convolution import Convolution
+from planck.codegen.convolution_unit import write
 from planck.codegen.microkernel import budget
+from planck.codegen.tables import Memory
 from planck.codegen.tiling import Axis, balanced, forward
 from planck.dtypes import Array
 from planck.ops.nn import Conv
@@ -29,6 +31,7 @@ from planck.tactics.pattern import (
     constant,
     padded,
     symbol,
+    two_dimensional,
 )
 
 MAX_OFFERS: Final = 8
@@ -116,11 +119,6 @@ def _take(kernel: Kernel) -> Problem:
     problem = _problem(form)
     assert isinstance(problem, Problem), problem
     return problem
-
-
-def two_dimensional(values: tuple[int, ...], fill: int) -> tuple[int, int]:
-    """Spatial values of one or two axes, as two."""
-    return (values[0], values[1]) if len(values) == 2 else (fill, values[0])
 
 
 def _problem(form: Anchored) -> Problem | No:

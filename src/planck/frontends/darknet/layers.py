@@ -16,8 +16,8 @@ from planck.errors import ModelFormatError
 from planck.frontends.darknet.cfg import Section
 from planck.frontends.darknet.drawer import Drawer
 from planck.ir.graph import Value
-from planck.ops.movement import Broadcast, Concat, Pad, Reshape, Slice, Transpose
-from planck.ops.nn import BatchNorm, Conv, MatMul, Pool, Softmax
+from planck.ops.movement import Concat, Pad, Reshape, Slice, Transpose
+from planck.ops.nn import BatchNorm, Conv, MatMul, Pool, Resize, Softmax
 from planck.ops.reduce import Reduce
 
 BATCH_NORM_EPSILON: Final = 1e-5  # src/blas.c, normalize_cpu
@@ -158,9 +158,8 @@ def upsample(net: Drawer, s: Section) -> Value:
     stride, scale = s.integer("stride", 2, most=1 << 6), s.decimal("scale", 1.0)
     n, c, h, w = x.type.dims
     if stride > 1:
-        y = net.emit(Reshape((n, c, h, 1, w, 1)), x)
-        y = net.emit(Broadcast((n, c, h, stride, w, stride)), y)
-        x = net.emit(Reshape((n, c, h * stride, w * stride)), y)
+        sizes, scales = (n, c, h * stride, w * stride), (1.0, 1.0, float(stride), float(stride))
+        x = net.emit(Resize("nearest", sizes, scales, "asymmetric", "floor"), x)
     return x if scale == 1.0 else net.pointwise("mul", x, scale)
 
 
