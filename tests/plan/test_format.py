@@ -233,6 +233,7 @@ def test_missing_files_and_folders_are_named(tmp_path: Path) -> None:
         lambda p: replace(p, symbols={**p.symbols, "axpy": len(p.code)}),
         lambda p: replace(p, symbols={k: v for k, v in p.symbols.items() if k != "planck_run"}),
         lambda p: replace(p, arena_bytes=0),
+        lambda p: replace(p, slots=(replace(p.slots[0], strides=(1, 1)), *p.slots[1:])),
         lambda p: replace(p, steps=(replace(p.steps[0], symbol="nothing"),)),
         lambda p: replace(p, steps=(replace(p.steps[0], symbol=""),)),
         lambda p: replace(p, steps=(replace(p.steps[0], grain=0),)),

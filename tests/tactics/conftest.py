@@ -169,6 +169,47 @@ class Case:
         return run_kernel(kernel, tactic, config, self.arrays)
 
 
+def convolve(
+    x: Array, w: Array, strides: tuple[int, ...], pads: tuple[int, ...], dilations: tuple[int, ...],
+    groups: int = 1,
+) -> Array:  # fmt: skip
+    """Convolution in float64, tap by tap."""
+    rank = x.ndim - 2
+    x = np.pad(
+        x.astype(np.float64),
+        [(0, 0), (0, 0), *[(pads[i], pads[rank + i]) for i in range(rank)]],
+    )
+    out = [
+        (x.shape[2 + i] - dilations[i] * (w.shape[2 + i] - 1) - 1) // strides[i] + 1
+        for i in range(rank)
+    ]
+    m, per = w.shape[0], w.shape[1]
+    result = np.zeros((x.shape[0], m, *out))
+    for tap in np.ndindex(*w.shape[2:]):
+        part = x[
+            (
+                slice(None),
+                slice(None),
+                *(
+                    slice(t * d, t * d + s * (o - 1) + 1, s)
+                    for t, d, s, o in zip(tap, dilations, strides, out, strict=True)
+                ),
+            )
+        ]
+        for g in range(groups):
+            rows = slice(g * m // groups, (g + 1) * m // groups)
+            picked = w[(rows, slice(None), *tap)].astype(np.float64)
+            result[:, rows] += np.einsum(
+                "nc...,mc->nm...", part[:, g * per : (g + 1) * per], picked
+            )
+    return result
+
+
+@pytest.fixture(name="convolve")
+def _convolve() -> Callable[..., Array]:
+    return convolve
+
+
 @pytest.fixture(params=["avx512", "avx2", "portable"])
 def target(request: pytest.FixtureRequest) -> Target:
     return target_of(request.param)

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from planck.codegen.epilogue import Epilogue
-from planck.codegen.llvm import Builder, function
+from planck.codegen.llvm import function
 from planck.codegen.microkernel import Steps, Vector, accumulate
+from planck.codegen.tables import TableBuilder
 from planck.codegen.tiling import balanced
 from planck.target import Target
 
@@ -97,7 +98,7 @@ class Multiplication:
 
 def write(target: Target, symbol: str, spec: Multiplication) -> str:
     """The module of one matrix multiplication kernel."""
-    b = Builder()
+    b = TableBuilder()
     _Writer(target, spec, b).kernel()
     return function(target, symbol, b)
 
@@ -117,14 +118,9 @@ class _Panel:
 
 
 class _Writer:
-    def __init__(self, target: Target, spec: Multiplication, b: Builder) -> None:
+    def __init__(self, target: Target, spec: Multiplication, b: TableBuilder) -> None:
         self.target, self.spec, self.b = target, spec, b
         self.vector = Vector(target.lanes)
-
-    def times(self, value: str, factor: int) -> str:
-        if factor == 0 or value == "0":
-            return "0"
-        return self.b.let(f"mul nsw i64 {value}, {factor}")
 
     def kernel(self) -> None:
         b, spec = self.b, self.spec
@@ -170,7 +166,7 @@ class _Writer:
 
     def panel(self, vectors: int, masked: int, panel: str, product: str, group: str) -> None:
         b, spec, size = self.b, self.spec, self.vector.bytes
-        across = self.times(panel, spec.vectors * size)
+        across = b.times(panel, spec.vectors * size)
         at = {}
         for name, pointer in self.base.items():
             if name in spec.memory:
@@ -178,12 +174,12 @@ class _Writer:
             at[name] = pointer
         a, right = at[spec.a], at[spec.b]
         if spec.form == "packed":
-            right = b.offset(right, self.times(panel, spec.k * spec.vectors * size))
+            right = b.offset(right, b.times(panel, spec.k * spec.vectors * size))
         elif spec.form in ("rows", "copy"):
             right = b.offset(right, across)
         else:
             step = spec.vectors * spec.lanes * spec.memory[spec.b].column
-            right = b.offset(right, self.times(panel, step))
+            right = b.offset(right, b.times(panel, step))
         row, masks = vectors * size, False
         if spec.form == "rows":
             row, masks = spec.memory[spec.b].row, bool(masked)
@@ -208,7 +204,7 @@ class _Writer:
                 continue
             index = product if inner == 1 else b.let(f"udiv i64 {product}, {inner}")
             index = b.let(f"urem i64 {index}, {extent}")
-            part = self.times(index, stride)
+            part = b.times(index, stride)
             total = part if total == "0" else b.let(f"add nsw i64 {total}, {part}")
         return total
 
@@ -218,8 +214,8 @@ class _Writer:
         """[K, N] with N contiguous -> scratch [K][vectors * lanes]."""
         b, spec, size = self.b, self.spec, self.vector.bytes
         with b.loop(0, spec.k, hint="k") as k:
-            source = b.offset(right, self.times(k, spec.memory[spec.b].row))
-            place = b.offset("%scratch", self.times(k, vectors * size))
+            source = b.offset(right, b.times(k, spec.memory[spec.b].row))
+            place = b.offset("%scratch", b.times(k, vectors * size))
             for n in range(vectors):
                 count = masked if n == vectors - 1 else 0
                 value = self.load(b.offset(source, n * size), count)
@@ -237,8 +233,8 @@ class _Writer:
             if whole:
                 with b.loop(0, whole, hint="k") as k:
                     self.square(
-                        b.offset(source, self.times(k, size)),
-                        b.offset(place, self.times(k, lanes * vectors * size)),
+                        b.offset(source, b.times(k, size)),
+                        b.offset(place, b.times(k, lanes * vectors * size)),
                         column, vectors * size, count, lanes,
                     )  # fmt: skip
             if left:
@@ -268,19 +264,15 @@ class _Writer:
         pieces = balanced(spec.m, spec.rows)
         for size in dict.fromkeys(length for _, length in pieces):
             starts = [start for start, length in pieces if length == size]
-            low, high = "0", str(len(starts))
-            if spec.groups > 1:
-                after = b.let(f"add nsw i64 {panel.group}, 1")
-                low = b.let(f"udiv i64 {self.times(panel.group, len(starts))}, {spec.groups}")
-                high = b.let(f"udiv i64 {self.times(after, len(starts))}, {spec.groups}")
+            low, high = b.share(len(starts), panel.group, spec.groups)
             with b.loop(low, high, hint="r") as strip:
-                row = b.let(f"add nsw i64 {self.times(strip, size)}, {starts[0]}")
+                row = b.let(f"add nsw i64 {b.times(strip, size)}, {starts[0]}")
                 self.tile(panel, row, size)
 
     def tile(self, panel: _Panel, row: str, size: int) -> None:
         b, spec = self.b, self.spec
         memory = spec.memory[spec.a]
-        a = b.offset(panel.a, self.times(row, memory.row))
+        a = b.offset(panel.a, b.times(row, memory.row))
         acc = ["zeroinitializer"] * (size * panel.vectors)
         left = spec.k % spec.unroll
         right = panel.b
@@ -296,11 +288,9 @@ class _Writer:
             a = b.offset(a, count * memory.column)
             right = b.offset(right, count * panel.b_row)
         at = {
-            name: b.offset(pointer, self.times(row, spec.memory[name].row))
-            if (name in spec.memory
-            and name not in (spec.a, spec.b))
-            or (name in spec.memory
-            and name in spec.epilogue.operands)
+            name: b.offset(pointer, b.times(row, spec.memory[name].row))
+            if (name in spec.memory and name not in (spec.a, spec.b))
+            or (name in spec.memory and name in spec.epilogue.operands)
             else pointer
             for name, pointer in panel.at.items()
         }
@@ -318,7 +308,7 @@ class _Writer:
         for i, value in enumerate(acc):
             self.vector.store(b, value, b.offset(tile, i * bytes_))
         with b.loop(0, size, hint="r") as row:
-            source = b.offset(tile, self.times(row, panel.vectors * bytes_))
+            source = b.offset(tile, b.times(row, panel.vectors * bytes_))
             for n in range(panel.vectors):
                 value = self.vector.load(b, b.offset(source, n * bytes_))
                 self.emit(panel, at, value, row, n)
@@ -330,7 +320,7 @@ class _Writer:
 
         def place(name: str) -> str:
             stride = spec.memory[name].row
-            down = row * stride if isinstance(row, int) else self.times(row, stride)
+            down = row * stride if isinstance(row, int) else b.times(row, stride)
             return b.offset(b.offset(at[name], down), n * self.vector.bytes)
 
         def load(name: str) -> str:
@@ -355,7 +345,7 @@ class _Writer:
         return self.vector.load(self.b, pointer)
 
 
-def transposed(b: Builder, vector: Vector, rows: list[str]) -> list[str]:
+def transposed(b: TableBuilder, vector: Vector, rows: list[str]) -> list[str]:
     """A square of lanes x lanes elements, transposed in registers by log2(lanes) interleavings."""
     lanes = vector.lanes
     low = [x for i in range(lanes // 2) for x in (i, lanes + i)]

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 
 from planck.ir.graph import Graph, Namer, Node, Value
 from planck.ir.types import TensorType, strides_of
-from planck.ops.movement import Concat, Identity, Reshape, Slice
+from planck.ops.identity import Identity
+from planck.ops.movement import Concat, Reshape, Slice
 from planck.ops.region import Region
 from planck.passes.layout import is_flat, region_of
 from planck.refusal import No

@@ -155,7 +155,23 @@ class _Fuser:
         group.add(node)
         self._own(group, node)
 
+    def _leaves_blocks(self, node: Node) -> bool:
+        """A reshape behind a convolution: a loop kernel that reads blocks may start with it."""
+        if not isinstance(node.op, Reshape) or node.outputs[0].name in self.outputs:
+            return False
+        maker = self.maker.get(node.inputs[0].name)
+        blocked = maker is not None and isinstance(maker.nodes[0].op, Conv | ConvTranspose | Pool)
+        users = self.users.get(node.outputs[0].name, ())
+        return (
+            blocked
+            and any(n > 1 for n in node.inputs[0].type.dims[2:])
+            and len(users) == 1
+            and isinstance(users[0].op, Transpose | Pointwise | Cast)
+        )
+
     def _lonely(self, node: Node) -> bool:
+        if self._leaves_blocks(node):
+            return False
         return (
             isinstance(node.op, (*VIEWS, *ANCHORS, If, Loop, Region))
             or not node.op.has_body
@@ -172,7 +188,8 @@ class _Fuser:
             return False
         if not isinstance(node.op, (Pointwise, Cast, *ROWWISE, *MOVES)):
             return False
-        if not all(isinstance(n.op, (Pointwise, Cast, *ROWWISE, *MOVES)) for n in group.nodes):
+        kinds = (Pointwise, Cast, Reshape, *ROWWISE, *MOVES)
+        if not all(isinstance(n.op, kinds) for n in group.nodes):
             return False
         if group.rowwise and (isinstance(node.op, (*ROWWISE, *MOVES)) or self._widens(node, group)):
             return False
@@ -197,7 +214,8 @@ class _Fuser:
 
     def _cheap(self, group: Group) -> bool:
         return len(group.nodes) <= 4 and all(
-            isinstance(n.op, (Cast, *MOVES)) or (isinstance(n.op, Pointwise) and n.op.fn in CHEAP)
+            isinstance(n.op, (Cast, Reshape, *MOVES))
+            or (isinstance(n.op, Pointwise) and n.op.fn in CHEAP)
             for n in group.nodes
         )
 
@@ -268,13 +286,15 @@ class _Fuser:
         if self._lonely(nodes[0]) and not group.anchor:
             return nodes[0]
         escaping = self._escaping(nodes, group.makes)
-        inputs = {
-            v.name: v for n in nodes for v in n.inputs if v.name not in group.makes
-        }  # fmt: skip
+        known = self.graph.weights
+        outside = {v.name: v for n in nodes for v in n.inputs if v.name not in group.makes}
+        # A single number is written into the code: it is part of what the kernel is.
+        scalars = {name: known[name] for name in outside if name in known and known[name].size == 1}
+        inputs = tuple(v for name, v in outside.items() if name not in scalars)
         outputs = tuple(v for n in nodes for v in n.outputs if v.name in escaping)
-        inner = Graph(_title(nodes), tuple(inputs.values()), tuple(nodes), outputs, {})
+        inner = Graph(_title(nodes), inputs, tuple(nodes), outputs, scalars)
         origin = tuple(dict.fromkeys(o for n in nodes for o in n.origin))
-        return Node(Region(inner), tuple(inputs.values()), outputs, origin)
+        return Node(Region(inner), inputs, outputs, origin)
 
 
 def ordered(nodes: list[Node]) -> tuple[Node, ...]:

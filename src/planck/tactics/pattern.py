@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from planck.codegen.convolution import Memory
 from planck.codegen.epilogue import Apply, Epilogue
+from planck.codegen.tables import Memory
 from planck.dtypes import Array, f32
 from planck.ir.graph import Node, Op, Value
 from planck.ops.pointwise import Pointwise
@@ -100,6 +100,11 @@ def blocked_memory(kernel: Kernel, name: str) -> Memory:
     batch, block, *spatial, _ = operand.strides
     row, column = spatial if len(spatial) == 2 else (0, *spatial)
     return Memory(batch * size, block * size, row * size, column * size)
+
+
+def two_dimensional(values: tuple[int, ...], fill: int) -> tuple[int, int]:
+    """Spatial values of one or two axes, as two."""
+    return (values[0], values[1]) if len(values) == 2 else (fill, values[0])
 
 
 def check_blocked(form: Anchored, lanes: int, names: tuple[str, ...]) -> No | None:
