@@ -47,7 +47,7 @@ def detect(
         model, threads=threads, weights=weights, timing_cache=timing_cache, progress=not as_json
     )
     settings = vision.Settings(score=score, iou=iou)
-    names = _names(labels) if labels else engine.labels
+    names = _names(labels) if labels else vision.labels_of(engine.metadata)
     detector = vision.Detector(engine, names, settings=settings)
     try:
         output.mkdir(parents=True, exist_ok=True)

@@ -8,6 +8,7 @@ from planck.ir.graph import Op
 from planck.ops import movement, nn
 from planck.ops.control import If, Loop
 from planck.ops.identity import Identity
+from planck.ops.linalg import Det
 from planck.ops.pointwise import BitCast, Cast, Pointwise
 from planck.ops.reduce import ArgReduce, Reduce
 from planck.ops.region import Region
@@ -37,6 +38,7 @@ OPERATORS: Final[tuple[type[Op], ...]] = (
     movement.ScatterND,
     movement.TopK,
     movement.Cumulative,
+    Det,
     If,
     Loop,
     Region,

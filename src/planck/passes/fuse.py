@@ -214,7 +214,8 @@ class _Fuser:
 
     def _cheap(self, group: Group) -> bool:
         return len(group.nodes) <= 4 and all(
-            isinstance(n.op, (Cast, Reshape, *MOVES)) or (isinstance(n.op, Pointwise) and n.op.fn in CHEAP)
+            isinstance(n.op, (Cast, Reshape, *MOVES))
+            or (isinstance(n.op, Pointwise) and n.op.fn in CHEAP)
             for n in group.nodes
         )
 

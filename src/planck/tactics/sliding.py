@@ -38,7 +38,9 @@ WIDTHS: Final = {
     "avx2": (7, 8, 5, 4),
     "portable": (7, 8, 5, 4),
 }
-MOVED_FLOPS: Final = 12.0  # flops that one step of a window is worth: it loads more than it computes
+MOVED_FLOPS: Final = (
+    12.0  # flops that one step of a window is worth: it loads more than it computes
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,9 +186,7 @@ class Pooling(_SlidingTactic):
             kind = "average"
         else:
             return No(f"pools by max and average, not by {op.kind}")
-        return _problem(
-            form, kind, op.kernel, op.strides, op.dilations, op.pads, op.include_pad
-        )
+        return _problem(form, kind, op.kernel, op.strides, op.dilations, op.pads, op.include_pad)
 
 
 def _problem(

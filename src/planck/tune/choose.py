@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from planck.codegen.processes import CompilePool
+from planck.knobs import knobs
 from planck.refusal import No
 from planck.tactics.kernel import Code, Config, Kernel, Tactic
 from planck.tune.cache import Timing, TimingCache, turn
@@ -126,6 +127,8 @@ class _Job:
             chosen, self.cached = ([known], self.cached) if known else (chosen, None)
         for candidate in chosen:
             code = candidate.tactic.build(self.kernel, candidate.config)
+            if knobs().debug >= 4:
+                log.info("%s %s\n%s", code.symbol, dict(candidate.config), code.llvm)
             self.building.append((candidate, code, pool.submit(code.llvm, code.level)))
 
     def _offered(self, timing: Timing) -> Candidate | None:
@@ -154,11 +157,12 @@ class _Job:
         ]
         rows += self.refused
         self.cache.put(self._key, rows)
+        if knobs().debug >= 3:
+            log.info("%s", "\n".join([self.title, *(f"  {row.as_json()}" for row in rows)]))
         candidate, code, object_ = self.ready[timed[0][1]]
         return Choice(candidate.tactic, candidate.config, code, object_, tuple(rows))
 
     def _time(self, candidate: Candidate, code: Code, object_: bytes) -> float:
         """Microseconds, rounded as the cache keeps them, so that a cached build is the same."""
         us = measure(self.kernel, candidate.tactic, candidate.config, code, object_)
-        log.debug("%s %s %s: %.1f us", self.title, candidate.tactic.name, candidate.config, us)
         return round(us, 3)

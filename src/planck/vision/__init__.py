@@ -15,7 +15,7 @@ from planck.vision.heads import (
     YoloV5Maps,
 )
 from planck.vision.images import read_image, write_image
-from planck.vision.labels import COCO
+from planck.vision.labels import COCO, labels_of
 from planck.vision.letterbox import Fit, letterbox
 from planck.vision.nms import iou, nms
 
@@ -34,6 +34,7 @@ __all__ = [
     "draw",
     "find_head",
     "iou",
+    "labels_of",
     "letterbox",
     "nms",
     "read_image",

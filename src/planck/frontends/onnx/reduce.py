@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
-import numpy as np
-
 from planck.dtypes import bool_
 from planck.frontends.onnx.context import NodeContext, Table, Translation
-from planck.frontends.onnx.tensors import dtype_of
 from planck.ir.graph import Value
 from planck.ops.linalg import Det
 from planck.ops.movement import Cumulative, TopK
-from planck.ops.pointwise import Cast
 from planck.ops.reduce import ArgReduce, Reduce
 from planck.ops.shapes import axes_of, axis_of
 
@@ -76,60 +72,12 @@ def det(c: NodeContext) -> Value:
     return c.emit(Det(), c.input(0))
 
 
-def window(c: NodeContext) -> Value:
-    """HannWindow, HammingWindow, BlackmanWindow: sums of cosines over a constant size."""
-    size = c.need_integers(0, "the size")[0]
-    code = c.integer("output_datatype", 1)
-    steps = size if c.integer("periodic", 1) else size - 1
-    angle = 2 * np.pi * np.arange(size) / max(steps, 1)
-    terms = {
-        "HannWindow": (0.5, -0.5, 0.0),
-        "HammingWindow": (25 / 46, -21 / 46, 0.0),
-        "BlackmanWindow": (0.42, -0.5, 0.08),
-    }[c.type]
-    values = terms[0] + terms[1] * np.cos(angle) + terms[2] * np.cos(2 * angle)
-    return c.emit(Cast(dtype_of(code)), c.const(values))
-
-
-def mel_weights(c: NodeContext) -> Value:
-    """The matrix [bins, mel] that turns a spectrum into mel bands, all of it constant.
-
-    source: ONNX operator MelWeightMatrix
-    """
-    bands, length, rate = (c.need_integers(k, "a size")[0] for k in range(3))
-    low, high = (float(c.scalar(k, "a frequency", 0.0)) for k in (3, 4))
-    bins = length // 2 + 1
-
-    def mel(hertz: float) -> float:
-        return float(2595 * np.log10(1 + hertz / 700))
-
-    edges = np.arange(bands + 2) * (mel(high) - mel(low)) / (bands + 2) + mel(low)
-    hertz = 700 * (10 ** (edges / 2595) - 1)
-    corners = ((length + 1) * hertz / rate).astype(np.int64)
-    matrix = np.zeros((bins, bands))
-    for band in range(bands):
-        left, top, right = corners[band : band + 3]
-        if left == top:
-            matrix[top, band] = 1
-        else:
-            rising = np.arange(left, top + 1)
-            matrix[rising, band] = (rising - left) / (top - left)
-        if top != right:
-            falling = np.arange(top, right)
-            matrix[falling, band] = (right - falling) / (right - top)
-    return c.emit(Cast(dtype_of(c.integer("output_datatype", 1))), c.const(matrix))
-
-
 TABLE: Final[Table] = {
     **{("", f"Reduce{name}"): _reduce(kind, since) for name, (kind, since) in KINDS.items()},
     ("", "ArgMax"): arg_reduce,
     ("", "ArgMin"): arg_reduce,
-    ("", "BlackmanWindow"): window,
     ("", "CumProd"): cumulative,
     ("", "CumSum"): cumulative,
     ("", "Det"): det,
-    ("", "HammingWindow"): window,
-    ("", "HannWindow"): window,
-    ("", "MelWeightMatrix"): mel_weights,
     ("", "TopK"): top_k,
 }
