@@ -8,7 +8,9 @@ import sys
 from typing import Annotated, Any
 
 import typer
+from rich import box
 from rich.console import Console
+from rich.table import Table
 
 import planck
 from planck.errors import PlanckError
@@ -53,6 +55,11 @@ def main() -> None:
         sys.exit(130)
     except BrokenPipeError:
         sys.exit(1)
+
+
+def table(*head: str, title: str | None = None) -> Table:
+    """An empty table in the style of all commands."""
+    return Table(*head, title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
 
 
 def show_json(content: Any) -> None:

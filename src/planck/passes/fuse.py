@@ -18,6 +18,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from planck.ir.graph import Graph, Node, Value
+from planck.ir.types import TensorType
 from planck.ops.control import If, Loop
 from planck.ops.movement import Broadcast, Concat, Gather, Pad, Reshape, Slice, Transpose
 from planck.ops.nn import (
@@ -227,7 +228,7 @@ class _Fuser:
             return False
         return out > 2 * max(v.type.size for v in read) and not self._cheap(group)
 
-    def _type(self, name: str, group: Group, node: Node) -> object:
+    def _type(self, name: str, group: Group, node: Node) -> TensorType:
         for n in (*group.nodes, node):
             for v in n.outputs:
                 if v.name == name:
