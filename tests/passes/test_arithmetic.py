@@ -24,6 +24,10 @@ def number(value):
         (pointwise("pow", "x", "c", weights=number(2)), pointwise("mul", "x", "x")),
         (pointwise("pow", "x", "c", weights=number(-1)), pointwise("reciprocal", "x")),
         (
+            pointwise("add", "c", "x", weights=number(2)),
+            pointwise("add", "x", "c", weights=number(2)),
+        ),
+        (
             pointwise("div", "x", "c", weights=number(8)),
             pointwise("mul", "x", "c", weights=number(0.125)),
         ),

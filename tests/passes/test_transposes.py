@@ -4,6 +4,7 @@ import pytest
 
 from planck.passes.fold_reshape import fold_reshape
 from planck.passes.push_transposes import RULES
+from planck.passes.remove_noops import reshapes
 
 
 def program(*rows, head="%x: f32[2,5,7,3]"):
@@ -78,8 +79,9 @@ OUT = "%y: f32[2,5,7,3] = Transpose(%z, perm=(0, 2, 3, 1))"
                 "steps=(1, 1, 1, 1))",
                 "%c: f32[7,2,5] = Reshape(%a, shape=(7, 2, 5))",
                 "%d: f32[7,2,5] = Reshape(%b, shape=(7, 2, 5))",
-                '%z: f32[7,2,5] = Pointwise(%c, %d, fn="sub")',
-                "%y: f32[2,5,7] = Transpose(%z, perm=(1, 2, 0))",
+                "%e: f32[2,5,7] = Transpose(%c, perm=(1, 2, 0))",
+                "%f: f32[2,5,7] = Transpose(%d, perm=(1, 2, 0))",
+                '%y: f32[2,5,7] = Pointwise(%e, %f, fn="sub")',
             ),
             (
                 "%a: f32[2,5,7,1] = Slice(%x, starts=(0, 0, 0, 0), sizes=(2, 5, 7, 1), "
@@ -93,6 +95,14 @@ OUT = "%y: f32[2,5,7,3] = Transpose(%z, perm=(0, 2, 3, 1))"
         ),
         (
             (
+                "%t: f32[2,3,5,7] = Transpose(%x, perm=(0, 3, 1, 2))",
+                "%a: f32[2,3,1,5,7] = Reshape(%t, shape=(2, 3, 1, 5, 7))",
+                "%y: f32[2,1,5,7,3] = Transpose(%a, perm=(0, 2, 3, 4, 1))",
+            ),
+            ("%y: f32[2,1,5,7,3] = Reshape(%x, shape=(2, 1, 5, 7, 3))",),
+        ),
+        (
+            (
                 "%a: f32[2,5,3,7] = Transpose(%x, perm=(0, 1, 3, 2))",
                 "%y: f32[2,5,3,3] = MatMul(%a, %x)",
             ),
@@ -101,7 +111,7 @@ OUT = "%y: f32[2,5,7,3] = Transpose(%z, perm=(0, 2, 3, 1))"
     ],
 )
 def test_sinks(check, before, after):
-    check(RULES, program(*before), program(*after))
+    check((*RULES, reshapes), program(*before), program(*after))
 
 
 @pytest.mark.parametrize(
@@ -113,6 +123,7 @@ def test_sinks(check, before, after):
             '%z: f32[2,3,5,7] = Pointwise(%t, fn="exp")',
             '%y: f32[2,3,5,7] = Pointwise(%z, %t, fn="add")',
         ),
+        (IN, '%y: f32[2,3,5,7] = Pointwise(%t, fn="exp")'),  # nothing to meet below
     ],
 )
 def test_stays(check, rows):

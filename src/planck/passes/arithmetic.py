@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 
 from planck.ir.graph import Graph, Node
@@ -11,6 +13,8 @@ from planck.ops.pointwise import Pointwise
 from planck.ops.reduce import Reduce
 from planck.passes.match import constant, inner, is_pointwise
 from planck.refusal import No
+
+COMMUTATIVE: Final = ("add", "mul", "min", "max", "and", "or", "xor", "equal")
 
 
 @rule(Pointwise)
@@ -86,7 +90,19 @@ def reduces(view: View, node: Node) -> Patch | No:
     return patch.replace(node.outputs[0], patch(Reduce(kind, axes, node.op.keep), source))
 
 
-RULES = (power, division, global_pool, reduces)
+@rule(Pointwise)
+def constant_last(view: View, node: Node) -> Patch | No:
+    """f(constant, x) -> f(x, constant) where the order does not matter"""
+    if not is_pointwise(node, *COMMUTATIVE):
+        return SKIP
+    a, b = node.inputs
+    if view.weight(a) is None or view.weight(b) is not None:
+        return SKIP
+    patch = view.patch()
+    return patch.replace(node.outputs[0], patch(node.op, b, a))
+
+
+RULES = (constant_last, power, division, global_pool, reduces)
 
 
 def arithmetic(graph: Graph) -> Graph:

@@ -284,7 +284,7 @@ class _Fuser:
 
     def _region(self, group: Group) -> Node:
         nodes = sorted(group.nodes, key=lambda n: self.position[id(n)])
-        if self._lonely(nodes[0]) and not group.anchor:
+        if not group.anchor and (self._lonely(nodes[0]) or _is_view(nodes)):
             return nodes[0]
         escaping = self._escaping(nodes, group.makes)
         known = self.graph.weights
@@ -321,6 +321,12 @@ def ordered(nodes: list[Node]) -> tuple[Node, ...]:
             result.append(nodes[at])
             stack.pop()
     return tuple(result)
+
+
+def _is_view(nodes: list[Node]) -> bool:
+    """A transpose alone that leaves the last axis last is a matter of strides."""
+    op = nodes[0].op
+    return len(nodes) == 1 and isinstance(op, Transpose) and op.perm[-1] == len(op.perm) - 1
 
 
 def _is_epilogue_operand(value: Value, shape: tuple[object, ...]) -> bool:

@@ -1,17 +1,19 @@
 """Let transposes sink until they meet their inverse or an operator that reads transposed.
 
-A transpose moves below an operator that does not care about the order of axes; two that meet join
-into one (`remove_noops`), and what is left at a matrix product becomes its flag. Nothing ever moves
-up, so that the rules end.
+A transpose moves below an operator that does not care about the order of axes, if on every way
+down it meets one that it can join (`remove_noops` joins them), or ends as the flag of a matrix
+product or the axes of a reduction. Nothing ever moves up, so that the rules end.
 """
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
+from typing import Final
 
 import numpy as np
 
-from planck.ir.graph import Graph, Node, Value
+from planck.ir.graph import Graph, Node, Op, Value
 from planck.ir.rewrite import SKIP, Patch, View, rewrite, rule
 from planck.ops.movement import Concat, Pad, Reshape, Slice, Transpose
 from planck.ops.nn import MatMul, Softmax
@@ -51,6 +53,44 @@ def _moved(view: View, patch: Patch, value: Value, perm: tuple[int, ...]) -> Val
     return patch.weight(moved, value.name)
 
 
+def _ends(view: View, value: Value, perm: tuple[int, ...], budget: int = 100) -> bool:
+    """Whether a transposed value, sinking, vanishes or joins another on every way down."""
+    if view.is_output(value) or budget <= 0:
+        return False
+    return all(_ends_at(view, value, user, perm, budget - 1) for user in view.users(value))
+
+
+def _ends_at(view: View, value: Value, user: Node, perm: tuple[int, ...], budget: int) -> bool:
+    op, rank = user.op, len(perm)
+    if isinstance(op, Transpose):
+        return True
+    if isinstance(op, MatMul):
+        return rank >= 2 and perm == (*range(rank - 2), rank - 1, rank - 2)
+    if isinstance(op, Reduce) and not op.keep:
+        gone = {axis % rank for axis in op.axes}
+        kept = [axis for k, axis in enumerate(perm) if k not in gone]
+        if kept == sorted(kept):
+            return True
+        perm = tuple(sorted(kept).index(axis) for axis in kept)
+    elif isinstance(op, Reshape):
+        found = _units(perm, value.type.dims, user.outputs[0].type.dims)
+        if found is None:
+            return False
+        perm = found[1]
+    elif isinstance(op, (Pointwise, Concat)):
+        others = [other for other in user.inputs if other != value]
+        if any(_perm(view, other) == perm for other in others):
+            return True
+        if any(view.weight(other) is None for other in others):
+            return False
+    elif not isinstance(op, (Cast, Softmax, Reduce, Slice, Pad)):
+        return False
+    return perm == tuple(range(len(perm))) or _ends(view, user.outputs[0], perm, budget)
+
+
+NOWHERE: Final = No("it would meet no other transpose below")
+
+
 @rule(Pointwise, Concat, Cast)
 def below_pointwise(view: View, node: Node) -> Patch | No:
     """f(transpose(x), transpose(y), constant) -> transpose(f(x, y, transposed constant))"""
@@ -62,6 +102,9 @@ def below_pointwise(view: View, node: Node) -> Patch | No:
         return SKIP
     if any(_shared(view, value, node) for value in node.inputs if _perm(view, value) == perm):
         return No("the transposed value is used elsewhere")
+    together = len({v.name for v in node.inputs if _perm(view, v) == perm}) > 1
+    if not together and not _ends_at(view, _first(view, node, perm), node, perm, 100):
+        return NOWHERE
     patch = view.patch()
     inputs = [_moved(view, patch, value, perm) for value in node.inputs]
     known = [value for value in inputs if value is not None]
@@ -73,6 +116,10 @@ def below_pointwise(view: View, node: Node) -> Patch | No:
         if any(a.type.rank != len(perm) for a in known):
             return SKIP
     return patch.replace(node.outputs[0], patch(Transpose(perm), patch(op, *known)))
+
+
+def _first(view: View, node: Node, perm: tuple[int, ...]) -> Value:
+    return next(value for value in node.inputs if _perm(view, value) == perm)
 
 
 def _shared(view: View, value: Value, node: Node) -> bool:
@@ -87,6 +134,8 @@ def below_reduction(view: View, node: Node) -> Patch | No:
         return SKIP
     if not view.once(node.inputs[0]):
         return No("the transposed value is used elsewhere")
+    if not _ends(view, node.inputs[0], perm):
+        return NOWHERE
     x = _above(view, node.inputs[0])
     patch = view.patch()
     if isinstance(node.op, Softmax):
@@ -103,61 +152,100 @@ def below_reduction(view: View, node: Node) -> Patch | No:
 
 @rule(Slice, Pad)
 def below_slice(view: View, node: Node) -> Patch | No:
-    """slice(transpose(x)), pad(transpose(x)) -> transpose(slice(x)), transpose(pad(x))"""
+    """slice(transpose(x)), pad(transpose(x)) -> transpose(slice(x)), transpose(pad(x))
+
+    Slices that share the transposed value sink together.
+    """
     perm = _perm(view, node.inputs[0])
     if perm is None:
         return SKIP
     value = node.inputs[0]
-    if view.is_output(value) or any(type(u.op) is not type(node.op) for u in view.users(value)):
+    users = view.users(value)
+    if view.is_output(value) or any(type(user.op) is not type(node.op) for user in users):
         return No("the transposed value is used elsewhere")
-    back = _inverse(perm)
-    op: Slice | Pad
-    if isinstance(node.op, Slice):
-        starts, sizes, steps = (
-            tuple(field[axis] for axis in back)
-            for field in (node.op.starts, node.op.sizes, node.op.steps)
-        )
-        op = Slice(starts, sizes, steps)
-    else:
-        assert isinstance(node.op, Pad)
-        n = len(perm)
-        pads = [node.op.pads[axis] for axis in back] + [node.op.pads[n + axis] for axis in back]
-        op = replace(node.op, pads=tuple(pads))
+    if not _ends(view, value, perm):
+        return NOWHERE
     patch = view.patch()
-    result = patch(op, _above(view, value), *node.inputs[1:])
-    return patch.replace(node.outputs[0], patch(Transpose(perm), result))
+    for user in users:
+        op = _permuted(user.op, _inverse(perm))
+        result = patch(op, _above(view, value), *user.inputs[1:])
+        patch.replace(user.outputs[0], patch(Transpose(perm), result))
+    return patch
+
+
+def _permuted(op: Op, order: tuple[int, ...]) -> Slice | Pad:
+    """A slice or pad with its numbers for the axes in another order."""
+    if isinstance(op, Slice):
+        fields = (op.starts, op.sizes, op.steps)
+        starts, sizes, steps = (tuple(field[axis] for axis in order) for field in fields)
+        return Slice(starts, sizes, steps)
+    assert isinstance(op, Pad)
+    n = len(order)
+    pads = [op.pads[axis] for axis in order] + [op.pads[n + axis] for axis in order]
+    return replace(op, pads=tuple(pads))
 
 
 @rule(Reshape)
-def below_squeeze(view: View, node: Node) -> Patch | No:
-    """reshape(transpose(x)) that drops axes of extent 1 -> transpose(reshape(x))"""
+def below_units(view: View, node: Node) -> Patch | No:
+    """reshape(transpose(x)) that adds or drops axes of extent 1 -> transpose(reshape(x))"""
     perm = _perm(view, node.inputs[0])
     if perm is None:
         return SKIP
-    before, after = node.inputs[0].type.dims, node.outputs[0].type.dims
-    if len(after) >= len(before) or [n for n in before if n != 1] != [n for n in after if n != 1]:
+    value, out = node.inputs[0], node.outputs[0]
+    found = _units(perm, value.type.dims, out.type.dims)
+    if found is None:
         return SKIP
-    if not view.once(node.inputs[0]):
+    if not view.once(value):
         return No("the transposed value is used elsewhere")
-    dropped = _dropped(before, after)
-    x = _above(view, node.inputs[0])
-    gone = {perm[k] for k in dropped}
-    kept = [axis for axis in perm if axis not in gone]
+    if not _ends(view, value, perm):
+        return NOWHERE
+    shape, order = found
     patch = view.patch()
-    shape = tuple(n for axis, n in enumerate(x.type.dims) if axis not in gone)
-    order = tuple(sorted(kept).index(axis) for axis in kept)
-    return patch.replace(node.outputs[0], patch(Transpose(order), patch(Reshape(shape), x)))
+    reshaped = patch(Reshape(shape), _above(view, value))
+    return patch.replace(out, patch(Transpose(order), reshaped))
 
 
-def _dropped(before: tuple[int, ...], after: tuple[int, ...]) -> list[int]:
-    """Which axes, all of extent 1, are missing after."""
-    dropped, k = [], 0
-    for axis, n in enumerate(before):
-        if k < len(after) and after[k] == n:
-            k += 1
-        else:
-            dropped.append(axis)
-    return dropped
+def _units(
+    perm: tuple[int, ...], before: tuple[int, ...], after: tuple[int, ...]
+) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
+    """How reshape(transpose(x)) is transpose(reshape(x)): shape and order, the nearest to sorted.
+
+    before:  the transposed shape
+    gives:   None if extents other than 1 change
+    """
+    if [n for n in before if n != 1] != [n for n in after if n != 1] or before == after:
+        return None
+    ones = [k for k, n in enumerate(before) if n == 1]
+    new_ones = [j for j, n in enumerate(after) if n == 1]
+    for count in range(min(len(ones), len(new_ones)), -1, -1):
+        found = [
+            _reordered(perm, before, after, dict(zip(right, left, strict=True)))
+            for kept in itertools.combinations(ones, count)
+            for new_kept in itertools.combinations(new_ones, count)
+            for left in [[k for k, n in enumerate(before) if n != 1 or k in kept]]
+            for right in [[j for j, n in enumerate(after) if n != 1 or j in new_kept]]
+            if [before[k] for k in left] == [after[j] for j in right]
+        ]
+        if found:
+            return min(found, key=lambda answer: _crossings(answer[1]))
+    return None
+
+
+def _crossings(order: tuple[int, ...]) -> int:
+    return sum(a > b for a, b in itertools.combinations(order, 2))
+
+
+def _reordered(
+    perm: tuple[int, ...], before: tuple[int, ...], after: tuple[int, ...], source: dict[int, int]
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Shape and order, given which axis before each axis after is; the others are new."""
+    layout = sorted((perm[k], before[k]) for k in source.values())  # axes of x that stay
+    for j in range(len(after)):
+        if j not in source:
+            layout.insert(min(j, len(layout)), (-1 - j, 1))
+    names = [axis for axis, _ in layout]
+    places = [perm[source[j]] if j in source else -1 - j for j in range(len(after))]
+    return tuple(n for _, n in layout), tuple(map(names.index, places))
 
 
 @rule(MatMul)
@@ -179,7 +267,7 @@ def into_matmul(view: View, node: Node) -> Patch | No:
     return patch.replace(node.outputs[0], patch(MatMul(flags[0], flags[1]), *inputs))
 
 
-RULES = (transposes, into_matmul, below_pointwise, below_reduction, below_slice, below_squeeze)
+RULES = (transposes, into_matmul, below_pointwise, below_reduction, below_slice, below_units)
 
 
 def push_transposes(graph: Graph) -> Graph:

@@ -4,11 +4,24 @@ from __future__ import annotations
 
 from typing import Final
 
-from planck.frontends.onnx import constants, control, indexing, math, nn, reduce, sequence, tensor
+from planck.frontends.onnx import (
+    constants,
+    control,
+    indexing,
+    math,
+    nn,
+    norm,
+    quantize,
+    reduce,
+    sequence,
+    tensor,
+)
 from planck.frontends.onnx.context import Table, Translation
 
 TABLES: Final[tuple[Table, ...]] = (
     nn.TABLE,
+    norm.TABLE,
+    quantize.TABLE,
     math.TABLE,
     reduce.TABLE,
     tensor.TABLE,
