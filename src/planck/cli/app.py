@@ -21,7 +21,7 @@ app = typer.Typer(
     help="Compile models for this machine, and run them at its speed.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    rich_markup_mode="markdown",
+    rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 console = Console()
@@ -49,7 +49,8 @@ def main() -> None:
     try:
         app()
     except PlanckError as error:
-        errors.print(f"{type(error).__name__}: {error}", style="red", markup=False, highlight=False)
+        text = f"{type(error).__name__}: {error}"
+        errors.print(text, style="red", markup=False, highlight=False, soft_wrap=True)
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
