@@ -263,9 +263,8 @@ class _Writer:
             value = b.let(f"fadd {kind} {value}, {self._mask(mask, n, count)}")
         lowest = f"splat (float {LOWEST})"
         if spec.causal:
-            value = b.let(
-                f"select <{self.lanes} x i1> {self._seen(n, query, r)}, {kind} {value}, {kind} {lowest}"
-            )
+            seen = f"<{self.lanes} x i1> {self._seen(n, query, r)}"
+            value = b.let(f"select {seen}, {kind} {value}, {kind} {lowest}")
         if count < self.lanes:
             lanes = self.vector.mask(count)
             value = b.let(f"select <{self.lanes} x i1> {lanes}, {kind} {value}, {kind} {lowest}")
