@@ -4,6 +4,7 @@ The order, and why:
 
     remove_unused          first: no work for what nobody needs
     fold_constants         patterns want constants where a file computes them
+    gather_to_slice        before remove_noops, which joins slices
     remove_noops           patterns want no Identity, Cast or Reshape in between
     common_subexpressions  patterns know a value by its name: x - mean(x) must be one value
     arithmetic             x ** 2 is x * x from here on
@@ -36,6 +37,7 @@ from planck.passes.fold_batch_norm import fold_batch_norm
 from planck.passes.fold_constants import fold_constants
 from planck.passes.fold_pad import fold_pad
 from planck.passes.fold_reshape import fold_reshape
+from planck.passes.gather_to_slice import gather_to_slice
 from planck.passes.merge_parallel import merge_parallel
 from planck.passes.norms import norms
 from planck.passes.push_transposes import push_transposes
@@ -48,6 +50,7 @@ _log: Final = logging.getLogger(__name__)
 PASSES: Final[tuple[tuple[str, Pass], ...]] = (
     ("remove_unused", remove_unused),
     ("fold_constants", fold_constants),
+    ("gather_to_slice", gather_to_slice),
     ("remove_noops", remove_noops),
     ("common_subexpressions", common_subexpressions),
     ("arithmetic", arithmetic),

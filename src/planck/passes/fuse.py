@@ -7,8 +7,8 @@
                                              %z = Pointwise(%e, %r) {fn="add"} }
 
 First every anchor (convolution, matmul, pool, ...) takes the pointwise nodes behind it; what is
-left is grouped greedily for the loop generator. Nodes that only rename memory (reshape, slice, concat)
-stay alone: placement makes views of them.
+left is grouped greedily for the loop generator. Nodes that only rename memory (reshape, slice,
+concat) stay alone: placement makes views of them.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from planck.ir.graph import Graph, Node, Value
+from planck.ir.types import TensorType
 from planck.ops.control import If, Loop
 from planck.ops.movement import Broadcast, Concat, Gather, Pad, Reshape, Slice, Transpose
 from planck.ops.nn import (
@@ -227,7 +228,7 @@ class _Fuser:
             return False
         return out > 2 * max(v.type.size for v in read) and not self._cheap(group)
 
-    def _type(self, name: str, group: Group, node: Node) -> object:
+    def _type(self, name: str, group: Group, node: Node) -> TensorType:
         for n in (*group.nodes, node):
             for v in n.outputs:
                 if v.name == name:
@@ -283,7 +284,7 @@ class _Fuser:
 
     def _region(self, group: Group) -> Node:
         nodes = sorted(group.nodes, key=lambda n: self.position[id(n)])
-        if self._lonely(nodes[0]) and not group.anchor:
+        if not group.anchor and (self._lonely(nodes[0]) or _is_view(nodes)):
             return nodes[0]
         escaping = self._escaping(nodes, group.makes)
         known = self.graph.weights
@@ -320,6 +321,12 @@ def ordered(nodes: list[Node]) -> tuple[Node, ...]:
             result.append(nodes[at])
             stack.pop()
     return tuple(result)
+
+
+def _is_view(nodes: list[Node]) -> bool:
+    """A transpose alone that leaves the last axis last is a matter of strides."""
+    op = nodes[0].op
+    return len(nodes) == 1 and isinstance(op, Transpose) and op.perm[-1] == len(op.perm) - 1
 
 
 def _is_epilogue_operand(value: Value, shape: tuple[object, ...]) -> bool:

@@ -16,7 +16,7 @@ from dataclasses import replace
 from planck.ir.graph import Graph, Namer, Node, Value
 from planck.ir.types import TensorType
 from planck.ops.identity import Identity
-from planck.ops.movement import Broadcast, Concat, Pad, Reshape, Slice
+from planck.ops.movement import Broadcast, Concat, Pad, Reshape, Slice, Transpose
 from planck.ops.nn import Conv, ConvTranspose, Pool, Resize
 from planck.ops.pointwise import Cast, Pointwise
 from planck.ops.reduce import Reduce
@@ -85,6 +85,8 @@ class _Layout:
 
     def _node(self, node: Node) -> None:
         inputs = tuple(self._get(v) for v in node.inputs)
+        if isinstance(node.op, Transpose) and inputs[0].type.block:
+            node = region_of(node)
         if self._splits_blocks(node, inputs):
             node = region_of(node)
             inputs = tuple(self._get(v) for v in node.inputs)
