@@ -97,7 +97,7 @@ class _Fuser:
         group.add(anchor)
         self._own(group, anchor)
         shape = anchor.outputs[0].type.shape
-        while True:
+        while not isinstance(anchor.op, Attention):
             step = self._epilogue_step(group, shape)
             if not step:
                 break
