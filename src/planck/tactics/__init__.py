@@ -4,6 +4,13 @@ from planck.tactics.direct import Direct
 from planck.tactics.kernel import Tactic
 from planck.tactics.matmul import Multiply
 from planck.tactics.sliding import Depthwise, Pooling
+from planck.tactics.winograd import WinogradConvolution
 
-TACTICS: tuple[Tactic, ...] = (Depthwise(), Direct(), Multiply(), Pooling())
+TACTICS: tuple[Tactic, ...] = (
+    Depthwise(),
+    Direct(),
+    WinogradConvolution(),
+    Multiply(),
+    Pooling(),
+)
 """In the order in which they are asked; all that offer are compared."""
