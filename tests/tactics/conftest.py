@@ -1,4 +1,4 @@
-"""Runs one kernel by itself: compiles a tactic's code, lays arrays out as operands say, calls it."""
+"""Runs one kernel by itself: compiles its code, lays arrays out as operands say, calls it."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from planck.codegen.llvm import compile_object
+from planck.dtypes import f32
 from planck.ir.graph import Graph, Node, Op, Value
 from planck.ir.types import TensorType
-from planck.dtypes import f32
 from planck.ops.pointwise import Pointwise
 from planck.tactics.kernel import Kernel, Operand
 from planck.target import Target, host
@@ -75,9 +75,9 @@ def load(target: Target, code: Any) -> Callable[..., None]:
     ENGINES.append(engine)
     address = engine.get_function_address(code.symbol)
     assert address
-    return ctypes.CFUNCTYPE(
-        None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p
-    )(address)
+    return ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p)(
+        address
+    )
 
 
 def run_kernel(
@@ -106,7 +106,9 @@ def run_kernel(
     third = code.tiles // 3
     for begin, end in ((third, code.tiles - third), (0, third), (code.tiles - third, code.tiles)):
         function(pointers, begin, end, place)
-    return {v.name: read_back(buffers[v.name], kernel.operands[v.name]) for v in kernel.graph.outputs}
+    return {
+        v.name: read_back(buffers[v.name], kernel.operands[v.name]) for v in kernel.graph.outputs
+    }
 
 
 class Case:
@@ -143,7 +145,9 @@ class Case:
         self.weights[value.name] = np.array(number, np.float32)
         return value
 
-    def node(self, op: Op, inputs: list[Value], shape: tuple[int, ...], block: bool = False) -> Value:
+    def node(
+        self, op: Op, inputs: list[Value], shape: tuple[int, ...], block: bool = False
+    ) -> Value:
         type_ = TensorType(shape, f32, self.target.lanes if block else 0)
         value = Value(f"n{len(self.nodes)}", type_)
         self.nodes.append(Node(op, tuple(inputs), (value,)))
@@ -163,6 +167,47 @@ class Case:
 
     def run(self, tactic: Any, kernel: Kernel, config: Any) -> dict[str, Array]:
         return run_kernel(kernel, tactic, config, self.arrays)
+
+
+def convolve(
+    x: Array, w: Array, strides: tuple[int, ...], pads: tuple[int, ...], dilations: tuple[int, ...],
+    groups: int = 1,
+) -> Array:  # fmt: skip
+    """Convolution in float64, tap by tap."""
+    rank = x.ndim - 2
+    x = np.pad(
+        x.astype(np.float64),
+        [(0, 0), (0, 0), *[(pads[i], pads[rank + i]) for i in range(rank)]],
+    )
+    out = [
+        (x.shape[2 + i] - dilations[i] * (w.shape[2 + i] - 1) - 1) // strides[i] + 1
+        for i in range(rank)
+    ]
+    m, per = w.shape[0], w.shape[1]
+    result = np.zeros((x.shape[0], m, *out))
+    for tap in np.ndindex(*w.shape[2:]):
+        part = x[
+            (
+                slice(None),
+                slice(None),
+                *(
+                    slice(t * d, t * d + s * (o - 1) + 1, s)
+                    for t, d, s, o in zip(tap, dilations, strides, out, strict=True)
+                ),
+            )
+        ]
+        for g in range(groups):
+            rows = slice(g * m // groups, (g + 1) * m // groups)
+            picked = w[(rows, slice(None), *tap)].astype(np.float64)
+            result[:, rows] += np.einsum(
+                "nc...,mc->nm...", part[:, g * per : (g + 1) * per], picked
+            )
+    return result
+
+
+@pytest.fixture(name="convolve")
+def _convolve() -> Callable[..., Array]:
+    return convolve
 
 
 @pytest.fixture(params=["avx512", "avx2", "portable"])

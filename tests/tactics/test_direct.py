@@ -10,43 +10,6 @@ import pytest
 from planck.ops.nn import Conv
 from planck.tactics.direct import Direct
 
-Array = np.ndarray[Any, Any]
-
-
-def convolve(
-    x: Array, w: Array, strides: tuple[int, ...], pads: tuple[int, ...], dilations: tuple[int, ...],
-    groups: int = 1,
-) -> Array:  # fmt: skip
-    """Convolution in float64, tap by tap."""
-    rank = x.ndim - 2
-    x = np.pad(
-        x.astype(np.float64),
-        [(0, 0), (0, 0), *[(pads[i], pads[rank + i]) for i in range(rank)]],
-    )
-    out = [
-        (x.shape[2 + i] - dilations[i] * (w.shape[2 + i] - 1) - 1) // strides[i] + 1
-        for i in range(rank)
-    ]
-    m, per = w.shape[0], w.shape[1]
-    result = np.zeros((x.shape[0], m, *out))
-    for tap in np.ndindex(*w.shape[2:]):
-        part = x[
-            (
-                slice(None),
-                slice(None),
-                *(
-                    slice(t * d, t * d + s * (o - 1) + 1, s)
-                    for t, d, s, o in zip(tap, dilations, strides, out, strict=True)
-                ),
-            )
-        ]
-        for g in range(groups):
-            rows = slice(g * m // groups, (g + 1) * m // groups)
-            picked = w[(rows, slice(None), *tap)].astype(np.float64)
-            result[:, rows] += np.einsum("nc...,mc->nm...", part[:, g * per : (g + 1) * per], picked)
-    return result
-
-
 # batch, channels, outputs, image, kernel, strides, pads, dilations, groups
 SHAPES = [
     (1, 32, 64, (9, 14), (3, 3), (1, 1), (1, 1, 1, 1), (1, 1), 1),
@@ -67,7 +30,7 @@ SHAPES = [
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_matches_float64(case: Any, shape: Any) -> None:
+def test_matches_float64(case: Any, convolve: Any, shape: Any) -> None:
     n, c, m, image, kernel, strides, pads, dilations, groups = shape
     x = case.input(n, c, *image, block=c > 4 or groups > 1)
     w = case.constant(m, c // groups, *kernel, scale=1 / np.sqrt(c // groups * np.prod(kernel)))

@@ -55,9 +55,7 @@ def build(
         from planck.ir.text import save
 
         path = output or model.with_suffix(".graph")
-        graph = stage(
-            model, stop_after, target=target, shapes=parse_shapes(shape), weights=weights
-        )
+        graph = stage(model, stop_after, target=target, shapes=parse_shapes(shape), weights=weights)
         save(graph, path)
         console.print(f"{path}: the graph after {stop_after}, {len(graph.nodes)} nodes")
         return
@@ -93,4 +91,6 @@ def build(
         f" {report.target}, {report.threads} threads, in {summary['seconds']} s"
     )
     if report.reference_steps:
-        console.print(f"{report.reference_steps} steps run slowly; `planck inspect {path}` says which")
+        console.print(
+            f"{report.reference_steps} steps run slowly; `planck inspect {path}` says which"
+        )

@@ -11,7 +11,7 @@ from planck.codegen.scalar import emit, splat
 from planck.target import Target
 
 # Functions of about one instruction: written out for every register instead of in a loop.
-CHEAP: Final = frozenset("add sub mul min max neg abs relu leaky_relu".split())
+CHEAP: Final = frozenset(["add", "sub", "mul", "min", "max", "neg", "abs", "relu", "leaky_relu"])
 
 
 @dataclass(frozen=True, slots=True)

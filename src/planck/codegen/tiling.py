@@ -114,9 +114,7 @@ class _Cut:
         taps = []
         for index, shift in shifts:
             first = at_in + shift
-            pixels = tuple(
-                j for j in range(size) if 0 <= first + j * self.in_step < self.extent
-            )
+            pixels = tuple(j for j in range(size) if 0 <= first + j * self.in_step < self.extent)
             if pixels:
                 taps.append(Tap(index, shift, pixels))
         known = self.cases.setdefault(size, {})

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from planck.compiler import memory
-from planck.compiler.place import Placement, Spot
-from planck.compiler.split import Launch
 from planck.codegen import engine
 from planck.codegen.link import link
 from planck.codegen.llvm import compile_object
+from planck.compiler import memory
+from planck.compiler.place import Placement
+from planck.compiler.split import Launch
 from planck.dtypes import Array
 from planck.errors import BuildError
 from planck.ir.graph import Graph, Node, Value
@@ -94,7 +93,11 @@ def assemble(
         symbols=image.symbols,
         weights=weights.image(),
         names={v.name: graph.names.get(v.name, v.name) for v in (*graph.inputs, *graph.outputs)},
-        build={**build, "arena_lower_bound_bytes": bound},
+        build={
+            **build,
+            "arena_lower_bound_bytes": bound,
+            "metadata": dict(sorted(graph.metadata.items())),
+        },
     )
 
 

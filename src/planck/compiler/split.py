@@ -1,4 +1,4 @@
-"""Split: the steps of a placement -> kernels, with names made canonical so that equals are equal."""
+"""Split: the steps of a placement -> kernels, named canonically so that equal ones are equal."""
 
 from __future__ import annotations
 

@@ -229,11 +229,9 @@ class View:
             fixed = (
                 new.name in self._inputs or new.name in self._outputs or new.name in self.weights
             )
-            if old.name in self._outputs and new.name not in made:
-                if fixed or new.name in patch.weights:
-                    return No(f"%{old.name} is an output of the graph, a value of its own")
-                self_made = self.producer(new)
-                assert self_made is not None, f"{new} is made by nothing"
+            fixed = fixed or new.name in patch.weights
+            if old.name in self._outputs and new.name not in made and fixed:
+                return No(f"%{old.name} is an output of the graph, a value of its own")
         return None
 
     def apply(self, patch: Patch, order: int) -> tuple[list[int], list[int]]:
@@ -256,6 +254,10 @@ class View:
                 moved[old_name] = final
                 moved[new.name] = final
         dying = {self._made_by[old.name] for old in patch.map}
+        replaced = {old.name for old in patch.map}
+        for key in dying:
+            for value in self._nodes[key].outputs:
+                assert value.name in replaced or not self.uses(value), f"{value} is still needed"
         near = {key for old in patch.map for key in self._used_by.get(old.name, ())} - dying
         removed = [self._remove(key) for key in dying]
         touched = {name for name in moved if name in self._made_by or name in self._used_by}
@@ -276,8 +278,11 @@ class View:
             for node in patch.nodes
         ]
         removed += self._sweep([v for node in removed for v in node.inputs], near)
-        self._give_origins(removed, new_keys, [moved.get(v.name, v) for v in patch.map.values()])
-        return new_keys, [key for key in near if key in self._nodes]
+        near = {key for key in near if key in self._nodes}
+        kept = [self._made_by.get(moved.get(v.name, v).name) for v in patch.map.values()]
+        heirs = new_keys or [key for key in kept if key is not None] or sorted(near)
+        self._give_origins(removed, heirs)
+        return new_keys, sorted(near)
 
     def _sweep(self, values: Iterable[Value], near: set[int]) -> list[Node]:
         """Remove the producers of values that nothing reads any more, and theirs."""
@@ -296,11 +301,9 @@ class View:
             todo.extend(gone[-1].inputs)
         return gone
 
-    def _give_origins(self, removed: list[Node], new: list[int], kept: list[Value]) -> None:
+    def _give_origins(self, removed: list[Node], heirs: list[int]) -> None:
         origin = tuple(dict.fromkeys(name for node in removed for name in node.origin))
-        if not origin:
-            return
-        for key in new or [self._made_by[v.name] for v in kept if v.name in self._made_by]:
+        for key in heirs if origin else ():
             node = self._nodes[key]
             joined = tuple(dict.fromkeys((*node.origin, *origin)))
             self._nodes[key] = replace(node, origin=joined)
@@ -394,10 +397,13 @@ def _remember(one: Rule, node: Node, answer: No) -> None:
 
 
 def scalar(array: Array | None) -> float | None:
-    """The one number of a constant of size 1; None for everything else."""
+    """The one number of a constant of size 1; None for everything else.
+
+    gives:  for floats the shortest decimal that rounds to the element: 1e-05, not 9.9999997e-06
+    """
     if array is None or array.size != 1 or array.dtype.kind in "OUSc":
         return None
-    return float(array.reshape(()))
+    return float(str(array.reshape(())[()]))
 
 
 def close(a: float | None, b: float) -> bool:

@@ -5,18 +5,21 @@ from __future__ import annotations
 from typing import Final
 
 from planck.ir.graph import Op
-from planck.ops import movement
+from planck.ops import movement, nn
 from planck.ops.control import If, Loop
 from planck.ops.identity import Identity
-from planck.ops.pointwise import Cast, Pointwise
+from planck.ops.linalg import Det
+from planck.ops.pointwise import BitCast, Cast, Pointwise
 from planck.ops.reduce import ArgReduce, Reduce
 from planck.ops.region import Region
 
 OPERATORS: Final[tuple[type[Op], ...]] = (
     Pointwise,
     Cast,
+    BitCast,
     Reduce,
     ArgReduce,
+    *nn.OPERATORS,
     Identity,
     movement.Reshape,
     movement.Transpose,
@@ -35,6 +38,7 @@ OPERATORS: Final[tuple[type[Op], ...]] = (
     movement.ScatterND,
     movement.TopK,
     movement.Cumulative,
+    Det,
     If,
     Loop,
     Region,

@@ -1,8 +1,9 @@
-"""Elementwise operators: Pointwise, whose function is a name in a table, and Cast."""
+"""Elementwise operators: Pointwise, whose function is a name in a table, Cast and BitCast."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from planck.dtypes import Array, DType, bool_, string
 from planck.errors import DTypeError
@@ -14,7 +15,7 @@ from planck.ops.convert import convert
 from planck.ops.functions import FUNCTIONS, Function
 from planck.ops.shapes import broadcast, count, need_kind, same_dtype
 
-__all__ = ["FUNCTIONS", "Cast", "Function", "Pointwise"]
+__all__ = ["FUNCTIONS", "BitCast", "Cast", "Function", "Pointwise"]
 
 
 @dataclass(frozen=True)
@@ -76,3 +77,22 @@ class Cast(Op):
             raise DTypeError("strings are only evaluated while importing")
         value = inputs[0](*index)
         return value if inputs[0].dtype is self.to else expr.Cast(value, self.to)
+
+
+@dataclass(frozen=True)
+class BitCast(Op):
+    """The same bits read as another dtype of the same width."""
+
+    reference_only: ClassVar[bool] = True
+
+    to: DType
+
+    def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
+        count("BitCast", inputs, 1)
+        (x,) = inputs
+        if x.dtype.bits != self.to.bits or string in (x.dtype, self.to):
+            raise DTypeError(f"BitCast cannot read {x.dtype} as {self.to}")
+        return (TensorType(x.dims, self.to),)
+
+    def reference(self, *inputs: Array) -> tuple[Array, ...]:
+        return (inputs[0].view(self.to.numpy),)

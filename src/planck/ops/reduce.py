@@ -138,12 +138,10 @@ def _inner(
 
 
 def _accumulator(kind: str, dtype: DType) -> Any:
-    """Floats up to float32 reduce in float64; integers in their own dtype, which wraps."""
-    if dtype.is_float:
+    """Floats reduce in float64; integers in their own dtype, which wraps, but for their mean."""
+    if dtype.is_float or (dtype.is_integer and kind in ROOTS):
         return np.float64
-    if dtype.is_integer and kind in ROOTS:
-        return np.float64
-    return np.int64 if dtype.is_integer and dtype.bits < 32 else dtype.numpy
+    return np.int64 if (dtype.is_integer and kind == "mean") or dtype.bits < 8 else dtype.numpy
 
 
 def _extreme(x: Array, axes: Along, keep: bool, largest: bool) -> Any:
@@ -157,10 +155,10 @@ def _extreme(x: Array, axes: Along, keep: bool, largest: bool) -> Any:
 
 def _mean(x: Array, axes: Along, keep: bool) -> Any:
     total = np.sum(x, axis=axes, keepdims=keep)
-    number = int(np.prod([x.shape[axis] for axis in axes], dtype=np.int64))
+    number = math.prod(x.shape[axis] for axis in axes)
     if x.dtype.kind == "f":
-        return total / number
-    return np.trunc(total / number) if number else np.zeros_like(total)
+        return total / np.float64(number)
+    return np.sign(total) * (np.abs(total) // max(number, 1))
 
 
 def _log_sum_exp(x: Array, axes: Along, keep: bool) -> Any:
@@ -194,7 +192,7 @@ _NUMPY: Final[dict[str, Callable[[Array, Along, bool], Any]]] = {
 
 
 def _body(kind: str, element: Expr, over: tuple[Expr, ...], number: int) -> Expr:
-    """Small floats accumulate in float32; roots and logarithms of integers pass through float64.
+    """Small floats accumulate in float32; of integers roots pass through f64, means through i64.
 
     number:  how many elements meet in one result
     """
@@ -204,6 +202,8 @@ def _body(kind: str, element: Expr, over: tuple[Expr, ...], number: int) -> Expr
         work = f32
     elif dtype.is_integer and kind in ROOTS:
         work = dtypes.f64
+    elif dtype.is_integer and kind == "mean":
+        work = i64
     value = cast(element, work)
     return cast(_accumulate(kind, value, over, number), dtype)
 
@@ -211,7 +211,8 @@ def _body(kind: str, element: Expr, over: tuple[Expr, ...], number: int) -> Expr
 def _accumulate(kind: str, value: Expr, over: tuple[Expr, ...], number: int) -> Expr:
     match kind:
         case "mean":
-            return apply("div", expr.reduce("sum", over, value), number)
+            elements = float(number) if value.dtype.is_float else number
+            return apply("div", expr.reduce("sum", over, value), elements)
         case "l1":
             unsigned = value.dtype.kind == "u"
             return expr.reduce("sum", over, value if unsigned else apply("abs", value))

@@ -11,7 +11,7 @@ from typing import Final
 
 from planck.ir.graph import Graph, Node, Value
 from planck.ir.rewrite import SKIP, Patch, View, close, rewrite, rule
-from planck.ops import Pointwise
+from planck.ops.pointwise import Pointwise
 from planck.passes.match import (
     Product,
     affine,

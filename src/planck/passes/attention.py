@@ -6,14 +6,15 @@ import numpy as np
 
 from planck.ir.graph import Graph, Node, Value
 from planck.ir.rewrite import SKIP, Patch, View, rewrite, rule
-from planck.ops import Attention, MatMul, Softmax, Transpose
+from planck.ops.movement import Transpose
+from planck.ops.nn import Attention, MatMul, Softmax
 from planck.passes.match import inner, inner_pointwise, product
 from planck.refusal import No
 
 
 @rule(MatMul)
 def attention(view: View, node: Node) -> Patch | No:
-    """matmul(softmax(matmul(q * c, k * d, transpose_b) * s + mask), v) -> attention(q, k, v, mask)"""
+    """matmul(softmax(matmul(q * c, transpose(k)) * s + mask), v) -> attention(q, k, v, mask)"""
     assert isinstance(node.op, MatMul)
     softmax = inner(view, node.inputs[0], Softmax)
     if softmax is None or node.op.transpose_a:

@@ -1,6 +1,6 @@
 """Fold batch normalisation and constant scales and shifts into weights and biases.
 
-    BatchNorm -> mul + add;  Conv + mul + add -> Conv with other weights and bias
+BatchNorm -> mul + add;  Conv + mul + add -> Conv with other weights and bias
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ import numpy as np
 from planck.dtypes import Array
 from planck.ir.graph import Graph, Node, Value
 from planck.ir.rewrite import SKIP, Patch, View, rewrite, rule
-from planck.ops import BatchNorm, Conv, ConvTranspose, MatMul, Pointwise
+from planck.ops.nn import BatchNorm, Conv, ConvTranspose, MatMul
+from planck.ops.pointwise import Pointwise
 from planck.passes.match import inner, is_pointwise, pair, per_axis
 from planck.refusal import No
 
@@ -160,7 +161,8 @@ def scale_past_bias(view: View, node: Node) -> Patch | No:
     if not out.shape == parts[0].type.shape == biased.type.shape:
         return SKIP
     bias = view.weight(parts[1])
-    assert bias is not None and isinstance(node.op, Pointwise)
+    assert bias is not None
+    assert isinstance(node.op, Pointwise)
     with np.errstate(all="ignore"):
         moved = bias * factors if kind == "mul" else bias / factors
     patch = view.patch()

@@ -8,7 +8,8 @@ import numpy as np
 
 from planck.ir.graph import Graph, Node
 from planck.ir.rewrite import SKIP, Patch, View, rewrite, rule
-from planck.ops import Conv, Pad, Pool
+from planck.ops.movement import Pad
+from planck.ops.nn import Conv, Pool
 from planck.passes.match import constant, is_pointwise
 from planck.refusal import No
 
@@ -80,5 +81,3 @@ RULES = (pad,)
 def fold_pad(graph: Graph) -> Graph:
     """Move padding into the operators that can pad."""
     return rewrite(graph, RULES)
-
-

@@ -9,7 +9,7 @@ import numpy as np
 from planck.dtypes import Array
 from planck.ir.graph import Node, Op, Value
 from planck.ir.rewrite import View, scalar
-from planck.ops import Pointwise
+from planck.ops.pointwise import Pointwise
 
 
 def is_pointwise(node: Node | None, *functions: str) -> bool:
@@ -50,9 +50,7 @@ class Product:
     under: tuple[Value, ...] = ()
 
     def __mul__(self, other: Product) -> Product:
-        return Product(
-            self.factor * other.factor, self.over + other.over, self.under + other.under
-        )
+        return Product(self.factor * other.factor, self.over + other.over, self.under + other.under)
 
     def inverse(self) -> Product:
         factor = 1 / self.factor if self.factor else float("inf")

@@ -7,7 +7,9 @@ import numpy as np
 from planck.dtypes import Array
 from planck.ir.graph import Graph, Node, Value
 from planck.ir.rewrite import SKIP, Patch, View, rewrite, rule
-from planck.ops import LayerNorm, Pointwise, Reduce, RMSNorm, Softmax
+from planck.ops.nn import LayerNorm, RMSNorm, Softmax
+from planck.ops.pointwise import Pointwise
+from planck.ops.reduce import Reduce
 from planck.passes.match import inner, inner_pointwise, is_pointwise, pair, product, total
 from planck.refusal import No
 
@@ -44,7 +46,7 @@ def _reduced_axis(node: Node | None, kind: str, source: Value) -> int | None:
 
 
 def _first_axis(node: Node | None, source: Value) -> int | None:
-    """k where a node takes the mean of the source over axes k, k+1, ... to the last, keeping them."""
+    """k where a node takes the mean of the source over axes k to the last, keeping them."""
     if node is None or not isinstance(node.op, Reduce) or node.op.kind != "mean":
         return None
     rank = source.type.rank
@@ -120,7 +122,7 @@ def _normalised(view: View, patch: Patch, d: Value, epsilon: float, axis: int) -
 
 @rule(Pointwise)
 def scale_and_shift(view: View, node: Node) -> Patch | No:
-    """layer_norm(x, s) * g + b -> layer_norm(x, s * g, b); rms_norm(x, s) * g -> rms_norm(x, s * g)"""
+    """layer_norm(x, s) * g + b -> layer_norm(x, s * g, b); rms_norm(x, s) * g likewise"""
     if not is_pointwise(node, "mul", "add"):
         return SKIP
     found = pair(node, view)

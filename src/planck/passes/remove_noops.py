@@ -6,22 +6,13 @@ from typing import Final
 
 import numpy as np
 
-from planck.ir.graph import Graph, Node
+from planck.ir.graph import Graph, Node, Value
 from planck.ir.rewrite import SKIP, Patch, View, rewrite, rule
-from planck.ops import (
-    Broadcast,
-    Cast,
-    Concat,
-    Identity,
-    Pad,
-    Pointwise,
-    Pool,
-    Reduce,
-    Reshape,
-    Slice,
-    Tile,
-    Transpose,
-)
+from planck.ops.identity import Identity
+from planck.ops.movement import Broadcast, Concat, Gather, Pad, Reshape, Slice, Tile, Transpose
+from planck.ops.nn import Pool, Resize
+from planck.ops.pointwise import Cast, Pointwise
+from planck.ops.reduce import Reduce
 from planck.passes.match import pair
 from planck.refusal import No
 
@@ -32,15 +23,17 @@ IDEMPOTENT: Final = ("relu", "abs", "floor", "ceil", "round", "sign")
 INVOLUTIONS: Final = ("neg", "not", "bit_not")
 
 
-@rule(Identity, Reshape, Broadcast, Tile, Slice, Pad)
+@rule(Identity, Reshape, Broadcast, Tile, Slice, Pad, Resize)
 def same_shape(view: View, node: Node) -> Patch | No:
-    """reshape, broadcast, tile, slice or pad to the same shape -> x"""
+    """reshape, broadcast, tile, slice, pad or resize to the same shape -> x"""
     x, y = node.inputs[0], node.outputs[0]
     if x.type.shape != y.type.shape:
         return SKIP
     if isinstance(node.op, Slice) and any(step != 1 for step in node.op.steps):
         return SKIP
     if isinstance(node.op, Pad) and any(node.op.pads):
+        return SKIP
+    if isinstance(node.op, Resize) and (any(s != 1 for s in node.op.scales) or node.op.roi):
         return SKIP
     return view.patch().replace(y, x)
 
@@ -109,6 +102,29 @@ def slices(view: View, node: Node) -> Patch | No:
     return patch.replace(node.outputs[0], patch(op, before.inputs[0]))
 
 
+@rule(Gather)
+def gathers(view: View, node: Node) -> Patch | No:
+    """gather of one place, or of evenly spaced places -> reshape(slice(x))"""
+    assert isinstance(node.op, Gather)
+    x, out = node.inputs[0], node.outputs[0]
+    indices = view.weight(node.inputs[1])
+    if indices is None or not indices.size or indices.ndim > 1:
+        return SKIP
+    axis, dims = node.op.axis % x.type.rank, x.type.dims
+    places = [int(i) + (dims[axis] if i < 0 else 0) for i in indices.reshape(-1)]
+    step = places[1] - places[0] if len(places) > 1 else 1
+    if step == 0 or places != list(range(places[0], places[0] + step * len(places), step)):
+        return No("the places are not evenly spaced")
+    if not 0 <= min(places) <= max(places) < dims[axis]:
+        return No("a place is outside")
+    part_of_axis = (places[0], len(places), step)
+    own = [part_of_axis if k == axis else (0, n, 1) for k, n in enumerate(dims)]
+    patch = view.patch()
+    starts, sizes, steps = zip(*own, strict=True)
+    part = patch(Slice(starts, sizes, steps), x)
+    return patch.replace(out, part if indices.ndim else patch(Reshape(out.type.dims), part))
+
+
 @rule(Concat)
 def concats(view: View, node: Node) -> Patch | No:
     """concat(x) -> x; concat(x, empty) -> x; concat(concat(x, y), z) -> concat(x, y, z)"""
@@ -116,7 +132,7 @@ def concats(view: View, node: Node) -> Patch | No:
     if len(node.inputs) == 1:
         return view.patch().replace(node.outputs[0], node.inputs[0])
     axis = node.op.axis % node.outputs[0].type.rank
-    parts = []
+    parts: list[Value] = []
     for value in node.inputs:
         before = view.producer(value)
         if value.type.dims[axis] == 0 and node.outputs[0].type.dims[axis]:
@@ -225,6 +241,7 @@ RULES = (
     transposes,
     casts,
     slices,
+    gathers,
     concats,
     neutral,
     repeated,

@@ -48,7 +48,9 @@ class Records:
         self._context = system.allocate(record.CONTEXT_BYTES)
         self._words = self._context.data.cast("Q")
         self.address = system.address(self._context)
-        spin = round(_SPIN_US * self.ticks_per_us()) if threads > 1 else 0
+        # With more threads than processors, one that spins keeps another from its work.
+        together = 1 < threads <= system.available_cpus()
+        spin = round(_SPIN_US * self.ticks_per_us()) if together else 0
         for offset, value in (
             (record.CONTEXT_STEPS, system.address(self._steps)),
             (record.CONTEXT_SCRATCH, system.address(self._scratch)),

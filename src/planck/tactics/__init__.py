@@ -1,1 +1,23 @@
 """The ways to run a kernel."""
+
+from planck.tactics.attention import FusedAttention
+from planck.tactics.direct import Direct, Transposed
+from planck.tactics.globalpool import GlobalPooling
+from planck.tactics.kernel import Tactic
+from planck.tactics.loops import Loops
+from planck.tactics.matmul import Multiply
+from planck.tactics.sliding import Depthwise, Pooling
+from planck.tactics.winograd import WinogradConvolution
+
+TACTICS: tuple[Tactic, ...] = (
+    Depthwise(),
+    Direct(),
+    WinogradConvolution(),
+    Transposed(),
+    Multiply(),
+    FusedAttention(),
+    Pooling(),
+    GlobalPooling(),
+    Loops(),
+)
+"""In the order in which they are asked; all that offer are compared."""

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from planck.codegen.convolution import Memory
 from planck.codegen.epilogue import Apply, Epilogue
+from planck.codegen.tables import Memory
 from planck.dtypes import Array, f32
 from planck.ir.graph import Node, Op, Value
 from planck.ops.pointwise import Pointwise
@@ -70,9 +70,7 @@ def anchored(kernel: Kernel, anchor: type[Op], channel_axis: int) -> Anchored | 
             if not kind:
                 return No(f"the epilogue reads a tensor of shape {value.type.dims}")
             operands[value.name] = kind
-        applied.append(
-            Apply(step.op.fn, tuple(v.name for v in step.inputs), step.outputs[0].name)
-        )
+        applied.append(Apply(step.op.fn, tuple(v.name for v in step.inputs), step.outputs[0].name))
         made.add(step.outputs[0].name)
     outputs = tuple(v.name for v in graph.outputs)
     if not set(outputs) <= made:
@@ -104,9 +102,12 @@ def blocked_memory(kernel: Kernel, name: str) -> Memory:
     return Memory(batch * size, block * size, row * size, column * size)
 
 
-def check_blocked(
-    form: Anchored, lanes: int, names: tuple[str, ...]
-) -> No | None:
+def two_dimensional(values: tuple[int, ...], fill: int) -> tuple[int, int]:
+    """Spatial values of one or two axes, as two."""
+    return (values[0], values[1]) if len(values) == 2 else (fill, values[0])
+
+
+def check_blocked(form: Anchored, lanes: int, names: tuple[str, ...]) -> No | None:
     """Whether operands lie in blocks of the target's lanes."""
     for name in names:
         block = form.kernel.operands[name].type.block

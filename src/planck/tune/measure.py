@@ -29,7 +29,7 @@ _REPEATS = 12
 
 def measure(kernel: Kernel, tactic: Tactic, config: Config, code: Code, object_: bytes) -> float:
     """Microseconds of one launch on kernel.threads threads: the lower quartile of the repeats."""
-    plan = _plan(kernel, tactic, config, code, object_)
+    plan = plan_of(kernel, tactic, config, code, object_)
     with Engine(plan).create_execution_context(threads=kernel.threads) as context:
         once = context.profile({}, runs=1)
         spent = sum(step.us for step in once.steps)
@@ -40,7 +40,8 @@ def measure(kernel: Kernel, tactic: Tactic, config: Config, code: Code, object_:
     return float(np.median([step.us for step in rounds.steps]))
 
 
-def _plan(kernel: Kernel, tactic: Tactic, config: Config, code: Code, object_: bytes) -> Plan:
+def plan_of(kernel: Kernel, tactic: Tactic, config: Config, code: Code, object_: bytes) -> Plan:
+    """A plan of one kernel, repeated; it has no inputs and no outputs."""
     arena: dict[str, int] = {}
     arena_bytes = 0
     for name, operand in kernel.operands.items():

@@ -10,7 +10,8 @@ from typing import Final, Literal
 from planck.dtypes import f32
 from planck.errors import FileError, ModelFormatError, ShapeError, UnsupportedOperator
 from planck.frontends.darknet.cfg import Section, read_sections
-from planck.frontends.darknet.layers import LAYERS, MAX_ELEMENTS, Drawer
+from planck.frontends.darknet.drawer import MAX_ELEMENTS, Drawer
+from planck.frontends.darknet.layers import LAYERS
 from planck.frontends.darknet.weights import WeightsFile
 from planck.ir.graph import Graph, Value
 from planck.ir.types import TensorType

@@ -1,7 +1,7 @@
 """One small function per Darknet layer: a section and its inputs -> nodes.
 
-source: Darknet (AlexeyAB's and pjreddie's trees), src/parser.c for options and order of weights, the
-        layer's own src/*_layer.c for its formula
+source: Darknet (AlexeyAB's and pjreddie's trees), src/parser.c for options and the order of
+        weights, the layer's own src/*_layer.c for its formula
 """
 
 from __future__ import annotations
@@ -11,111 +11,22 @@ from typing import Final
 
 import numpy as np
 
-from planck.dtypes import Array, from_numpy
-from planck.errors import ModelFormatError, ShapeError
+from planck.dtypes import Array
+from planck.errors import ModelFormatError
 from planck.frontends.darknet.cfg import Section
-from planck.frontends.darknet.weights import WeightsFile
-from planck.ir.graph import Namer, Node, Op, Value
-from planck.ir.types import TensorType
-from planck.ops.movement import Broadcast, Concat, Pad, Reshape, Slice, Transpose
-from planck.ops.nn import BatchNorm, Conv, MatMul, Pool, Softmax
-from planck.ops.pointwise import Pointwise
+from planck.frontends.darknet.drawer import Drawer
+from planck.ir.graph import Value
+from planck.ops.movement import Concat, Pad, Reshape, Slice, Transpose
+from planck.ops.nn import BatchNorm, Conv, MatMul, Pool, Resize, Softmax
 from planck.ops.reduce import Reduce
 
 BATCH_NORM_EPSILON: Final = 1e-5  # src/blas.c, normalize_cpu
-LEAKY_SLOPE: Final = 0.1  # src/activations.h, leaky_activate
-MAX_ELEMENTS: Final = 1 << 28  # of one feature map: a gigabyte of float32
-
-ACTIVATIONS: Final[Mapping[str, tuple[str, tuple[float, ...]]]] = {
-    "leaky": ("leaky_relu", (LEAKY_SLOPE,)),
-    "relu": ("relu", ()),
-    "relu6": ("min", (6.0,)),
-    "logistic": ("sigmoid", ()),
-    "tanh": ("tanh", ()),
-    "mish": ("mish", ()),
-    "swish": ("silu", ()),
-    "elu": ("elu", (1.0,)),
-    "selu": ("selu", (1.6732, 1.0507)),
-    "gelu": ("gelu_tanh", ()),
-}
-
-
-class Drawer:
-    """The network as it is drawn, layer after layer.
-
-    layers:  what each layer gave, by number, for route and shortcut
-    x:       what the last layer gave
-    """
-
-    def __init__(self, name: str, weights: WeightsFile) -> None:
-        self.name, self.file = name, weights
-        self.nodes: list[Node] = []
-        self.weights: dict[str, Array] = {}
-        self.layers: list[Value] = []
-        self.detections: list[Value] = []
-        self.namer = Namer()
-        self.section = Section("net", 1, name)
-        self.size = (0, 0)
-        self.x: Value
-
-    def const(self, array: Array | float, hint: str = "c") -> Value:
-        array = np.asarray(array, np.float32)
-        name = self.namer(f"l{self.section.number}_{hint}")
-        self.weights[name] = array
-        return Value(name, TensorType(array.shape, from_numpy(array.dtype)))
-
-    def take(self, shape: tuple[int, ...], what: str) -> Array:
-        """Numbers of the weights file. raises: ModelFormatError naming this layer"""
-        if int(np.prod(shape, dtype=np.int64)) > MAX_ELEMENTS:
-            raise ModelFormatError(f"the {what} of this layer are too large", at=self.section.at)
-        return self.file.take(shape, what, self.section.at)
-
-    def emit(self, op: Op, *inputs: Value) -> Value:
-        """A node of one output. raises: ModelFormatError where the operator refuses the shapes"""
-        try:
-            (type_,) = op.infer(*(v.type for v in inputs))
-        except ShapeError as error:
-            raise ModelFormatError(error.what, at=self.section.at, know=error.know) from error
-        if type_.size > MAX_ELEMENTS or 0 in type_.dims:
-            raise ModelFormatError(f"a feature map of {type_} makes no sense", at=self.section.at)
-        kind = self.section.kind
-        out = Value(self.namer(f"l{self.section.number}_{kind}"), type_)
-        origin = (f"{self.name}:{self.section.number}/{kind}",)
-        self.nodes.append(Node(op, inputs, (out,), origin))
-        return out
-
-    def pointwise(self, fn: str, *inputs: Value | float) -> Value:
-        values = [self.const(v, fn) if isinstance(v, float) else v for v in inputs]
-        return self.emit(Pointwise(fn), *values)
-
-    def activate(self, x: Value, name: str) -> Value:
-        if name == "linear":
-            return x
-        if name not in ACTIVATIONS:
-            raise ModelFormatError(
-                f"activation={name} is not known",
-                at=self.section.at,
-                know=f"known are linear, {', '.join(ACTIVATIONS)}",
-            )
-        fn, parameters = ACTIVATIONS[name]
-        if name == "relu6":
-            x = self.pointwise("relu", x)
-        return self.pointwise(fn, x, *parameters)
-
-    def layer(self, number: int) -> Value:
-        """What an earlier layer gave; negative numbers count back from this one."""
-        absolute = number + self.section.number if number < 0 else number
-        if not 0 <= absolute < len(self.layers):
-            raise ModelFormatError(
-                f"layer {number} is not one of the {len(self.layers)} before this",
-                at=self.section.at,
-            )
-        return self.layers[absolute]
 
 
 def convolutional(net: Drawer, s: Section) -> Value:
     """Weights: bias (with batch norm: then scale, mean, variance), then the filters."""
     x = _image(net)
+    _refuse(s, "antialiasing", "binary", "xnor", "share_index")
     filters, size = s.integer("filters", 1), s.integer("size", 1, most=1 << 10)
     stride = s.integer("stride", 1, most=1 << 10)
     stride_x, stride_y = s.integer("stride_x", stride), s.integer("stride_y", stride)
@@ -131,11 +42,12 @@ def convolutional(net: Drawer, s: Section) -> Value:
         )
     bias = net.take((filters,), "bias")
     statistics = None
-    if s.integer("batch_normalize", 0, least=0):
+    if s.integer("batch_normalize", 0, least=0) or s.integer("cbn", 0, least=0):
         statistics = [net.take((filters,), what) for what in ("scale", "mean", "variance")]
-    kernel = net.take((filters, channels // groups, size, size), "weights")
-    if s.integer("flipped", 0, least=0):
-        kernel = np.ascontiguousarray(kernel.transpose(0, 1, 3, 2))
+    shape = (filters, channels // groups, size, size)
+    kernel = net.take(shape, "weights")
+    if s.integer("flipped", 0, least=0):  # the file holds the matrix [inputs of a filter, filters]
+        kernel = np.ascontiguousarray(kernel.reshape(-1, filters).T).reshape(shape)
     op = Conv((stride_y, stride_x), (pad,) * 4, (dilation,) * 2, groups)
     y = net.emit(op, x, net.const(kernel, "w"), *([] if statistics else [net.const(bias, "b")]))
     if statistics:
@@ -171,6 +83,8 @@ def connected(net: Drawer, s: Section) -> Value:
 def shortcut(net: Drawer, s: Section) -> Value:
     """Adds earlier layers; of layers with other channels the common ones are added."""
     x = _image(net)
+    if s.text("weights_type", "none") not in ("none", ""):
+        raise ModelFormatError("a shortcut with weights is not supported", at=s.at)
     for number in s.integers("from"):
         other = net.layer(number)
         have, want = other.type.dims[1], x.type.dims[1]
@@ -212,12 +126,14 @@ def maxpool(net: Drawer, s: Section) -> Value:
             given
     """
     x = _image(net)
+    _refuse(s, "antialiasing", "maxpool_depth")
     stride = s.integer("stride", 1, most=1 << 10)
+    strides = (s.integer("stride_y", stride), s.integer("stride_x", stride))
     size = s.integer("size", stride, most=1 << 10)
     padding = s.integer("padding", size - 1, least=0, most=1 << 11)
     begin = padding // 2
     ends = []
-    for side in x.type.dims[2:]:
+    for side, stride in zip(x.type.dims[2:], strides, strict=True):
         out = (side + padding - size) // stride + 1
         if out < 1:
             raise ModelFormatError(f"a window of {size} does not fit into {x.type}", at=s.at)
@@ -229,7 +145,7 @@ def maxpool(net: Drawer, s: Section) -> Value:
         sizes = (*x.type.dims[:2], *(n + c for n, c in zip(x.type.dims[2:], crops, strict=True)))
         x = net.emit(Slice((0, 0, 0, 0), sizes, (1, 1, 1, 1)), x)
     pads = (begin, begin, *(max(end, 0) for end in ends))
-    return net.emit(Pool("max", (size, size), (stride, stride), pads, (1, 1)), x)
+    return net.emit(Pool("max", (size, size), strides, pads, (1, 1)), x)
 
 
 def avgpool(net: Drawer, s: Section) -> Value:
@@ -242,9 +158,8 @@ def upsample(net: Drawer, s: Section) -> Value:
     stride, scale = s.integer("stride", 2, most=1 << 6), s.decimal("scale", 1.0)
     n, c, h, w = x.type.dims
     if stride > 1:
-        y = net.emit(Reshape((n, c, h, 1, w, 1)), x)
-        y = net.emit(Broadcast((n, c, h, stride, w, stride)), y)
-        x = net.emit(Reshape((n, c, h * stride, w * stride)), y)
+        sizes, scales = (n, c, h * stride, w * stride), (1.0, 1.0, float(stride), float(stride))
+        x = net.emit(Resize("nearest", sizes, scales, "asymmetric", "floor"), x)
     return x if scale == 1.0 else net.pointwise("mul", x, scale)
 
 
@@ -252,8 +167,9 @@ def reorg(net: Drawer, s: Section) -> Value:
     """The memory of one map read as another: YOLOv2's passthrough.
 
     source: src/blas.c, reorg_cpu with forward = 0 and the input's own extents: with the input's
-            memory seen as x[c / s^2][h s][w s], out[k][j][i] = x[k % (c / s^2)][j s + o / s][i s + o % s]
-            where o = k // (c / s^2); the result's memory is then called [c s^2, h / s, w / s]
+            memory seen as x[d][h s][w s], d = c / s^2, and o = k // d,
+            out[k][j][i] = x[k % d][j s + o / s][i s + o % s];
+            the result's memory is then called [c s^2, h / s, w / s]
     """
     x = _image(net)
     n, c, h, w = x.type.dims
@@ -278,8 +194,7 @@ def reorg3d(net: Drawer, s: Section) -> Value:
 
 def _reorg_stride(net: Drawer, s: Section) -> int:
     stride = s.integer("stride", 2, most=1 << 6)
-    if s.integer("reverse", 0, least=0):
-        raise ModelFormatError("reverse=1 is not supported", at=s.at)
+    _refuse(s, "reverse", "flatten", "extra")
     if any(side % stride for side in net.x.type.dims[2:]):
         raise ModelFormatError(f"reorg by {stride} does not divide {net.x.type}", at=s.at)
     return stride
@@ -287,18 +202,20 @@ def _reorg_stride(net: Drawer, s: Section) -> int:
 
 def scale_channels(net: Drawer, s: Section) -> Value:
     """An earlier map [N, C, H, W] times this layer's [N, C, 1, 1]."""
-    other = net.layer(s.integers("from")[0])
+    other = net.layer(s.integer("from", least=-(1 << 20)))
     return net.activate(net.pointwise("mul", other, net.x), s.text("activation", "linear"))
 
 
 def sam(net: Drawer, s: Section) -> Value:
     """An earlier map times this one, element by element."""
-    other = net.layer(s.integers("from")[0])
+    other = net.layer(s.integer("from", least=-(1 << 20)))
     return net.activate(net.pointwise("mul", net.x, other), s.text("activation", "linear"))
 
 
 def softmax(net: Drawer, s: Section) -> Value:
     """Over all features of an image, or within each of `groups` equal shares."""
+    if s.text("tree", ""):
+        raise ModelFormatError("a softmax over a tree is not supported", at=s.at)
     x, groups = net.x, s.integer("groups", 1)
     n, features = x.type.dims[0], int(np.prod(x.type.dims[1:]))
     if features % groups:
@@ -371,6 +288,15 @@ def _image(net: Drawer) -> Value:
     if net.x.type.rank != 4:
         raise ModelFormatError(f"this layer needs a map, not {net.x.type}", at=net.section.at)
     return net.x
+
+
+def _refuse(s: Section, *keys: str) -> None:
+    """raises: ModelFormatError for options that change what a layer does and are not known here"""
+    for key in keys:
+        if s.text(key, "0") not in ("0", ""):
+            raise ModelFormatError(
+                f"[{s.kind}] with {key}={s.text(key)[:40]} is not supported", at=s.at
+            )
 
 
 def _channels(net: Drawer, x: Value, start: int, size: int) -> Value:

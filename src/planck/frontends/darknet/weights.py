@@ -13,6 +13,8 @@ from planck.errors import FileError, ModelFormatError
 
 log = logging.getLogger(__name__)
 
+MAX_NUMBERS = 1 << 28  # to draw for one network: a gigabyte, several times the largest published
+
 
 class WeightsFile:
     """Hands out the numbers in order. Without a file it draws random ones, for benchmarks."""
@@ -33,6 +35,13 @@ class WeightsFile:
         """
         count = int(np.prod(shape, dtype=np.int64))
         if self.path is None:
+            self._at += count
+            if self._at > MAX_NUMBERS:
+                raise ModelFormatError(
+                    "the network is too large for random weights",
+                    at=at,
+                    know=f"{self._at} numbers up to here, at most {MAX_NUMBERS} are drawn",
+                )
             return self._draw(shape, what)
         left = self._numbers.size - self._at
         if count > left:
@@ -50,7 +59,7 @@ class WeightsFile:
     def finish(self, last: str) -> None:
         """raises: ModelFormatError if numbers are left after the last layer"""
         left = self._numbers.size - self._at
-        if self.path is not None and left:
+        if self.path and left:
             raise ModelFormatError(
                 f"{self.path.name} holds {left} numbers more than the layers take",
                 at=f"after {last}",

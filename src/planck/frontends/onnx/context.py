@@ -17,7 +17,7 @@ from onnx import AttributeProto, NodeProto
 
 from planck.dtypes import Array, from_numpy
 from planck.errors import ModelFormatError, ShapeError, UnsupportedOperator
-from planck.frontends.onnx.tensors import array_of
+from planck.frontends.onnx.tensors import array_of, dense_of
 from planck.ir.graph import Graph, Namer, Node, Op, Value
 from planck.ir.types import TensorType
 
@@ -283,7 +283,7 @@ class NodeContext:
         return name in self.protos
 
     def attribute(self, name: str, default: Any = None) -> Any:
-        """An attribute as int, float, str, tuple of those, Array, GraphProto ..."""
+        """An attribute: int, float, str, tuple of those, Array (sparse ones dense), GraphProto."""
         proto = self.protos.get(name)
         return default if proto is None else self._python(proto)
 
@@ -291,6 +291,8 @@ class NodeContext:
         kind = proto.type
         if kind == AttributeProto.TENSOR:
             return array_of(proto.t, self._translator.folder)
+        if kind == AttributeProto.SPARSE_TENSOR:
+            return dense_of(proto.sparse_tensor, self._translator.folder)
         value = onnx.helper.get_attribute_value(proto)
         if kind == AttributeProto.STRING:
             return value.decode("utf-8", "replace")

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from typing import TypeAlias
 
 import numpy as np
 from onnx import GraphProto, ValueInfoProto
 
 from planck.dtypes import Array
 from planck.errors import ShapeError, UnsupportedOperator
-from planck.frontends.onnx.context import Scope
+from planck.frontends.onnx.context import Absent, Item, Scope, ValueList
 from planck.frontends.onnx.tensors import dtype_of
 from planck.ir.graph import Value
 from planck.ir.types import TensorType
 
 LOG = logging.getLogger(__name__)
+
+Constant: TypeAlias = Array | list[Array] | None
 
 
 def declare_inputs(
@@ -23,7 +26,7 @@ def declare_inputs(
     file: str,
     scope: Scope,
     shapes: Mapping[str, Sequence[int]],
-    constants: Mapping[str, Array],
+    constants: Mapping[str, Constant],
 ) -> dict[str, str]:
     """Make the inputs values of the scope; gives their file names by value name.
 
@@ -40,7 +43,7 @@ def declare_inputs(
     names: dict[str, str] = {}
     for name, info in declared.items():
         if name in constants:
-            scope.items[name] = scope.builder.const(np.asarray(constants[name]), name)
+            scope.items[name] = _constant(scope, name, constants[name])
             continue
         kind = info.type.WhichOneof("value")
         if kind != "tensor_type":
@@ -52,6 +55,15 @@ def declare_inputs(
         scope.builder.inputs.append(value)
         names[value.name] = name
     return names
+
+
+def _constant(scope: Scope, name: str, given: Constant) -> Item:
+    """A constant array; of a list, a sequence; of None, an optional without an element."""
+    if given is None:
+        return Absent()
+    if isinstance(given, list):
+        return ValueList(tuple(scope.builder.const(array, name) for array in given))
+    return scope.builder.const(np.asarray(given), name)
 
 
 def _bound(

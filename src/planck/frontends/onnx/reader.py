@@ -12,11 +12,17 @@ import onnx
 from google.protobuf.message import DecodeError
 from onnx import FunctionProto, GraphProto, ModelProto, NodeProto
 
-from planck.dtypes import Array
 from planck.errors import FileError, ModelFormatError, PlanckError, UnsupportedOperator
 from planck.frontends.onnx.context import Builder, Item, NodeContext, Scope, Subgraph, Translator
-from planck.frontends.onnx.inputs import declare_inputs
-from planck.frontends.onnx.survey import DEEPEST, definition, opsets_of, plain_domain, survey
+from planck.frontends.onnx.inputs import Constant, declare_inputs
+from planck.frontends.onnx.survey import (
+    DEEPEST,
+    default_attributes,
+    definition,
+    opsets_of,
+    plain_domain,
+    survey,
+)
 from planck.frontends.onnx.tables import TRANSLATIONS
 from planck.frontends.onnx.tensors import CODE_OF, array_of, dense_of
 from planck.ir.graph import Graph, Namer, Node, Value
@@ -34,14 +40,15 @@ Source: TypeAlias = str | PathLike[str] | bytes | ModelProto
 def read(
     source: Source,
     shapes: Mapping[str, Sequence[int]] | None = None,
-    constants: Mapping[str, Array] | None = None,
+    constants: Mapping[str, Constant] | None = None,
 ) -> Graph:
     """Read an ONNX model.
 
     source:     path, the file's bytes, or a ModelProto
     shapes:     full shapes of inputs with symbolic dims, by the file's input names; what is left
                 unbound is 1 for the first dim (the batch), an error elsewhere
-    constants:  inputs to treat as constants (shapes, axes ... that a node needs while importing)
+    constants:  inputs to treat as constants (shapes, axes ... that a node needs while importing);
+                a list is an ONNX sequence, None an optional without an element
     raises:     FileError, ModelFormatError, UnsupportedOperator (all of the model's at once),
                 ShapeError, DTypeError
     """
@@ -87,7 +94,7 @@ class _Importer(Translator):
         self._functions = {(plain_domain(f.domain), f.name, f.overload): f for f in model.functions}
         self._depth = 0
 
-    def read(self, shapes: Mapping[str, Sequence[int]], constants: Mapping[str, Array]) -> Graph:
+    def read(self, shapes: Mapping[str, Sequence[int]], constants: Mapping[str, Constant]) -> Graph:
         survey(self.model, self.name)
         graph = self.model.graph
         builder = Builder(Namer())
@@ -164,6 +171,8 @@ class _Importer(Translator):
         return self._function(function or self._definition(context), scope, context)
 
     def _definition(self, context: NodeContext) -> FunctionProto:
+        defaults = default_attributes(context.node, context.version)
+        context.protos = defaults | context.protos
         types = [_type_proto(item) for item in context.items]
         node = NodeProto(op_type=context.type, domain=context.node.domain)
         node.input.extend("" if kind is None else f"i{i}" for i, kind in enumerate(types))

@@ -4,10 +4,38 @@ from __future__ import annotations
 
 from typing import Final
 
-from planck.frontends.onnx import nn
+from planck.frontends.onnx import (
+    constants,
+    control,
+    einsum,
+    indexing,
+    math,
+    nn,
+    norm,
+    quantize,
+    recurrent,
+    reduce,
+    resize,
+    sequence,
+    tensor,
+)
 from planck.frontends.onnx.context import Table, Translation
 
-TABLES: Final[tuple[Table, ...]] = (nn.TABLE,)
+TABLES: Final[tuple[Table, ...]] = (
+    nn.TABLE,
+    norm.TABLE,
+    quantize.TABLE,
+    resize.TABLE,
+    recurrent.TABLE,
+    einsum.TABLE,
+    math.TABLE,
+    reduce.TABLE,
+    tensor.TABLE,
+    indexing.TABLE,
+    constants.TABLE,
+    control.TABLE,
+    sequence.TABLE,
+)
 
 TRANSLATIONS: Final[dict[tuple[str, str], Translation]] = {
     key: translation for table in TABLES for key, translation in table.items()
