@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,12 +25,12 @@ TIMING_CACHE = "bench-output/planck.timings"
 
 def planck(onnx_path: str, threads: int, precision: str) -> Run:
     """Planck's CPU target, with a timing cache kept between runs."""
-    import planck
-
-    build: Callable[..., Run] = vars(planck)["build"]
-    return build(
+    ours: Any = import_module("planck")
+    Path(TIMING_CACHE).parent.mkdir(parents=True, exist_ok=True)
+    engine: Run = ours.build(
         onnx_path, target="cpu", precision=precision, threads=threads, timing_cache=TIMING_CACHE
     )
+    return engine
 
 
 def onnxruntime(onnx_path: str, threads: int, precision: str) -> Run:

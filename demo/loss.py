@@ -10,10 +10,9 @@ from __future__ import annotations
 import math
 
 import torch
+from network import BINS
 from torch import Tensor
 from torch.nn import functional as F
-
-from network import BINS
 
 CANDIDATES = 10  # cells that answer for one shape
 BOX_WEIGHT, CLASS_WEIGHT, EDGE_WEIGHT = 7.5, 0.5, 1.5

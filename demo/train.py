@@ -25,12 +25,11 @@ import onnx
 import onnxruntime
 import onnxscript.optimizer
 import torch
-from torch import Tensor
-
 from loss import loss
 from network import STRIDES, Decoded, Detector, cell_centres, flatten
 from score import average_precision, suppress
 from shapes import CLASSES, HELD_OUT, MAX_SHAPES, Picture, draw
+from torch import Tensor
 
 SIDE = 320
 PAD = 114  # grey of letterboxed borders

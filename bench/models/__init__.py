@@ -12,7 +12,7 @@ depth, so results of two runtimes can be compared by relative error.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +53,12 @@ def build(name: str, batch: int = 1, small: bool = False) -> ModelProto:
     return BUILDERS[NAMES.index(name)](batch, small)
 
 
-def inputs(model: ModelProto, seed: int = 0) -> dict[str, npt.NDArray[Any]]:
-    """Random inputs for a model of static shapes, by its graph inputs.
+def inputs(
+    model: ModelProto, seed: int = 0, dims: Mapping[str, int] | None = None
+) -> dict[str, npt.NDArray[Any]]:
+    """Random inputs for a model, by its graph inputs.
+
+    dims: sizes of symbolic dimensions by symbol; 2 for those it does not have
 
     Images (float, 4-d) are uniform in 0..1, other floats normal; integers are uniform below the
     bound that the model's metadata gives ("high:NAME"), or below 2; booleans are fair coins.
@@ -67,7 +71,7 @@ def inputs(model: ModelProto, seed: int = 0) -> dict[str, npt.NDArray[Any]]:
         if value.name in weights:
             continue
         tensor = value.type.tensor_type
-        shape = [dim.dim_value for dim in tensor.shape.dim]
+        shape = [d.dim_value or (dims or {}).get(d.dim_param, 2) for d in tensor.shape.dim]
         dtype = helper.tensor_dtype_to_np_dtype(tensor.elem_type)
         if dtype.kind in "iu":
             high = highs.get(f"high:{value.name}", 2)

@@ -92,7 +92,7 @@ entry:
   store atomic i64 %new, ptr %work seq_cst, align 8
   %sleepers.at = getelementptr i8, ptr %c, i64 <CONTEXT_SLEEPERS>
   %sleepers = load atomic i64, ptr %sleepers.at seq_cst, align 8
-  %nobody = icmp eq i64 %sleepers, 0
+  %nobody = icmp sle i64 %sleepers, 0
   br i1 %nobody, label %done, label %wake
 wake:
   %system.at = getelementptr i8, ptr %c, i64 <CONTEXT_SYSTEM>
@@ -100,6 +100,8 @@ wake:
   %word = getelementptr i8, ptr %c, i64 <CONTEXT_TICKET>
   %woken = call i64 (i64, ...) %system(
       i64 <futex>, ptr %word, i64 <wake>, i64 %count, ptr null, ptr null, i64 0)
+  ; Whoever is woken no longer counts: it may be long until it runs, and one wake is enough.
+  %fewer = atomicrmw sub ptr %sleepers.at, i64 %woken seq_cst
   br label %done
 done:
   ret void
@@ -171,6 +173,9 @@ sleep:
   %system = load ptr, ptr %system.at, align 8
   %slept = call i64 (i64, ...) %system(
       i64 <futex>, ptr %address, i64 <wait>, i64 %ticket, ptr null, ptr null, i64 0)
+  %woken = icmp eq i64 %slept, 0
+  br i1 %woken, label %done, label %awake
+awake:
   %fewer = atomicrmw sub ptr %sleepers, i64 1 seq_cst
   br label %done
 done:

@@ -9,9 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from planck import frontends, target as targets
+from planck import frontends
+from planck import target as targets
 from planck.compiler.stages import Options, Progress, compile_graph, run_stages
-from planck.dtypes import Array
 from planck.errors import BuildError
 from planck.ir.graph import Graph
 from planck.runtime import Engine

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from planck.compiler import memory
-from planck.compiler.place import Placement, Spot
-from planck.compiler.split import Launch
 from planck.codegen import engine
 from planck.codegen.link import link
 from planck.codegen.llvm import compile_object
+from planck.compiler import memory
+from planck.compiler.place import Placement
+from planck.compiler.split import Launch
 from planck.dtypes import Array
 from planck.errors import BuildError
 from planck.ir.graph import Graph, Node, Value
@@ -94,7 +93,11 @@ def assemble(
         symbols=image.symbols,
         weights=weights.image(),
         names={v.name: graph.names.get(v.name, v.name) for v in (*graph.inputs, *graph.outputs)},
-        build={**build, "arena_lower_bound_bytes": bound},
+        build={
+            **build,
+            "arena_lower_bound_bytes": bound,
+            "metadata": dict(sorted(graph.metadata.items())),
+        },
     )
 
 
@@ -103,9 +106,7 @@ def _network_slot(value: Value, space: str, index: int) -> Slot:
     return Slot(value.name, value.type, place, strides_of(value.type.physical))
 
 
-def _arena(
-    placement: Placement, launches: Sequence[Launch]
-) -> tuple[dict[str, int], int, int]:
+def _arena(placement: Placement, launches: Sequence[Launch]) -> tuple[dict[str, int], int, int]:
     """Offsets of the roots in the arena, its bytes, and the least that liveness allows."""
     first: dict[str, int] = {}
     last: dict[str, int] = {}
@@ -144,7 +145,9 @@ class _Places:
         return Place(space, start + inside, index)  # type: ignore[arg-type]
 
     def slot(self, value: Value) -> Slot:
-        return Slot(value.name, value.type, self.of(value), self.placement.spots[value.name].strides)
+        return Slot(
+            value.name, value.type, self.of(value), self.placement.spots[value.name].strides
+        )
 
 
 def _step(

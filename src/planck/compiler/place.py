@@ -7,12 +7,14 @@ way becomes a copy.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from planck.ir.graph import Graph, Namer, Node, Value
 from planck.ir.types import TensorType, strides_of
-from planck.ops.movement import Concat, Identity, Reshape, Slice
+from planck.ops.identity import Identity
+from planck.ops.movement import Concat, Reshape, Slice, Transpose
 from planck.ops.region import Region
 from planck.passes.layout import is_flat, region_of
 from planck.refusal import No
@@ -62,8 +64,8 @@ class _Placer:
         for node in reversed(self.graph.nodes):
             if isinstance(node.op, Concat):
                 self._adopt(node)
-            elif isinstance(node.op, Reshape):
-                self._adopt_reshape(node)
+            elif isinstance(node.op, Reshape | Transpose):
+                self._adopt_view(node)
         for node in self.graph.nodes:
             self._place_node(node)
         for value, copy in self.unmade:
@@ -102,7 +104,8 @@ class _Placer:
         node = self.producers.get(value.name)
         if node is None or isinstance(node.op, Slice):
             return No(f"%{value.name} is not written by a step")
-        if not isinstance(node.op, Region | Concat | Reshape) and not node.op.has_body:
+        views = Region | Concat | Reshape | Transpose
+        if not isinstance(node.op, views) and not node.op.has_body:
             return No(f"%{value.name} comes from a reference step")
         return True
 
@@ -126,15 +129,21 @@ class _Placer:
             yield value, Spot(spot.root, offset, spot.strides)
             at += value.type.dims[axis]
 
-    def _adopt_reshape(self, node: Node) -> None:
-        """Reshape of something placed: its source is the same bytes, where the strides allow."""
+    def _adopt_view(self, node: Node) -> None:
+        """Reshape or transpose of something placed: its source is the same bytes, if they allow."""
         source, out = node.inputs[0], node.outputs[0]
         spot = self.spots.get(out.name)
         if spot is None or not self._free(source):
             return
-        strides = restride(out.type.physical, spot.strides, source.type.physical)
-        if strides and (not source.type.block or is_flat(source.type)):
-            self.spots[source.name] = Spot(spot.root, spot.offset, strides)
+        if isinstance(node.op, Transpose):
+            strides = [0] * out.type.rank
+            for axis, source_axis in enumerate(node.op.perm):
+                strides[source_axis] = spot.strides[axis]
+            self.spots[source.name] = Spot(spot.root, spot.offset, tuple(strides))
+            return
+        found = restride(out.type.physical, spot.strides, source.type.physical)
+        if found and (not source.type.block or is_flat(source.type)):
+            self.spots[source.name] = Spot(spot.root, spot.offset, found)
 
     # Forwards: views find their sources
 
@@ -144,7 +153,7 @@ class _Placer:
             for value, part in self._parts(node, self.spots[node.outputs[0].name]):
                 self._copy_unless(value, part, node)
             return
-        if isinstance(node.op, Slice | Reshape):
+        if isinstance(node.op, Slice | Reshape | Transpose):
             self._place_view(node)
             return
         for value in node.outputs:
@@ -181,6 +190,8 @@ class _Placer:
             return No("a weight is packed, not viewed")
         if isinstance(node.op, Slice):
             return _slice_view(node.op, source.type, spot)
+        if isinstance(node.op, Transpose):
+            return Spot(spot.root, spot.offset, tuple(spot.strides[axis] for axis in node.op.perm))
         if source.type.block and not is_flat(source.type):
             return No("a blocked tensor does not reshape in place")
         strides = restride(source.type.physical, spot.strides, out.type.physical)
@@ -230,7 +241,7 @@ def restride(
             else:
                 extent *= new[axes[i]]
                 i += 1
-        if any(a[1] != b[0] * b[1] for a, b in zip(group, group[1:], strict=False)):
+        if any(a[1] != b[0] * b[1] for a, b in itertools.pairwise(group)):
             return No("rows that are not adjacent do not merge")
         stride = group[-1][1]
         for axis in reversed(axes[first:i]):

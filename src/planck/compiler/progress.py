@@ -15,7 +15,8 @@ _DOING = {
     "simplify": "simplifying the graph",
     "fuse": "fusing layers",
     "layout": "choosing layouts",
-    "tune": "compiling and timing kernels",
+    "compile": "compiling kernels",
+    "tune": "timing kernels",
     "assemble": "writing the plan",
     "done": "built",
 }
@@ -36,8 +37,6 @@ def bar() -> Iterator[Report]:
         task = progress.add_task("starting", total=None)
 
         def report(stage: str, done: int, total: int, what: str) -> None:
-            progress.update(
-                task, description=_DOING.get(stage, stage), completed=done, total=total
-            )
+            progress.update(task, description=_DOING.get(stage, stage), completed=done, total=total)
 
         yield report

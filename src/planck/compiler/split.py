@@ -1,4 +1,4 @@
-"""Split: the steps of a placement -> kernels, with names made canonical so that equals are equal."""
+"""Split: the steps of a placement -> kernels, named canonically so that equal ones are equal."""
 
 from __future__ import annotations
 
@@ -55,7 +55,9 @@ def _launch(
     outputs = tuple(canonical(v) for v in inner.outputs)
     scalars = {renamed[name]: array for name, array in inner.weights.items() if name in renamed}
     graph = Graph("kernel", inputs, nodes, outputs, scalars)
-    outer = dict(zip((v.name for v in (*inputs, *outputs)), (*node.inputs, *node.outputs), strict=True))
+    outer = dict(
+        zip((v.name for v in (*inputs, *outputs)), (*node.inputs, *node.outputs), strict=True)
+    )
     operands = {
         name: Operand(value.type, placement.spots[value.name].strides)
         for name, value in outer.items()

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from planck.codegen.processes import CompilePool
 from planck.compiler.assemble import assemble
+from planck.compiler.dump import dump_kernels, dump_stage
 from planck.compiler.place import place
 from planck.compiler.split import Launch, split
-from planck.codegen.processes import CompilePool
 from planck.errors import BuildError
-from planck.ir import text as ir_text
 from planck.ir.graph import Graph
 from planck.ir.verify import verify
 from planck.knobs import knobs
@@ -84,27 +84,21 @@ def run_stages(graph: Graph, options: Options, stop_after: str | None = None) ->
     verify(graph, after="read")
     if stop_after == "read":
         return graph
-    for number, (name, function) in enumerate(PASSES):
-        if name == stop_after:
-            for _, earlier in PASSES[: number + 1]:
-                graph = earlier(graph)
-            return graph
+    passes = [name for name, _ in PASSES]
+    if stop_after in passes:
+        for _, function in PASSES[: passes.index(stop_after) + 1]:
+            graph = function(graph)
+        return graph
     for number, (name, stage) in enumerate(STAGES):
         options.progress(name, number, len(STAGES), "")
         start = time.perf_counter()
         graph = stage(graph, options)
-        log.debug("%s: %d nodes, %.3f s", name, len(graph.nodes), time.perf_counter() - start)
-        _dump(graph, number, name)
+        log.info("%s: %d nodes, %.3f s", name, len(graph.nodes), time.perf_counter() - start)
+        if dump := knobs().dump:
+            dump_stage(dump, number, name, graph)
         if name == stop_after:
             return graph
     return graph
-
-
-def _dump(graph: Graph, number: int, name: str) -> None:
-    folder = knobs().dump
-    if folder:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{number:02d}-{name}.graph").write_text(ir_text.text(graph))
 
 
 def compile_graph(graph: Graph, options: Options) -> Plan:
@@ -122,10 +116,12 @@ def compile_graph(graph: Graph, options: Options) -> Plan:
             cache,
             level=options.level,
             seconds=options.seconds,
-            report=lambda done, total, what: options.progress("tune", done, total, what),
+            report=options.progress,
         )
     choices: dict[str, Choice] = {k: a for k, a in answers.items() if not isinstance(a, No)}
     launches = [_or_reference(launch, answers) for launch in launches]
+    if dump := knobs().dump:
+        dump_kernels(dump, kernels, choices)
     options.progress("assemble", 0, 1, "")
     plan = assemble(
         graph,

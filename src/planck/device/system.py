@@ -36,12 +36,19 @@ def allocate(bytes_: int) -> Array:
     """
     huge = bytes_ >= _HUGE
     align = _HUGE if huge else ALIGN
-    pages = mmap.mmap(-1, bytes_ + _READAHEAD + align)
+    pages = _pages(bytes_ + _READAHEAD + align)
     if huge and hasattr(mmap, "MADV_HUGEPAGE"):
         pages.madvise(mmap.MADV_HUGEPAGE)
     memory = np.frombuffer(pages, np.uint8)
     start = -int(memory.ctypes.data) % align
     return memory[start : start + bytes_]
+
+
+def _pages(bytes_: int) -> mmap.mmap:
+    """Anonymous memory of this process alone: shared memory rarely gets huge pages."""
+    if os.name == "posix":
+        return mmap.mmap(-1, bytes_, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    return mmap.mmap(-1, bytes_)
 
 
 def address(memory: Any) -> int:
@@ -63,7 +70,7 @@ class CodeImage:
                 f"planck cannot run generated code on {sys.platform}",
                 know="it runs on Linux, and with one thread on other POSIX systems",
             )
-        pages = mmap.mmap(-1, max(len(code), 1))
+        pages = _pages(max(len(code), 1))
         pages[: len(code)] = code
         self.base = address(pages)
         if _libc().mprotect(self.base, len(pages), _READ | _EXECUTE):

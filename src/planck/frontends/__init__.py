@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from planck.errors import FileError, InputError
+from planck.errors import FileError, InputError, ModelError
 from planck.ir.graph import Graph
 
 if TYPE_CHECKING:
@@ -28,6 +28,17 @@ def read(
     weights:  the weights file of a Darknet .cfg
     raises:   ModelError, ShapeError, FileError; InputError for a suffix that nothing reads
     """
+    try:
+        return _read(source, shapes, weights)
+    except MemoryError as error:
+        raise ModelError("there is not enough memory to read this model") from error
+
+
+def _read(
+    source: str | os.PathLike[str] | bytes | onnx.ModelProto,
+    shapes: Mapping[str, tuple[int, ...]] | None,
+    weights: Path | None,
+) -> Graph:
     if not isinstance(source, str | os.PathLike):
         from planck.frontends import onnx as onnx_frontend
 

@@ -73,6 +73,7 @@ class Graph:
     nodes:    in an order in which they can run
     weights:  constants by value name; a weight is used as an input of nodes like any value
     names:    what the model file calls inputs and outputs, by value name, where it differs
+    metadata: what the file says of itself: class names, stride, ...
     """
 
     name: str
@@ -81,6 +82,7 @@ class Graph:
     outputs: tuple[Value, ...]
     weights: Mapping[str, Array] = field(default_factory=dict)
     names: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
     def with_(self, **changes: Any) -> Graph:
         """A copy with some fields replaced."""

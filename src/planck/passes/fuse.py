@@ -6,8 +6,8 @@
     %z = Pointwise(%e, %r) {fn="add"}        %e = Pointwise(%d) {fn="silu"}
                                              %z = Pointwise(%e, %r) {fn="add"} }
 
-First every anchor (convolution, matmul, pool, ...) takes the pointwise nodes behind it; what is left
-is grouped greedily for the loop generator. Nodes that only rename memory (reshape, slice, concat)
+First every anchor (convolution, matmul, pool, ...) takes the pointwise nodes behind it; what is
+left is grouped greedily for the loop generator. Nodes that only rename memory (reshape, slice, concat)
 stay alone: placement makes views of them.
 """
 
@@ -20,8 +20,17 @@ from dataclasses import dataclass, field
 from planck.ir.graph import Graph, Node, Value
 from planck.ops.control import If, Loop
 from planck.ops.movement import Broadcast, Concat, Gather, Pad, Reshape, Slice, Transpose
-from planck.ops.nn import Attention, Conv, ConvTranspose, MatMul, Pool
-from planck.ops.nn import LayerNorm, LogSoftmax, RMSNorm, Softmax
+from planck.ops.nn import (
+    Attention,
+    Conv,
+    ConvTranspose,
+    LayerNorm,
+    LogSoftmax,
+    MatMul,
+    Pool,
+    RMSNorm,
+    Softmax,
+)
 from planck.ops.pointwise import Cast, Pointwise
 from planck.ops.reduce import ArgReduce, Reduce
 from planck.ops.region import Region
@@ -35,9 +44,10 @@ ROWWISE = (Reduce, ArgReduce, Softmax, LogSoftmax, LayerNorm, RMSNorm)
 MOVES = (Transpose, Broadcast, Pad, Gather)
 # Elementwise functions that cost about as much as the memory access beside them.
 CHEAP = frozenset(
-    "add sub mul neg abs min max relu leaky_relu prelu clip not and or xor equal less less_equal "
-    "greater greater_equal select floor ceil round sign hard_sigmoid hard_swish reciprocal div "
-    "sqrt rsqrt".split()
+    {"add", "sub", "mul", "div", "neg", "abs", "sign", "min", "max", "sqrt", "rsqrt", "reciprocal"}
+    | {"relu", "leaky_relu", "prelu", "hard_sigmoid", "hard_swish", "floor", "ceil", "round"}
+    | {"not", "and", "or", "xor", "equal", "less", "less_equal", "greater", "greater_equal"}
+    | {"select"}
 )
 
 
@@ -145,7 +155,23 @@ class _Fuser:
         group.add(node)
         self._own(group, node)
 
+    def _leaves_blocks(self, node: Node) -> bool:
+        """A reshape behind a convolution: a loop kernel that reads blocks may start with it."""
+        if not isinstance(node.op, Reshape) or node.outputs[0].name in self.outputs:
+            return False
+        maker = self.maker.get(node.inputs[0].name)
+        blocked = maker is not None and isinstance(maker.nodes[0].op, Conv | ConvTranspose | Pool)
+        users = self.users.get(node.outputs[0].name, ())
+        return (
+            blocked
+            and any(n > 1 for n in node.inputs[0].type.dims[2:])
+            and len(users) == 1
+            and isinstance(users[0].op, Transpose | Pointwise | Cast)
+        )
+
     def _lonely(self, node: Node) -> bool:
+        if self._leaves_blocks(node):
+            return False
         return (
             isinstance(node.op, (*VIEWS, *ANCHORS, If, Loop, Region))
             or not node.op.has_body
@@ -162,7 +188,8 @@ class _Fuser:
             return False
         if not isinstance(node.op, (Pointwise, Cast, *ROWWISE, *MOVES)):
             return False
-        if not all(isinstance(n.op, (Pointwise, Cast, *ROWWISE, *MOVES)) for n in group.nodes):
+        kinds = (Pointwise, Cast, Reshape, *ROWWISE, *MOVES)
+        if not all(isinstance(n.op, kinds) for n in group.nodes):
             return False
         if group.rowwise and (isinstance(node.op, (*ROWWISE, *MOVES)) or self._widens(node, group)):
             return False
@@ -187,7 +214,8 @@ class _Fuser:
 
     def _cheap(self, group: Group) -> bool:
         return len(group.nodes) <= 4 and all(
-            isinstance(n.op, (Cast, *MOVES)) or (isinstance(n.op, Pointwise) and n.op.fn in CHEAP)
+            isinstance(n.op, (Cast, Reshape, *MOVES))
+            or (isinstance(n.op, Pointwise) and n.op.fn in CHEAP)
             for n in group.nodes
         )
 
@@ -255,18 +283,18 @@ class _Fuser:
 
     def _region(self, group: Group) -> Node:
         nodes = sorted(group.nodes, key=lambda n: self.position[id(n)])
-        if self._lonely(nodes[0]) and not group.anchor:
+        if not group.anchor and (self._lonely(nodes[0]) or _is_view(nodes)):
             return nodes[0]
         escaping = self._escaping(nodes, group.makes)
-        inputs = {
-            v.name: v for n in nodes for v in n.inputs if v.name not in group.makes
-        }  # fmt: skip
+        known = self.graph.weights
+        outside = {v.name: v for n in nodes for v in n.inputs if v.name not in group.makes}
+        # A single number is written into the code: it is part of what the kernel is.
+        scalars = {name: known[name] for name in outside if name in known and known[name].size == 1}
+        inputs = tuple(v for name, v in outside.items() if name not in scalars)
         outputs = tuple(v for n in nodes for v in n.outputs if v.name in escaping)
-        inner = Graph(
-            _title(nodes), tuple(inputs.values()), tuple(nodes), outputs, {}
-        )
+        inner = Graph(_title(nodes), inputs, tuple(nodes), outputs, scalars)
         origin = tuple(dict.fromkeys(o for n in nodes for o in n.origin))
-        return Node(Region(inner), tuple(inputs.values()), outputs, origin)
+        return Node(Region(inner), inputs, outputs, origin)
 
 
 def ordered(nodes: list[Node]) -> tuple[Node, ...]:
@@ -294,6 +322,12 @@ def ordered(nodes: list[Node]) -> tuple[Node, ...]:
     return tuple(result)
 
 
+def _is_view(nodes: list[Node]) -> bool:
+    """A transpose alone that leaves the last axis last is a matter of strides."""
+    op = nodes[0].op
+    return len(nodes) == 1 and isinstance(op, Transpose) and op.perm[-1] == len(op.perm) - 1
+
+
 def _is_epilogue_operand(value: Value, shape: tuple[object, ...]) -> bool:
     """Full, scalar, or along one axis: the channel of a feature map, the last of a matrix."""
     own = value.type.shape
@@ -301,9 +335,12 @@ def _is_epilogue_operand(value: Value, shape: tuple[object, ...]) -> bool:
         return True
     padded = (1,) * (len(shape) - len(own)) + own
     different = [i for i, n in enumerate(padded) if n != 1]
-    return len(padded) == len(shape) and len(different) == 1 and padded[different[0]] == shape[
-        different[0]
-    ] and different[0] in (1, len(shape) - 1)
+    return (
+        len(padded) == len(shape)
+        and len(different) == 1
+        and padded[different[0]] == shape[different[0]]
+        and different[0] in (1, len(shape) - 1)
+    )
 
 
 def _title(nodes: list[Node]) -> str:

@@ -15,7 +15,8 @@ from dataclasses import replace
 
 from planck.ir.graph import Graph, Namer, Node, Value
 from planck.ir.types import TensorType
-from planck.ops.movement import Broadcast, Concat, Identity, Pad, Reshape, Slice
+from planck.ops.identity import Identity
+from planck.ops.movement import Broadcast, Concat, Pad, Reshape, Slice, Transpose
 from planck.ops.nn import Conv, ConvTranspose, Pool, Resize
 from planck.ops.pointwise import Cast, Pointwise
 from planck.ops.reduce import Reduce
@@ -47,7 +48,9 @@ class _Layout:
         nodes, outputs = self._keep_output_names(outputs)
         return self.graph.with_(nodes=tuple(nodes), outputs=outputs)
 
-    def _keep_output_names(self, outputs: tuple[Value, ...]) -> tuple[list[Node], tuple[Value, ...]]:
+    def _keep_output_names(
+        self, outputs: tuple[Value, ...]
+    ) -> tuple[list[Node], tuple[Value, ...]]:
         """A copy made for an output takes the output's name; what it copies gets another."""
         swap: dict[str, str] = {}
         for old, new in zip(self.graph.outputs, outputs, strict=True):
@@ -82,7 +85,13 @@ class _Layout:
 
     def _node(self, node: Node) -> None:
         inputs = tuple(self._get(v) for v in node.inputs)
-        if isinstance(node.op, Region):
+        if isinstance(node.op, Transpose) and inputs[0].type.block:
+            node = region_of(node)
+        if self._splits_blocks(node, inputs):
+            node = region_of(node)
+            inputs = tuple(self._get(v) for v in node.inputs)
+            wanted, out = [self.block] * len(inputs), self.block
+        elif isinstance(node.op, Region):
             wanted, out = self._region_blocks(node.op.graph, inputs)
         elif isinstance(node.op, Concat | Slice | Reshape | Identity):
             wanted, out = self._view_blocks(node, inputs)
@@ -99,6 +108,17 @@ class _Layout:
             op = _with_boundary(op, ready, outputs)
         self.nodes.append(Node(op, ready, outputs, node.origin))
 
+    def _splits_blocks(self, node: Node, inputs: tuple[Value, ...]) -> bool:
+        """A concat or slice of blocked tensors that cuts through a block of channels.
+
+        No view shows that; one kernel that stays blocked is cheaper than a copy to rows and back.
+        """
+        if not isinstance(node.op, Concat | Slice) or node.outputs[0].name in self.outputs:
+            return False
+        if inputs[0].type.rank < 3 or not all(v.type.block for v in inputs):
+            return False
+        return self._view_blocks(node, inputs)[1] == 0
+
     def _region_blocks(self, inner: Graph, inputs: tuple[Value, ...]) -> tuple[list[int], int]:
         """The block that each input must have, and the outputs' block."""
         given = [v.type.block for v in inputs]
@@ -113,8 +133,8 @@ class _Layout:
             wanted[inputs.index(data)] = 0 if raw and anchor.op.groups == 1 else self.block
             return wanted, self.block
         if isinstance(anchor.op, Pool) and data is not None and data.type.block:
-            return [b if v.type.shape == shape or v is data else 0
-                    for v, b in zip(inputs, [self.block] * len(inputs), strict=True)], self.block  # fmt: skip
+            full = [v is data or v.type.shape == shape for v in inputs]
+            return [self.block if whole else 0 for whole in full], self.block
         out = self.block if self._stays_blocked(inner, inputs) else 0
         return given, out
 

@@ -19,7 +19,10 @@ def check_plan(plan: Plan) -> None:
         if not 0 <= offset < len(plan.code):
             raise PlanFormatError(f"symbol {name} lies outside the plan's code")
     for slot in (*plan.inputs, *plan.outputs, *plan.slots):
-        _check_place(plan, slot.place, f"slot {slot.name}", _extent_bytes(slot))
+        at = f"slot {slot.name}"
+        if slot.strides and len(slot.strides) != len(slot.type.physical):
+            raise PlanFormatError("a slot has strides of another rank than its shape", at=at)
+        _check_place(plan, slot.place, at, _extent_bytes(slot))
     for number, step in enumerate(plan.steps):
         _check_step(plan, step, f"step {number}, {step.name}")
 

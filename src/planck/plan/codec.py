@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict
 from typing import Any
 
@@ -32,11 +33,13 @@ def plan_to_json(plan: Plan) -> dict[str, Any]:
     }
 
 
-def plan_from_json(
-    data: dict[str, Any], code: bytes, weights: memoryview | bytes, graph: str
-) -> Plan:
-    """raises: PlanFormatError for anything that `plan_to_json` does not write"""
+def plan_from_json(text: bytes, code: bytes, weights: memoryview | bytes, graph: bytes) -> Plan:
+    """The plan of a description in JSON, and of what goes beside it.
+
+    raises: PlanFormatError for anything that planck does not write
+    """
     try:
+        data = json.loads(text)
         return Plan(
             name=str(data["name"]),
             target=target_from_json(data["target"]),
@@ -50,7 +53,7 @@ def plan_from_json(
             code=code,
             symbols={str(k): int(v) for k, v in data["symbols"].items()},
             weights=weights,
-            graph=graph,
+            graph=graph.decode(),
             names={str(k): str(v) for k, v in data["names"].items()},
             build=dict(data["build"]),
         )

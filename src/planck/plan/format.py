@@ -151,9 +151,7 @@ def load_plan(path: str | os.PathLike[str], any_machine: bool = False) -> Plan:
     if any(data[at:]):
         raise _damaged(path, "the bytes after the last section are not zero")
     description, code, graph, weights = bodies
-    plan = plan_from_json(
-        json.loads(bytes(description)), bytes(code), weights, bytes(graph).decode()
-    )
+    plan = plan_from_json(bytes(description), bytes(code), weights, bytes(graph))
     check_plan(plan)
     return plan
 

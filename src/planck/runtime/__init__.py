@@ -1,1 +1,18 @@
 """Engine and ExecutionContext: runs plans."""
+
+from __future__ import annotations
+
+from planck.runtime.context import ExecutionContext
+from planck.runtime.engine import Binding, Engine
+from planck.runtime.profile import Profile, StepTime
+from planck.runtime.report import Report, StepReport
+
+__all__ = [
+    "Binding",
+    "Engine",
+    "ExecutionContext",
+    "Profile",
+    "Report",
+    "StepReport",
+    "StepTime",
+]

@@ -51,6 +51,7 @@ class Engine:
         self.plan = plan
         self.inputs = tuple(_binding(plan, slot) for slot in plan.inputs)
         self.outputs = tuple(_binding(plan, slot) for slot in plan.outputs)
+        self.metadata: dict[str, str] = dict(plan.build.get("metadata", {}))
         self.image = system.CodeImage(plan.code)
         self.weights = _readable(plan.weights)
         self._idle: list[ExecutionContext] = []

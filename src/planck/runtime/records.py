@@ -12,7 +12,7 @@ import numpy as np
 from planck.device import system
 from planck.dtypes import Array
 from planck.plan import record
-from planck.plan.model import Place, Plan, Slot, Step
+from planck.plan.model import Place, Plan, Space, Step
 
 # How long a thread without work looks out for more before it sleeps. Waking one costs about as
 # much; longer only takes the processor from others.
@@ -48,7 +48,9 @@ class Records:
         self._context = system.allocate(record.CONTEXT_BYTES)
         self._words = self._context.data.cast("Q")
         self.address = system.address(self._context)
-        spin = round(_SPIN_US * self.ticks_per_us()) if threads > 1 else 0
+        # With more threads than processors, one that spins keeps another from its work.
+        together = 1 < threads <= system.available_cpus()
+        spin = round(_SPIN_US * self.ticks_per_us()) if together else 0
         for offset, value in (
             (record.CONTEXT_STEPS, system.address(self._steps)),
             (record.CONTEXT_SCRATCH, system.address(self._scratch)),
@@ -89,12 +91,9 @@ class Records:
             [body(index) for index in range(1, self.threads)], lambda: end(self.address)
         )
 
-    def view(self, slot: Slot) -> Array:
-        """A slot of the arena or the weights as an array of its physical extents."""
-        memory = self.arena if slot.place.space == "arena" else self._weights
-        dtype = slot.type.dtype.numpy
-        strides = tuple(s * dtype.itemsize for s in slot.strides) or None
-        return np.ndarray(slot.type.physical, dtype, memory, slot.place.offset_bytes, strides)
+    def memory(self, space: Space) -> Array:
+        """The arena or the weights."""
+        return self.arena if space == "arena" else self._weights
 
     def _write_steps(self, steps: Sequence[Step]) -> None:
         fields = self._steps.data.cast("Q")

@@ -48,9 +48,16 @@ def _access(slot: Slot, records: Records) -> Callable[[Bound], Array]:
     """How to get at a slot's memory: arrays of the call change, the context's own stays."""
     place = slot.place
     if place.space in ("input", "output"):
-        return lambda bound: bound[place.space, place.index]
-    view = records.view(slot)
-    return lambda bound: view
+        return lambda bound: view(slot, bound[place.space, place.index])
+    own = view(slot, records.memory(place.space))
+    return lambda bound: own
+
+
+def view(slot: Slot, memory: Array) -> Array:
+    """A slot as an array of its physical extents, inside the memory of its place."""
+    dtype = slot.type.dtype.numpy
+    strides = tuple(s * dtype.itemsize for s in slot.strides) or None
+    return np.ndarray(slot.type.physical, dtype, memory, slot.place.offset_bytes, strides)
 
 
 def plain(memory: Array, type_: TensorType) -> Array:

@@ -9,15 +9,13 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from planck.errors import FileError
+from planck.files import write_file
 from planck.target import Target
 
 log = logging.getLogger(__name__)
@@ -53,7 +51,7 @@ class TimingCache:
 
     @classmethod
     def open(cls, path: Path | None, target: Target) -> TimingCache:
-        """Read what the file has of this machine. A damaged file counts as empty, with a warning."""
+        """Read what the file has of this machine. A damaged file counts as empty, and says so."""
         cache = cls(path, target)
         for key, rows in _read(path).get(cache.machine, {}).items():
             with contextlib.suppress(KeyError, TypeError):
@@ -85,7 +83,7 @@ class TimingCache:
             mine = machines.setdefault(self.machine, {})
             mine.update({k: [t.as_json() for t in v] for k, v in self.entries.items()})
             body = json.dumps({"format": FORMAT, "entries": machines}, sort_keys=True, indent=0)
-            _replace(self.path, body)
+            write_file(self.path, body.encode())
         self.changed = False
 
 
@@ -101,23 +99,6 @@ def _read(path: Path | None) -> dict[str, dict[str, list[dict[str, Any]]]]:
         pass
     log.warning("timing cache %s cannot be read; measuring again", path)
     return {}
-
-
-def _replace(path: Path, body: str) -> None:
-    """Write under a temporary name in the same folder, then rename."""
-    temporary = ""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
-            temporary = file.name
-            file.write(body)
-        os.replace(temporary, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise FileError(
-            f"cannot write the timing cache {path}", know=str(error), try_="name another file"
-        ) from error
 
 
 @contextmanager

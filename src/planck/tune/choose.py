@@ -1,4 +1,4 @@
-"""Choosing a tactic and a configuration for each kernel: by the timing cache, by measuring, by rank."""
+"""Chooses a tactic and a configuration for each kernel: from the cache, by time, or by rank."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from planck.codegen.processes import CompilePool
-from planck.errors import BuildError
+from planck.knobs import knobs
 from planck.refusal import No
 from planck.tactics.kernel import Code, Config, Kernel, Tactic
 from planck.tune.cache import Timing, TimingCache, turn
@@ -22,7 +22,9 @@ log = logging.getLogger(__name__)
 
 # Candidates that each optimisation level measures, over all tactics that offer.
 CANDIDATES: Final = (1, 2, 3, 4, 8, 1000)
-Report = Callable[[int, int, str], None]
+Report = Callable[[str, int, int, str], None]
+LAST_RESORT: Final = "loops"
+HEAVY: Final = frozenset({"Conv", "ConvTranspose", "MatMul", "Attention"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +44,7 @@ class Candidate:
     config: Config
 
 
-def offers(
-    kernel: Kernel, tactics: Sequence[Tactic]
-) -> tuple[list[Candidate], list[Timing]]:
+def offers(kernel: Kernel, tactics: Sequence[Tactic]) -> tuple[list[Candidate], list[Timing]]:
     """All ways to run a kernel, each tactic's best guess first; and who refused, with why."""
     found: list[list[Candidate]] = []
     refused: list[Timing] = []
@@ -52,11 +52,18 @@ def offers(
         answer = tactic.offers(kernel)
         if isinstance(answer, No):
             refused.append(Timing(tactic.name, {}, refused=answer.reason))
+        elif found and tactic.name == LAST_RESORT and _is_heavy(kernel):
+            reason = "plain loops are not tried where a tactic made for the layer offers"
+            refused.append(Timing(tactic.name, {}, refused=reason))
         else:
             found.append([Candidate(tactic, config) for config in answer])
     first = [rows[0] for rows in found if rows]
     rest = [c for rows in found for c in rows[1:]]
     return first + rest, refused
+
+
+def _is_heavy(kernel: Kernel) -> bool:
+    return any(type(node.op).__name__ in HEAVY for node in kernel.graph.nodes)
 
 
 def choose(
@@ -67,96 +74,95 @@ def choose(
     *,
     level: int = 3,
     seconds: float | None = None,
-    report: Report = lambda done, total, what: None,
+    report: Report = lambda stage, done, total, what: None,
 ) -> dict[str, Choice | No]:
     """A choice for each distinct kernel, by key; No where no tactic takes it.
+
+    First everything is compiled, then everything is timed: compilers beside a measurement would
+    spoil it.
 
     level:    0 takes each first offer unmeasured; 5 measures all offers
     seconds:  when these are over, kernels not measured yet take their first offer
     """
     end = time.monotonic() + seconds if seconds is not None else float("inf")
-    jobs = [_Job(kernel, tactics, pool, cache, level) for kernel in kernels]
+    jobs = [_Job(kernel, tactics, cache, level) for kernel in kernels]
+    for job in jobs:
+        job.start(pool, hurry=time.monotonic() > end)
+    for number, job in enumerate(jobs):
+        report("compile", number, len(jobs), job.title)
+        job.wait()
     result: dict[str, Choice | No] = {}
     lock = Path(tempfile.gettempdir()) / "planck-timing.lock"
-    ahead = 2 * pool.jobs + 2
     for number, job in enumerate(jobs):
-        for later in jobs[number : number + ahead]:
-            later.start(hurry=time.monotonic() > end)
-        report(number, len(jobs), job.title)
+        report("tune", number, len(jobs), job.title)
         with turn(lock):
             result[job.kernel.key] = job.finish(end)
-    report(len(jobs), len(jobs), "")
     cache.save()
     return result
 
 
 class _Job:
-    """One kernel: its candidates compile while earlier kernels are measured."""
+    """One kernel on its way to a choice: start, wait, finish."""
 
     def __init__(
-        self,
-        kernel: Kernel,
-        tactics: Sequence[Tactic],
-        pool: CompilePool,
-        cache: TimingCache,
-        level: int,
+        self, kernel: Kernel, tactics: Sequence[Tactic], cache: TimingCache, level: int
     ) -> None:
-        self.kernel, self.tactics, self.pool, self.cache = kernel, tactics, pool, cache
-        self.level = level
-        self.started = False
+        self.kernel, self.cache, self.level = kernel, cache, level
+        self.candidates, self.refused = offers(kernel, tactics)
         self.cached: list[Timing] | None = None
-        self.refused: list[Timing] = []
         self.building: list[tuple[Candidate, Code, Future[bytes]]] = []
-        self.title = kernel.graph.name
+        self.ready: list[tuple[Candidate, Code, bytes]] = []
+        self.title = " ".join(type(node.op).__name__ for node in kernel.graph.nodes[:3])
 
     @property
     def _key(self) -> str:
         return f"{self.kernel.key}/{self.kernel.threads}"
 
-    def start(self, hurry: bool = False) -> None:
-        if self.started:
-            return
-        self.started = True
-        candidates, self.refused = offers(self.kernel, self.tactics)
-        if not candidates:
-            return
-        chosen = candidates[: CANDIDATES[self.level]]
-        self.cached = self.cache.get(self._key)
+    def start(self, pool: CompilePool, hurry: bool) -> None:
+        """Write the code of the candidates worth timing, and hand it to the compilers."""
+        chosen = self.candidates[: 1 if hurry else CANDIDATES[self.level]]
+        self.cached = self.cache.get(self._key) if chosen else None
         if self.cached:
-            best = self.cached[0]
-            known = [c for c in candidates
-                     if c.tactic.name == best.tactic and dict(c.config) == dict(best.config)]  # fmt: skip
-            chosen, self.cached = (known[:1], self.cached) if known else (chosen, None)
-        if hurry:
-            chosen = chosen[:1]
+            known = self._offered(self.cached[0])
+            chosen, self.cached = ([known], self.cached) if known else (chosen, None)
         for candidate in chosen:
             code = candidate.tactic.build(self.kernel, candidate.config)
-            self.building.append((candidate, code, self.pool.submit(code.llvm, code.level)))
+            if knobs().debug >= 4:
+                log.info("%s %s\n%s", code.symbol, dict(candidate.config), code.llvm)
+            self.building.append((candidate, code, pool.submit(code.llvm, code.level)))
+
+    def _offered(self, timing: Timing) -> Candidate | None:
+        """The candidate that a cached timing names, if its tactic still offers it."""
+        for candidate in self.candidates:
+            same = candidate.tactic.name == timing.tactic
+            if same and dict(candidate.config) == dict(timing.config):
+                return candidate
+        return None
+
+    def wait(self) -> None:
+        self.ready = [(c, code, future.result()) for c, code, future in self.building]
 
     def finish(self, end: float) -> Choice | No:
-        if not self.building:
+        """The fastest candidate. Timed unless the cache knows, or there is no time."""
+        if not self.ready:
             reasons = "; ".join(f"{t.tactic}: {t.refused}" for t in self.refused)
             return No(reasons or "no tactic offers")
-        ready = [(c, code, future.result()) for c, code, future in self.building]
-        if self.cached or len(ready) == 1 or time.monotonic() > end:
-            candidate, code, object_ = ready[0]
-            timings = self.cached or [Timing(candidate.tactic.name, candidate.config)]
-            return Choice(candidate.tactic, candidate.config, code, object_, tuple(timings))
-        rows: list[tuple[float, int]] = []
-        for number, (candidate, code, object_) in enumerate(ready):
-            try:
-                us = measure(self.kernel, candidate.tactic, candidate.config, code, object_)
-            except BuildError as error:
-                self.refused.append(Timing(candidate.tactic.name, candidate.config, refused=str(error)))
-                continue
-            log.debug("%s %s %s: %.1f us", self.title, candidate.tactic.name, candidate.config, us)
-            rows.append((us, number))
-        if not rows:
-            return No("; ".join(t.refused for t in self.refused))
-        rows.sort()
-        timings = [
-            Timing(ready[n][0].tactic.name, ready[n][0].config, us) for us, n in rows
-        ] + self.refused
-        self.cache.put(self._key, timings)
-        candidate, code, object_ = ready[rows[0][1]]
-        return Choice(candidate.tactic, candidate.config, code, object_, tuple(timings))
+        if self.cached or self.level == 0 or time.monotonic() > end:
+            best = self.ready[0]
+            rows = self.cached or [Timing(best[0].tactic.name, best[0].config), *self.refused]
+            return Choice(best[0].tactic, best[0].config, best[1], best[2], tuple(rows))
+        timed = sorted((self._time(*row), n) for n, row in enumerate(self.ready))
+        rows = [
+            Timing(self.ready[n][0].tactic.name, self.ready[n][0].config, us) for us, n in timed
+        ]
+        rows += self.refused
+        self.cache.put(self._key, rows)
+        if knobs().debug >= 3:
+            log.info("%s", "\n".join([self.title, *(f"  {row.as_json()}" for row in rows)]))
+        candidate, code, object_ = self.ready[timed[0][1]]
+        return Choice(candidate.tactic, candidate.config, code, object_, tuple(rows))
+
+    def _time(self, candidate: Candidate, code: Code, object_: bytes) -> float:
+        """Microseconds, rounded as the cache keeps them, so that a cached build is the same."""
+        us = measure(self.kernel, candidate.tactic, candidate.config, code, object_)
+        return round(us, 3)

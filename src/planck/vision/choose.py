@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from planck.errors import InputError
 from planck.vision.heads import (
@@ -38,42 +38,19 @@ def find_head(
         decoded = _decoded(shape, size, classes)
         if decoded:
             return decoded, (name,)
-    grids = [n for n, s in shapes.items() if len(s) == 5 and (classes is None or s[4] == 5 + classes)]
-    if grids:
-        grids.sort(key=lambda name: -shapes[name][2])
-        _same_anchors(len(grids), [shapes[name][1] for name in grids], shapes)
-        return YoloV5Maps(), tuple(grids)
-    maps = sorted((n for n, s in shapes.items() if len(s) == 4), key=lambda name: -shapes[name][2])
-    channels = {shapes[name][1] for name in maps}
-    if len(channels) == 1:
-        count = channels.pop()
-        anchored = count % _ANCHORS_A_CELL == 0 and count > 5 * _ANCHORS_A_CELL
-        free = count > 4 * _BINS
-        if classes is not None:
-            anchored = count == _ANCHORS_A_CELL * (5 + classes)
-            free = count == 4 * _BINS + classes
-        if anchored and not free:
-            _same_anchors(len(maps), [_ANCHORS_A_CELL] * len(maps), shapes)
-            return DarknetMaps(), tuple(maps)
-        if free and not anchored:
-            return AnchorFreeMaps(_BINS), tuple(maps)
-        if free and anchored:
-            raise InputError(
-                f"maps of {count} channels are {count // 3 - 5} classes of three anchors, "
-                f"or {count - 4 * _BINS} classes without anchors",
-                know=_listed(shapes),
-                try_="give labels=, or head=planck.vision.DarknetMaps(...) or AnchorFreeMaps()",
-            )
+    found = _grids(shapes, classes) or _maps(shapes, classes)
+    if found:
+        return found
     raise InputError(
         "no YOLO head that Planck knows has outputs of these shapes",
         know=f"{_listed(shapes)}; input {size[0]} x {size[1]}"
         + ("" if classes is None else f"; {classes} classes"),
-        try_="check the labels' count, or give head= one of planck.vision's heads",
+        try_="check the number of labels, or give head= one of planck.vision's heads",
     )
 
 
 def _decoded(shape: Shape, size: tuple[int, int], classes: int | None) -> Head | None:
-    """The head of an output [B, 4 + classes, cells] or [B, 3 * cells, 5 + classes], if it is one."""
+    """The head of [B, 4 + classes, cells] or [B, 3 * cells, 5 + classes], if it is one."""
     if len(shape) != 3:
         return None
     counts = {sum((size[0] // s) * (size[1] // s) for s in strides) for strides in _STRIDES}
@@ -86,15 +63,55 @@ def _decoded(shape: Shape, size: tuple[int, int], classes: int | None) -> Head |
     return None
 
 
-def _same_anchors(maps: int, anchors: list[int], shapes: Mapping[str, Shape]) -> None:
-    """Refuse raw maps that cannot have the anchors of YOLOv3 and YOLOv5."""
-    if maps != len(V3_ANCHORS) or any(count != _ANCHORS_A_CELL for count in anchors):
+def _grids(shapes: Mapping[str, Shape], classes: int | None) -> tuple[Head, tuple[str, ...]] | None:
+    """YOLOv5's raw maps [B, 3, H, W, 5 + classes], if the outputs are such."""
+    wide = {n: s for n, s in shapes.items() if len(s) == 5 and s[4] > 5}
+    names = sorted((n for n, s in wide.items() if classes in (None, s[4] - 5)), key=_rows(shapes))
+    if not names:
+        return None
+    _need_known_anchors([shapes[name][1] for name in names], shapes)
+    return YoloV5Maps(), tuple(names)
+
+
+def _maps(shapes: Mapping[str, Shape], classes: int | None) -> tuple[Head, tuple[str, ...]] | None:
+    """Raw maps [B, C, H, W] of Darknet's or of anchor-free heads, if the outputs are such."""
+    names = sorted((n for n, s in shapes.items() if len(s) == 4), key=_rows(shapes))
+    channels = {shapes[name][1] for name in names}
+    if len(channels) != 1:
+        return None
+    count = channels.pop()
+    of_three, rest = divmod(count, _ANCHORS_A_CELL)
+    anchored = rest == 0 and of_three > 5 and classes in (None, of_three - 5)
+    free = count > 4 * _BINS and classes in (None, count - 4 * _BINS)
+    if anchored and free:
         raise InputError(
-            "raw maps with anchors that shapes do not tell",
+            f"maps of {count} channels are {of_three - 5} classes of three anchors, "
+            f"or {count - 4 * _BINS} classes without anchors",
+            know=_listed(shapes),
+            try_="give labels=, or head=planck.vision.DarknetMaps(...) or AnchorFreeMaps()",
+        )
+    if free:
+        return AnchorFreeMaps(_BINS), tuple(names)
+    if anchored:
+        _need_known_anchors([_ANCHORS_A_CELL] * len(names), shapes)
+        return DarknetMaps(), tuple(names)
+    return None
+
+
+def _rows(shapes: Mapping[str, Shape]) -> Callable[[str], int]:
+    """Sorts names of maps: those with more rows first."""
+    return lambda name: -shapes[name][2]
+
+
+def _need_known_anchors(counts: list[int], shapes: Mapping[str, Shape]) -> None:
+    """Refuse raw maps that cannot have the anchors of YOLOv3 and YOLOv5."""
+    if counts != [len(row) for row in V3_ANCHORS]:
+        raise InputError(
+            "raw maps whose anchors cannot be known from their shapes",
             know=_listed(shapes),
             try_="give head=DarknetMaps(anchors=...) or YoloV5Maps(anchors=...), finest map first",
         )
 
 
 def _listed(shapes: Mapping[str, Shape]) -> str:
-    return ", ".join(f"{name} {list(shape)}" for name, shape in shapes.items())
+    return ", ".join(f"{name} {list(shape)}" for name, shape in shapes.items()) or "no outputs"

@@ -38,7 +38,7 @@ def draw(image: Array, detections: Sequence[Detection]) -> Array:
     pen = ImageDraw.Draw(canvas)
     side = max(image.shape[:2])
     line = max(1, round(side / 320))
-    font = ImageFont.load_default(max(10, round(side / 45)))
+    font = ImageFont.load_default(max(10, round(side / 50)))
     weakest_first = sorted(detections, key=lambda detection: detection.score)
     for detection in weakest_first:
         _outline(pen, detection, line)

@@ -199,9 +199,7 @@ class DarknetMaps:
         _check_scales(maps, self.anchors)
         return _each_picture(maps, lambda cells, scale: self._decode(cells, scale, size, least))
 
-    def _decode(
-        self, cells: Array, scale: int, size: tuple[int, int], least: float
-    ) -> Candidates:
+    def _decode(self, cells: Array, scale: int, size: tuple[int, int], least: float) -> Candidates:
         anchors = np.array(self.anchors[scale], np.float32)
         stretch = self.scales_xy[scale] if self.scales_xy else 1.0
         channels, rows, columns = cells.shape

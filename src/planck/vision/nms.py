@@ -23,7 +23,8 @@ def iou(a: Array, b: Array) -> Array:
     high = np.minimum(a[:, None, 2:], b[None, :, 2:])
     inside = np.clip(high - low, 0.0, None).prod(-1)  # [A, B]
     union = _area(a)[:, None] + _area(b)[None] - inside
-    return np.divide(inside, union, out=np.zeros_like(inside), where=union > 0)
+    ratio: Array = np.divide(inside, union, out=np.zeros_like(inside), where=union > 0)
+    return ratio
 
 
 def nms(
@@ -64,7 +65,8 @@ def nms(
 
 
 def _area(boxes: Array) -> Array:
-    return np.clip(boxes[:, 2:] - boxes[:, :2], 0.0, None).prod(-1)
+    area: Array = np.clip(boxes[:, 2:] - boxes[:, :2], 0.0, None).prod(-1)
+    return area
 
 
 def _check_boxes(boxes: Array) -> None:

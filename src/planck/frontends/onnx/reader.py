@@ -15,7 +15,14 @@ from onnx import FunctionProto, GraphProto, ModelProto, NodeProto
 from planck.errors import FileError, ModelFormatError, PlanckError, UnsupportedOperator
 from planck.frontends.onnx.context import Builder, Item, NodeContext, Scope, Subgraph, Translator
 from planck.frontends.onnx.inputs import Constant, declare_inputs
-from planck.frontends.onnx.survey import DEEPEST, definition, opsets_of, plain_domain, survey
+from planck.frontends.onnx.survey import (
+    DEEPEST,
+    default_attributes,
+    definition,
+    opsets_of,
+    plain_domain,
+    survey,
+)
 from planck.frontends.onnx.tables import TRANSLATIONS
 from planck.frontends.onnx.tensors import CODE_OF, array_of, dense_of
 from planck.ir.graph import Graph, Namer, Node, Value
@@ -164,6 +171,8 @@ class _Importer(Translator):
         return self._function(function or self._definition(context), scope, context)
 
     def _definition(self, context: NodeContext) -> FunctionProto:
+        defaults = default_attributes(context.node, context.version)
+        context.protos = defaults | context.protos
         types = [_type_proto(item) for item in context.items]
         node = NodeProto(op_type=context.type, domain=context.node.domain)
         node.input.extend("" if kind is None else f"i{i}" for i, kind in enumerate(types))

@@ -113,6 +113,16 @@ def defined_by_function(domain: str, kind: str, version: int) -> bool:
     return bool(schema.has_function or schema.has_context_dependent_function)
 
 
+def default_attributes(node: NodeProto, version: int) -> dict[str, AttributeProto]:
+    """The attributes that the ONNX specification gives an operator where its node has none."""
+    schema = onnx.defs.get_schema(node.op_type, version, plain_domain(node.domain))
+    return {
+        name: attribute.default_value
+        for name, attribute in schema.attributes.items()
+        if attribute.default_value.type != AttributeProto.UNDEFINED
+    }
+
+
 def definition(
     node: NodeProto, version: int, types: Sequence[onnx.TypeProto | None]
 ) -> FunctionProto:

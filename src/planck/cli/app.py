@@ -1,0 +1,60 @@
+"""The application that commands hang on: errors, exit codes, version, output as JSON."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+import planck
+from planck.errors import PlanckError
+from planck.knobs import knobs
+
+app = typer.Typer(
+    name="planck",
+    help="Compile models for this machine, and run them at its speed.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+console = Console()
+errors = Console(stderr=True)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"planck {planck.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    level = {0: logging.WARNING, 1: logging.INFO}.get(knobs().debug, logging.DEBUG)
+    logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s")
+
+
+def main() -> None:
+    """The entry point of the `planck` command."""
+    try:
+        app()
+    except PlanckError as error:
+        errors.print(f"{type(error).__name__}: {error}", style="red", markup=False, highlight=False)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.exit(1)
+
+
+def show_json(content: Any) -> None:
+    """JSON on standard output, and nothing else there."""
+    print(json.dumps(content, indent=2))

@@ -1,0 +1,96 @@
+"""`planck build`: a model -> a plan file."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from planck.cli.app import console, show_json
+from planck.cli.model import (
+    AsJson,
+    Cache,
+    Level,
+    Shapes,
+    Target,
+    Threads,
+    WeightsFile,
+    engine_of,
+    parse_shapes,
+)
+
+
+def build(
+    model: Annotated[Path, typer.Argument(help="The model: .onnx, .cfg, .graph")],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="The plan; MODEL.plan if left out.")
+    ] = None,
+    target: Target = "cpu",
+    threads: Threads = None,
+    shape: Shapes = None,
+    weights: WeightsFile = None,
+    timing_cache: Cache = None,
+    level: Level = 3,
+    build_seconds: Annotated[
+        float | None, typer.Option(help="Stop measuring after this; the best so far is taken.")
+    ] = None,
+    stop_after: Annotated[
+        str | None, typer.Option(help="Stop after this stage and write its graph as text.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compile a model for this machine.
+
+    \b
+    Examples:
+      planck build yolov5s.onnx -o yolov5s.plan
+      planck build net.onnx --shape images:4x3x640x640 --threads 2 --timing-cache planck.cache
+      planck build yolov4-tiny.cfg --weights yolov4-tiny.weights
+      planck build net.onnx --stop-after fuse -o net.graph
+    """
+    if stop_after:
+        from planck.compiler.api import stage
+        from planck.ir.text import save
+
+        path = output or model.with_suffix(".graph")
+        graph = stage(model, stop_after, target=target, shapes=parse_shapes(shape), weights=weights)
+        save(graph, path)
+        console.print(f"{path}: the graph after {stop_after}, {len(graph.nodes)} nodes")
+        return
+    start = time.perf_counter()
+    engine = engine_of(
+        model,
+        target=target,
+        threads=threads,
+        shapes=shape,
+        weights=weights,
+        timing_cache=timing_cache,
+        level=level,
+        seconds=build_seconds,
+        progress=not as_json,
+    )
+    path = output or model.with_suffix(".plan")
+    engine.save(path)
+    report = engine.inspect()
+    summary = {
+        "plan": str(path),
+        "bytes": path.stat().st_size,
+        "seconds": round(time.perf_counter() - start, 2),
+        "steps": len(report.steps),
+        "reference_steps": report.reference_steps,
+        "target": report.target,
+        "threads": report.threads,
+    }
+    if as_json:
+        show_json(summary)
+        return
+    console.print(
+        f"[bold]{path}[/bold]: {summary['steps']} steps, {path.stat().st_size / 1e6:.1f} MB,"
+        f" {report.target}, {report.threads} threads, in {summary['seconds']} s"
+    )
+    if report.reference_steps:
+        console.print(
+            f"{report.reference_steps} steps run slowly; `planck inspect {path}` says which"
+        )

@@ -1,0 +1,71 @@
+"""`planck run`: one inference, from files to files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from rich.table import Table
+
+from planck.cli.app import console, show_json
+from planck.cli.model import AsJson, Model, Shapes, Threads, WeightsFile, engine_of, load_inputs
+from planck.errors import FileError
+
+
+def run(
+    model: Model,
+    inputs: Annotated[
+        list[str] | None,
+        typer.Option("-i", "--input", help="NAME=file.npy, file.npy or file.npz; random if none."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Write the outputs to this .npz.")
+    ] = None,
+    threads: Threads = None,
+    shape: Shapes = None,
+    weights: WeightsFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run a plan (or build a model and run it) once.
+
+    \b
+    Examples:
+      planck run yolov5s.plan -i images=picture.npy -o outputs.npz
+      planck run net.onnx
+    """
+    engine = engine_of(model, threads=threads, shapes=shape, weights=weights, progress=not as_json)
+    outputs = engine(load_inputs(engine, inputs or []))
+    if output:
+        try:
+            with output.open("wb") as file:
+                np.savez(file, **outputs)  # type: ignore[arg-type]
+        except OSError as error:
+            raise FileError(f"cannot write {output}", know=str(error)) from error
+    rows = [
+        {
+            "name": name,
+            "shape": list(array.shape),
+            "dtype": str(array.dtype),
+            **_statistics(array),
+        }
+        for name, array in outputs.items()
+    ]
+    if as_json:
+        show_json(rows)
+        return
+    table = Table("output", "shape", "dtype", "min", "mean", "max")
+    for row in rows:
+        numbers = (f"{row[key]:.6g}" if row.get(key) is not None else "" for key in _NUMBERS)
+        table.add_row(str(row["name"]), str(row["shape"]), str(row["dtype"]), *numbers)
+    console.print(table)
+
+
+_NUMBERS = ("min", "mean", "max")
+
+
+def _statistics(array: np.ndarray) -> dict[str, float | None]:  # type: ignore[type-arg]
+    if not array.size or array.dtype.kind not in "fiu":
+        return dict.fromkeys(_NUMBERS)
+    return {key: float(getattr(array, key)()) for key in _NUMBERS}

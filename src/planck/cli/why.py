@@ -1,0 +1,81 @@
+"""`planck why`: for one layer, each tactic's time or its reason for refusing."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from planck.cli.app import console, show_json
+from planck.cli.model import AsJson, Model, engine_of
+from planck.errors import InputError
+from planck.plan.model import Plan, Step
+
+
+def why(
+    model: Model,
+    layer: Annotated[
+        str, typer.Argument(help="A step's number or name, or part of the layer's own name.")
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Say why a layer runs the way it does.
+
+    \b
+    Examples:
+      planck why yolov5s.plan /model.0/conv/Conv
+      planck why yolov5s.plan 12
+    """
+    plan = engine_of(model, progress=not as_json).plan
+    number, step = _find(plan, layer)
+    timings: list[dict[str, Any]] = plan.build.get("timings", {}).get(step.kernel, [])
+    if as_json:
+        show_json(
+            {
+                "step": number,
+                "name": step.name,
+                "origin": list(step.origin),
+                "kernel": step.kernel,
+                "tactic": step.tactic,
+                "config": step.config,
+                "considered": timings,
+            }
+        )
+        return
+    console.print(f"step {number}, {step.name}: {', '.join(step.origin)}", markup=False)
+    table = Table("tactic", "configuration", "us", "")
+    for row in timings:
+        chosen = row["tactic"] == step.tactic and row.get("config") == step.config
+        shown = ", ".join(f"{k}={v}" for k, v in row.get("config", {}).items())
+        time_us = f"{row['us']:.1f}" if row.get("us") else "not timed"
+        table.add_row(
+            row["tactic"],
+            shown,
+            "" if "refused" in row else time_us,
+            row.get("refused", "chosen" if chosen else ""),
+        )
+    if not step.symbol:
+        console.print("It runs as a reference step: no tactic compiles it.")
+    console.print(table)
+    for value, reason in plan.build.get("copies", []):
+        if value == step.name:
+            console.print(f"a copy stands here because {reason}")
+
+
+def _find(plan: Plan, layer: str) -> tuple[int, Step]:
+    """raises: InputError listing what comes near"""
+    steps = list(enumerate(plan.steps))
+    if layer.isdigit() and int(layer) < len(steps):
+        return steps[int(layer)]
+    found = [row for row in steps if row[1].name == layer]
+    found = found or [row for row in steps if any(o.endswith(layer) for o in row[1].origin)]
+    found = found or [row for row in steps if any(layer in o for o in row[1].origin)]
+    if len(found) == 1 or (found and layer == found[0][1].name):
+        return found[0]
+    names = [f"{n}: {s.name} ({', '.join(s.origin)})" for n, s in (found or steps)[:12]]
+    raise InputError(
+        f"{layer!r} names {'several layers' if found else 'no layer'} of the plan",
+        know="; ".join(names),
+        try_="give the step's number",
+    )

@@ -1,0 +1,290 @@
+"""One tile of a direct convolution: accumulate over blocks, taps and channels, then the epilogue."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from planck.codegen.convolution import Bodies, Convolution, Pixels, bodies
+from planck.codegen.microkernel import Carried, Steps, Vector, accumulate
+from planck.codegen.tables import Memory, TableBuilder
+from planck.target import Target
+
+LINE_BYTES: Final = 64
+MAX_PREFETCH: Final = 8  # lines at each tap
+
+
+@dataclass(slots=True)
+class Unit:
+    """Where one unit of work reads and writes."""
+
+    vectors: int
+    panel: str
+    weights: str
+    x: str
+    bases: dict[str, str]
+    group: tuple[str, str]
+    first: str = ""  # i1 conditions of the chunk; empty without chunks
+    last: str = ""
+    block_begin: str = "0"
+    block_end: str = ""
+
+
+@dataclass(slots=True)
+class Tile:
+    """One tile: what it reads, and what else lies beside its result."""
+
+    height: int
+    width: int
+    x: str
+    at: dict[str, str]
+    row_case: str
+    column_case: str
+    ahead: str = ""  # bytes into a tap's weights from where this tile prefetches
+
+
+class TileWriter:
+    """Writes tiles; the base of the writer of whole kernels."""
+
+    def __init__(self, target: Target, spec: Convolution, b: TableBuilder) -> None:
+        self.target, self.spec, self.b = target, spec, b
+        self.vector = Vector(target.lanes)
+
+    def prefetch_place(self, row: str, column: str, columns: int, vectors: int) -> str:
+        """Bytes into a tap's weights of the next panel that this tile brings to L2; "" for none."""
+        share = self.prefetch_lines(vectors)
+        if not share:
+            return ""
+        b = self.b
+        return b.times(b.plus(b.times(row, columns), column), share * LINE_BYTES)
+
+    def prefetch_lines(self, vectors: int) -> int:
+        """Lines of the next panel at each tap: the tiles of a unit share them."""
+        spec = self.spec
+        tiles = len(spec.rows.strips) * len(spec.columns.strips)
+        tiles //= spec.groups[0] * spec.groups[1]
+        lines = spec.channels * vectors * self.vector.bytes // LINE_BYTES
+        if tiles > lines or spec.panels == 1 or vectors != spec.vectors or spec.k_bytes != 4:
+            return 0
+        return min(MAX_PREFETCH, -(-lines // max(1, tiles)))
+
+    # The tile
+
+    def tile(self, unit: Unit, tile: Tile) -> None:
+        b, spec = self.b, self.spec
+        acc = self.initial(unit, tile)
+        kinds = [self.vector.kind] * len(acc)
+        shape = bodies(spec, tile.height, tile.width)
+        if spec.in_blocks == 1 and not spec.chunk:
+            acc = self.block(unit, tile, shape, acc, "0", spec.channels)
+        elif spec.in_blocks:
+            with Carried(b, unit.block_begin, unit.block_end, kinds, acc) as loop:
+                loop.values = self.block(
+                    unit, tile, shape, loop.values, loop.counter, spec.channels
+                )
+            acc = loop.values
+        if spec.tail:
+            trips = b.let(f"zext i1 {unit.last} to i64") if unit.last else "1"
+            with Carried(b, 0, trips, kinds, acc) as loop:
+                loop.values = self.block(
+                    unit, tile, shape, loop.values, str(spec.in_blocks), self.tail_count(unit)
+                )
+            acc = loop.values
+        if not unit.last:
+            self.finish(unit, tile, acc)
+            return
+        final, partial, done = b.label("final"), b.label("partial"), b.label("tiledone")
+        b.branch_if(unit.last, final, partial)
+        b.block(partial)
+        for i, pointer in enumerate(self.partials(unit, tile)):
+            self.vector.store(b, acc[i], pointer)
+        b.branch(done)
+        b.block(final)
+        self.finish(unit, tile, acc)
+        b.branch(done)
+        b.block(done)
+
+    def tail_count(self, unit: Unit) -> int | str:
+        """Channels in the last block that a panel reads."""
+        spec = self.spec
+        if not spec.starts:
+            return spec.tail
+        last = max(spec.starts)
+        counts = [spec.tail if start == last else spec.channels for start in spec.starts]
+        return self.b.entry(counts, unit.panel)
+
+    def initial(self, unit: Unit, tile: Tile) -> list[str]:
+        """Accumulators before the first (or the next) chunk: the bias, or what was stored."""
+        b, spec = self.b, self.spec
+        pixels = tile.height * tile.width
+        start = ["zeroinitializer"] * unit.vectors
+        if spec.bias:
+            start = [
+                self.vector.load(b, b.offset(tile.at[spec.bias], n * self.vector.bytes))
+                for n in range(unit.vectors)
+            ]
+        if not unit.first:
+            return start * pixels
+        fresh, stored, go = b.label("fresh"), b.label("stored"), b.label("go")
+        b.branch_if(unit.first, fresh, stored)
+        b.block(stored)
+        loaded = [self.vector.load(b, pointer) for pointer in self.partials(unit, tile)]
+        b.branch(go)
+        b.block(fresh)
+        b.branch(go)
+        b.block(go)
+        return [
+            b.let(f"phi {self.vector.kind} [ {first}, %{fresh} ], [ {later}, %{stored} ]")
+            for first, later in zip(start * pixels, loaded, strict=True)
+        ]
+
+    def partials(self, unit: Unit, tile: Tile) -> list[str]:
+        """Where sums wait between chunks: in the first output."""
+        b, name = self.b, self.spec.epilogue.outputs[0]
+        memory = self.spec.memory[name]
+        return [
+            b.offset(tile.at[name], self.pixel(memory, i, tile.width) + n * memory.block)
+            for i in range(tile.height * tile.width)
+            for n in range(unit.vectors)
+        ]
+
+    def pixel(self, memory: Memory, number: int, width: int) -> int:
+        y, x = divmod(number, width)
+        spec = self.spec
+        return y * spec.rows.out_step * memory.row + x * spec.columns.out_step * memory.column
+
+    def block(
+        self, unit: Unit, tile: Tile, shape: Bodies, acc: list[str], block: str, count: int | str
+    ) -> list[str]:
+        """All taps of one block of input channels."""
+        b, spec = self.b, self.spec
+        x = b.offset(tile.x, b.times(block, spec.memory[spec.x].block))
+        per_tap = spec.channels * unit.vectors * self.vector.bytes
+        weights = b.offset(unit.weights, b.times(block, spec.taps[0] * per_tap))
+        columns = len(spec.columns.cases[tile.width])
+        number = b.times(tile.row_case, columns)
+        if tile.column_case != "0":
+            number = b.let(f"add nsw i64 {number}, {tile.column_case}")
+        begins: list[list[int]] = []
+        flat: list[tuple[int, int, int, Pixels]] = []
+        for taps in shape.lists:
+            row = []
+            for listed in taps:
+                row.append(len(flat))
+                flat.extend(listed)
+            begins.append([*row, len(flat)])
+        memory = spec.memory[spec.x]
+        offsets = [dy * memory.row + dx * memory.column for dy, dx, _, _ in flat]
+        places = [tap * per_tap for _, _, tap, _ in flat]
+        bits = [sum(1 << i for i in pixels) for *_, pixels in flat]
+        for body, pixels in enumerate(shape.subsets):
+            selecting = shape.selecting and body == len(shape.subsets) - 1
+            begin = b.entry([row[body] for row in begins], number)
+            end = b.entry([row[body + 1] for row in begins], number)
+            if begin == end or not flat:
+                continue
+            kinds = [self.vector.kind] * (len(pixels) * unit.vectors)
+            slots = [i * unit.vectors + n for i in pixels for n in range(unit.vectors)]
+            with Carried(b, begin, end, kinds, [acc[s] for s in slots]) as loop:
+                inner = list(acc)
+                for slot, value in zip(slots, loop.values, strict=True):
+                    inner[slot] = value
+                place = b.entry(places, loop.counter)
+                here = b.offset(x, b.entry(offsets, loop.counter))
+                mask = b.entry(bits, loop.counter) if selecting else ""
+                if body == 0 and tile.ahead:
+                    self.prefetch(unit, b.offset(weights, place), tile.ahead)
+                rows = self.pixels(tile, pixels, here, mask)
+                inner = self.steps(unit, inner, rows, b.offset(weights, place), count)
+                loop.values = [inner[s] for s in slots]
+            for slot, value in zip(slots, loop.values, strict=True):
+                acc[slot] = value
+        return acc
+
+    def pixels(self, tile: Tile, pixels: Pixels, x: str, mask: str) -> list[tuple[int, str, int]]:
+        """Rows of the microkernel: each pixel's pointer and displacement."""
+        b, spec = self.b, self.spec
+        memory = spec.memory[spec.x]
+        rows = []
+        for i in pixels:
+            y, column = divmod(i, tile.width)
+            shift = y * spec.rows.in_step * memory.row
+            shift += column * spec.columns.in_step * memory.column
+            if not mask:
+                rows.append((i, x, shift))
+                continue
+            bit = b.let(f"and i64 {mask}, {1 << i}")
+            test = b.let(f"icmp ne i64 {bit}, 0")
+            zeros = b.numbers([0] * (self.vector.bytes // 8))
+            chosen = b.let(f"select i1 {test}, ptr {b.offset(x, shift)}, ptr {zeros}")
+            rows.append((i, chosen, 0))
+        return rows
+
+    def steps(
+        self,
+        unit: Unit,
+        acc: list[str],
+        rows: list[tuple[int, str, int]],
+        weights: str,
+        count: int | str,
+    ) -> list[str]:
+        spec, size = self.spec, self.vector.bytes
+        whole = isinstance(count, int) and count % spec.unroll == 0
+        unroll = spec.unroll if whole else 1
+        shape = Steps(self.vector, unit.vectors, spec.k_bytes, unit.vectors * size, unroll)
+        return accumulate(self.b, shape, acc, rows, weights, count)
+
+    def prefetch(self, unit: Unit, weights: str, ahead: str) -> None:
+        b, spec = self.b, self.spec
+        blocks = spec.in_blocks + bool(spec.tail)
+        slab = blocks * spec.taps[0] * spec.channels * unit.vectors * self.vector.bytes
+        place = b.offset(b.offset(weights, slab), ahead)
+        for line in range(self.prefetch_lines(unit.vectors)):
+            pointer = b.offset(place, line * LINE_BYTES)
+            b.call("void", "llvm.prefetch.p0", ("ptr", pointer), ("i32", "0"), ("i32", "2"), ("i32", "1"))  # fmt: skip
+
+    # The epilogue
+
+    def finish(self, unit: Unit, tile: Tile, acc: list[str]) -> None:
+        """Epilogue and store: straight from registers if cheap, else in a loop over the pixels."""
+        b, spec, size = self.b, self.spec, self.vector.bytes
+        if spec.epilogue.cheap:
+            for i in range(tile.height * tile.width):
+                for n in range(unit.vectors):
+                    value = acc[i * unit.vectors + n]
+                    self.emit(tile, value, n, lambda memory, i=i: self.pixel(memory, i, tile.width))
+            return
+        for i, value in enumerate(acc):
+            self.vector.store(b, value, b.offset("%scratch", i * size))
+        with b.loop(0, tile.height, hint="y") as y, b.loop(0, tile.width, hint="x") as x:
+            number = b.let(f"add nsw i64 {b.times(y, tile.width)}, {x}")
+            source = b.offset("%scratch", b.times(number, unit.vectors * size))
+
+            def at(memory: Memory) -> str:
+                down = b.times(y, spec.rows.out_step * memory.row)
+                along = b.times(x, spec.columns.out_step * memory.column)
+                return b.let(f"add nsw i64 {down}, {along}")
+
+            for n in range(unit.vectors):
+                self.emit(tile, self.vector.load(b, b.offset(source, n * size)), n, at)
+
+    def emit(self, tile: Tile, value: str, n: int, at: Callable[[Memory], int | str]) -> None:
+        """The epilogue of one vector: block n of the panel, at a pixel."""
+        b, spec = self.b, self.spec
+
+        def place(name: str) -> str:
+            memory = spec.memory[name]
+            return b.offset(b.offset(tile.at[name], at(memory)), n * memory.block)
+
+        def load(name: str) -> str:
+            kind = spec.epilogue.operands[name]
+            if kind == "scalar":
+                return self.vector.broadcast(b, tile.at[name])
+            if kind == "channel":
+                return self.vector.load(b, b.offset(tile.at[name], n * self.vector.bytes))
+            return self.vector.load(b, place(name))
+
+        results = spec.epilogue.apply(b, value, load, self.vector.kind, self.target)
+        for name, result in zip(spec.epilogue.outputs, results, strict=True):
+            self.vector.store(b, result, place(name))

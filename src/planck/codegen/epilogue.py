@@ -1,0 +1,66 @@
+"""What happens to a kernel's results on their way from registers to memory: pointwise steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from planck.codegen.llvm import Builder
+from planck.codegen.scalar import emit, splat
+from planck.target import Target
+
+# Functions of about one instruction: written out for every register instead of in a loop.
+CHEAP: Final = frozenset(["add", "sub", "mul", "min", "max", "neg", "abs", "relu", "leaky_relu"])
+
+
+@dataclass(frozen=True, slots=True)
+class Apply:
+    """result = fn(args), all named as in the kernel's graph."""
+
+    fn: str
+    args: tuple[str, ...]
+    result: str
+
+
+@dataclass(frozen=True, slots=True)
+class Epilogue:
+    """Pointwise steps on the anchor's result, vector by vector.
+
+    source:     name of the anchor's result
+    operands:   what else the steps read: name -> "full" (a tensor of the result's shape),
+                "channel" (one number for each channel) or "scalar" (one element)
+    constants:  numbers written into the code, by name
+    outputs:    names of what is stored
+    """
+
+    source: str
+    steps: tuple[Apply, ...]
+    operands: Mapping[str, str]
+    constants: Mapping[str, float]
+    outputs: tuple[str, ...]
+
+    @property
+    def cheap(self) -> bool:
+        return all(step.fn in CHEAP for step in self.steps) and len(self.steps) <= 4
+
+    def of_kind(self, kind: str) -> list[str]:
+        return [name for name, own in self.operands.items() if own == kind]
+
+    def apply(
+        self, b: Builder, value: str, load: Callable[[str], str], kind: str, target: Target
+    ) -> list[str]:
+        """The vectors to store, one for each output.
+
+        value:  a vector of the anchor's result
+        load:   gives the vector of an operand that belongs beside it
+        """
+        known = {self.source: value}
+        for name, number in self.constants.items():
+            known[name] = splat(kind, number)
+        for step in self.steps:
+            for name in step.args:
+                if name not in known:
+                    known[name] = load(name)
+            known[step.result] = emit(b, step.fn, [known[a] for a in step.args], kind, target)
+        return [known[name] for name in self.outputs]

@@ -1,0 +1,365 @@
+"""Matrix multiplication: row-major A and C, B as packed panels, as it lies, or packed on the way.
+
+A unit of work is one panel of columns by one group of rows of one product of the batch:
+
+    (pack the panel of B into scratch)
+    for strips of rows:
+        for k, unrolled:  broadcast a[row, k], multiply by b[k, panel]
+        epilogue and store; the last vector of a row is masked where N is no multiple of the lanes
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from planck.codegen.epilogue import Epilogue
+from planck.codegen.llvm import function
+from planck.codegen.microkernel import Steps, Vector, accumulate
+from planck.codegen.tables import TableBuilder
+from planck.codegen.tiling import balanced
+from planck.target import Target
+
+# packed: panels made at build time; rows: read as it lies, N contiguous; copy: panels copied to
+# scratch first; transpose: the same with K contiguous in memory.
+Form = Literal["packed", "rows", "copy", "transpose"]
+
+
+@dataclass(frozen=True, slots=True)
+class Matrix:
+    """Byte strides of a matrix: of each batch axis, of rows and of columns."""
+
+    batch: tuple[int, ...]
+    row: int
+    column: int
+
+
+@dataclass(frozen=True, slots=True)
+class Multiplication:
+    """A product with everything decided.
+
+    batch:        extents of the batch axes; operands that broadcast have stride 0 there
+    rows:         rows of a tile, at most
+    vectors:      vectors of a panel; the last panel has what is left
+    groups:       parts that the strips of rows are divided into
+    panel_first:  neighbouring units share a panel rather than rows
+    """
+
+    batch: tuple[int, ...]
+    m: int
+    k: int
+    n: int
+    rows: int
+    vectors: int
+    unroll: int
+    groups: int
+    panel_first: bool
+    form: Form
+    arguments: tuple[str, ...]
+    a: str
+    b: str
+    memory: Mapping[str, Matrix]
+    epilogue: Epilogue
+    lanes: int
+
+    @property
+    def columns(self) -> int:
+        """Vectors in a row of C."""
+        return -(-self.n // self.lanes)
+
+    @property
+    def panels(self) -> int:
+        return -(-self.columns // self.vectors)
+
+    @property
+    def products(self) -> int:
+        count = 1
+        for extent in self.batch:
+            count *= extent
+        return count
+
+    @property
+    def units(self) -> int:
+        return self.products * self.panels * self.groups
+
+    @property
+    def panel_bytes(self) -> int:
+        """Scratch of a packed panel."""
+        if self.form not in ("copy", "transpose"):
+            return 0
+        return self.k * self.vectors * self.lanes * 4
+
+    @property
+    def scratch_bytes(self) -> int:
+        tile = 0 if self.epilogue.cheap else self.rows * self.vectors * self.lanes * 4
+        return self.panel_bytes + tile
+
+
+def write(target: Target, symbol: str, spec: Multiplication) -> str:
+    """The module of one matrix multiplication kernel."""
+    b = TableBuilder()
+    _Writer(target, spec, b).kernel()
+    return function(target, symbol, b)
+
+
+@dataclass(slots=True)
+class _Panel:
+    """Where one unit reads and writes; masked: lanes of the last vector, 0 if it is whole."""
+
+    vectors: int
+    masked: int
+    a: str
+    b: str
+    b_row: int  # bytes from one k to the next
+    b_masked: bool
+    at: dict[str, str]
+    group: str
+
+
+class _Writer:
+    def __init__(self, target: Target, spec: Multiplication, b: TableBuilder) -> None:
+        self.target, self.spec, self.b = target, spec, b
+        self.vector = Vector(target.lanes)
+
+    def kernel(self) -> None:
+        b, spec = self.b, self.spec
+        self.base = {
+            name: b.load("ptr", b.offset("%args", 8 * i), 8)
+            for i, name in enumerate(spec.arguments)
+        }
+        with b.loop("%begin", "%end") as unit:
+            self.unit(unit)
+        b.do("ret void")
+
+    def unit(self, unit: str) -> None:
+        """Decode the number of a unit and write its panel's code."""
+        b, spec = self.b, self.spec
+        if spec.panel_first:
+            group = b.let(f"urem i64 {unit}, {spec.groups}")
+            rest = b.let(f"udiv i64 {unit}, {spec.groups}")
+            panel = b.let(f"urem i64 {rest}, {spec.panels}")
+            product = b.let(f"udiv i64 {rest}, {spec.panels}")
+        else:
+            panel = b.let(f"urem i64 {unit}, {spec.panels}")
+            rest = b.let(f"udiv i64 {unit}, {spec.panels}")
+            group = b.let(f"urem i64 {rest}, {spec.groups}")
+            product = b.let(f"udiv i64 {rest}, {spec.groups}")
+        left = spec.columns - (spec.panels - 1) * spec.vectors
+        masked = spec.n % spec.lanes
+        if left == spec.vectors and not masked:
+            self.panel(left, 0, panel, product, group)
+            return
+        if spec.panels == 1:
+            self.panel(left, masked, panel, product, group)
+            return
+        whole, last, done = b.label("whole"), b.label("last"), b.label("paneldone")
+        test = b.let(f"icmp slt i64 {panel}, {spec.panels - 1}")
+        b.branch_if(test, whole, last)
+        b.block(whole)
+        self.panel(spec.vectors, 0, panel, product, group)
+        b.branch(done)
+        b.block(last)
+        self.panel(left, masked, panel, product, group)
+        b.branch(done)
+        b.block(done)
+
+    def panel(self, vectors: int, masked: int, panel: str, product: str, group: str) -> None:
+        b, spec, size = self.b, self.spec, self.vector.bytes
+        across = b.times(panel, spec.vectors * size)
+        at = {}
+        for name, pointer in self.base.items():
+            if name in spec.memory:
+                pointer = b.offset(pointer, self.batch_offset(spec.memory[name], product))
+            at[name] = pointer
+        a, right = at[spec.a], at[spec.b]
+        if spec.form == "packed":
+            right = b.offset(right, b.times(panel, spec.k * spec.vectors * size))
+        elif spec.form in ("rows", "copy"):
+            right = b.offset(right, across)
+        else:
+            step = spec.vectors * spec.lanes * spec.memory[spec.b].column
+            right = b.offset(right, b.times(panel, step))
+        row, masks = vectors * size, False
+        if spec.form == "rows":
+            row, masks = spec.memory[spec.b].row, bool(masked)
+        elif spec.form == "copy":
+            self.copy(right, vectors, masked)
+            right = "%scratch"
+        elif spec.form == "transpose":
+            self.transpose(right, vectors, masked)
+            right = "%scratch"
+        for name in (*spec.epilogue.operands, *spec.epilogue.outputs):
+            if spec.epilogue.operands.get(name) != "scalar":
+                at[name] = b.offset(at[name], across)
+        self.strips(_Panel(vectors, masked, a, right, row, masks, at, group))
+
+    def batch_offset(self, memory: Matrix, product: str) -> str:
+        """Bytes to the matrix that takes part in a product of the batch."""
+        b = self.b
+        total, inner = "0", self.spec.products
+        for extent, stride in zip(self.spec.batch, memory.batch, strict=True):
+            inner //= extent
+            if extent == 1 or stride == 0:
+                continue
+            index = product if inner == 1 else b.let(f"udiv i64 {product}, {inner}")
+            index = b.let(f"urem i64 {index}, {extent}")
+            part = b.times(index, stride)
+            total = part if total == "0" else b.let(f"add nsw i64 {total}, {part}")
+        return total
+
+    # Panels of B made at run time
+
+    def copy(self, right: str, vectors: int, masked: int) -> None:
+        """[K, N] with N contiguous -> scratch [K][vectors * lanes]."""
+        b, spec, size = self.b, self.spec, self.vector.bytes
+        with b.loop(0, spec.k, hint="k") as k:
+            source = b.offset(right, b.times(k, spec.memory[spec.b].row))
+            place = b.offset("%scratch", b.times(k, vectors * size))
+            for n in range(vectors):
+                count = masked if n == vectors - 1 else 0
+                value = self.load(b.offset(source, n * size), count)
+                self.vector.store(b, value, b.offset(place, n * size))
+
+    def transpose(self, right: str, vectors: int, masked: int) -> None:
+        """[N, K] with K contiguous -> scratch [K][vectors * lanes], by squares of lanes."""
+        b, spec, size, lanes = self.b, self.spec, self.vector.bytes, self.spec.lanes
+        column = spec.memory[spec.b].column
+        whole, left = divmod(spec.k, lanes)
+        for n in range(vectors):
+            count = masked if masked and n == vectors - 1 else lanes
+            source = b.offset(right, n * lanes * column)
+            place = b.offset("%scratch", n * size)
+            if whole:
+                with b.loop(0, whole, hint="k") as k:
+                    self.square(
+                        b.offset(source, b.times(k, size)),
+                        b.offset(place, b.times(k, lanes * vectors * size)),
+                        column, vectors * size, count, lanes,
+                    )  # fmt: skip
+            if left:
+                self.square(
+                    b.offset(source, whole * size),
+                    b.offset(place, whole * lanes * vectors * size),
+                    column, vectors * size, count, left,
+                )  # fmt: skip
+
+    def square(
+        self, source: str, place: str, column: int, row: int, count: int, depth: int
+    ) -> None:
+        """Transpose count columns by depth rows of B, each at most the lanes."""
+        b, lanes = self.b, self.spec.lanes
+        masked = depth if depth < lanes else 0
+        values = [
+            self.load(b.offset(source, i * column), masked) if i < count else "zeroinitializer"
+            for i in range(lanes)
+        ]
+        for k, value in enumerate(transposed(b, self.vector, values)[:depth]):
+            self.vector.store(b, value, b.offset(place, k * row))
+
+    # Tiles
+
+    def strips(self, panel: _Panel) -> None:
+        b, spec = self.b, self.spec
+        pieces = balanced(spec.m, spec.rows)
+        for size in dict.fromkeys(length for _, length in pieces):
+            starts = [start for start, length in pieces if length == size]
+            low, high = b.share(len(starts), panel.group, spec.groups)
+            with b.loop(low, high, hint="r") as strip:
+                row = b.let(f"add nsw i64 {b.times(strip, size)}, {starts[0]}")
+                self.tile(panel, row, size)
+
+    def tile(self, panel: _Panel, row: str, size: int) -> None:
+        b, spec = self.b, self.spec
+        memory = spec.memory[spec.a]
+        a = b.offset(panel.a, b.times(row, memory.row))
+        acc = ["zeroinitializer"] * (size * panel.vectors)
+        left = spec.k % spec.unroll
+        right = panel.b
+        for count, unroll in ((spec.k - left, spec.unroll), (left, 1)):
+            if not count:
+                continue
+            steps = Steps(
+                self.vector, panel.vectors, memory.column, panel.b_row, unroll,
+                panel.masked if panel.b_masked else 0,
+            )  # fmt: skip
+            rows = [(i, a, i * memory.row) for i in range(size)]
+            acc = accumulate(b, steps, acc, rows, right, count)
+            a = b.offset(a, count * memory.column)
+            right = b.offset(right, count * panel.b_row)
+        at = {
+            name: b.offset(pointer, b.times(row, spec.memory[name].row))
+            if (name in spec.memory and name not in (spec.a, spec.b))
+            or (name in spec.memory and name in spec.epilogue.operands)
+            else pointer
+            for name, pointer in panel.at.items()
+        }
+        self.finish(panel, at, acc, size)
+
+    def finish(self, panel: _Panel, at: dict[str, str], acc: list[str], size: int) -> None:
+        """Epilogue and store: straight from registers if cheap, else in a loop over the rows."""
+        b, spec, bytes_ = self.b, self.spec, self.vector.bytes
+        if spec.epilogue.cheap:
+            for i in range(size):
+                for n in range(panel.vectors):
+                    self.emit(panel, at, acc[i * panel.vectors + n], i, n)
+            return
+        tile = b.offset("%scratch", spec.panel_bytes)
+        for i, value in enumerate(acc):
+            self.vector.store(b, value, b.offset(tile, i * bytes_))
+        with b.loop(0, size, hint="r") as row:
+            source = b.offset(tile, b.times(row, panel.vectors * bytes_))
+            for n in range(panel.vectors):
+                value = self.vector.load(b, b.offset(source, n * bytes_))
+                self.emit(panel, at, value, row, n)
+
+    def emit(self, panel: _Panel, at: dict[str, str], value: str, row: int | str, n: int) -> None:
+        """The epilogue of one vector: vector n of the panel, in a row of the tile."""
+        b, spec = self.b, self.spec
+        count = panel.masked if n == panel.vectors - 1 else 0
+
+        def place(name: str) -> str:
+            stride = spec.memory[name].row
+            down = row * stride if isinstance(row, int) else b.times(row, stride)
+            return b.offset(b.offset(at[name], down), n * self.vector.bytes)
+
+        def load(name: str) -> str:
+            kind = spec.epilogue.operands[name]
+            if kind == "scalar":
+                return self.vector.broadcast(b, at[name])
+            if kind == "channel":
+                return self.load(b.offset(at[name], n * self.vector.bytes), count)
+            return self.load(place(name), count)
+
+        results = spec.epilogue.apply(b, value, load, self.vector.kind, self.target)
+        for name, result in zip(spec.epilogue.outputs, results, strict=True):
+            if count:
+                self.vector.masked_store(b, result, place(name), count)
+            else:
+                self.vector.store(b, result, place(name))
+
+    def load(self, pointer: str, count: int) -> str:
+        """A vector, or its first count lanes."""
+        if count:
+            return self.vector.masked_load(self.b, pointer, count)
+        return self.vector.load(self.b, pointer)
+
+
+def transposed(b: TableBuilder, vector: Vector, rows: list[str]) -> list[str]:
+    """A square of lanes x lanes elements, transposed in registers by log2(lanes) interleavings."""
+    lanes = vector.lanes
+    low = [x for i in range(lanes // 2) for x in (i, lanes + i)]
+    high = [x + lanes // 2 for x in low]
+    values = list(rows)
+
+    def shuffle(x: str, y: str, mask: list[int]) -> str:
+        body = ", ".join(f"i32 {i}" for i in mask)
+        kind = vector.kind
+        return b.let(f"shufflevector {kind} {x}, {kind} {y}, <{lanes} x i32> <{body}>")
+
+    # Interleaving row i with row i + lanes / 2 moves one bit of the row number to the column number.
+    for _ in range(lanes.bit_length() - 1):
+        half = lanes // 2
+        pairs = [(values[i], values[i + half]) for i in range(half)]
+        values = [shuffle(x, y, mask) for x, y in pairs for mask in (low, high)]
+    return values

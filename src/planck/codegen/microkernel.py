@@ -1,0 +1,221 @@
+"""The innermost loops of convolution and matmul: a tile of accumulators that stays in registers.
+
+Register allocation is decided here; LLVM only encodes. Two things keep it from spilling: each k-step
+ends in an empty assembly statement that "writes memory", so that loads are not hoisted over it, and
+every displacement is a constant, so that a tile needs three general registers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from planck.codegen.llvm import Builder
+from planck.target import Target
+
+
+@dataclass(frozen=True, slots=True)
+class Vector:
+    """Float32 vectors of a number of lanes."""
+
+    lanes: int
+
+    @property
+    def kind(self) -> str:
+        return f"<{self.lanes} x float>"
+
+    @property
+    def bytes(self) -> int:
+        return self.lanes * 4
+
+    def load(self, b: Builder, pointer: str) -> str:
+        return b.load(self.kind, pointer, 4)
+
+    def store(self, b: Builder, value: str, pointer: str) -> None:
+        b.store(self.kind, value, pointer, 4)
+
+    def fill(self, b: Builder, scalar: str) -> str:
+        """A vector that holds a scalar in all lanes."""
+        one = b.let(f"insertelement {self.kind} poison, float {scalar}, i64 0")
+        mask = f"<{self.lanes} x i32> zeroinitializer"
+        return b.let(f"shufflevector {self.kind} {one}, {self.kind} poison, {mask}")
+
+    def broadcast(self, b: Builder, pointer: str) -> str:
+        """One element of memory in all lanes."""
+        return self.fill(b, b.load("float", pointer, 4))
+
+    def fma(self, b: Builder, x: str, y: str, z: str) -> str:
+        """x * y + z, fused where the target fuses."""
+        k = self.kind
+        return b.call(k, f"llvm.fmuladd.v{self.lanes}f32", (k, x), (k, y), (k, z))
+
+    def masked_load(self, b: Builder, pointer: str, count: int) -> str:
+        """The first count lanes from memory, zeros in the others."""
+        k, m = self.kind, f"<{self.lanes} x i1>"
+        return b.call(
+            k,
+            f"llvm.masked.load.v{self.lanes}f32.p0",
+            ("ptr", f"align 4 {pointer}"),
+            (m, self.mask(count)),
+            (k, "zeroinitializer"),
+        )
+
+    def masked_store(self, b: Builder, value: str, pointer: str, count: int) -> None:
+        """Write the first count lanes."""
+        m = f"<{self.lanes} x i1>"
+        b.call(
+            "void",
+            f"llvm.masked.store.v{self.lanes}f32.p0",
+            (self.kind, value),
+            ("ptr", f"align 4 {pointer}"),
+            (m, self.mask(count)),
+        )
+
+    def mask(self, count: int) -> str:
+        return "<" + ", ".join(f"i1 {int(i < count)}" for i in range(self.lanes)) + ">"
+
+
+class Carried:
+    """A counted loop that carries vectors in registers; zero trips are allowed.
+
+    with Carried(b, 0, n, kind, values) as loop:
+        loop.values = [... made of loop.counter and loop.values ...]
+    use(loop.values)
+    """
+
+    def __init__(
+        self,
+        b: Builder,
+        begin: str | int,
+        end: str | int,
+        kinds: Sequence[str],
+        values: Sequence[str],
+        step: int = 1,
+    ) -> None:
+        self.b, self.begin, self.end, self.step = b, str(begin), str(end), step
+        self.kinds, self._before = list(kinds), list(values)
+        self.counter = b.fresh("i")
+
+    def __enter__(self) -> Carried:
+        b = self.b
+        self._pre, self._head, self._body = b.label("pre"), b.label("head"), b.label("body")
+        self._latch, self._done = b.label("latch"), b.label("done")
+        b.branch(self._pre)
+        b.block(self._pre)
+        b.branch(self._head)
+        b.block(self._head)
+        self._hole = len(b.lines)  # the phis go here once their other ends are known
+        self._phis = [b.fresh("c") for _ in self._before]
+        self.values = list(self._phis)
+        test = b.let(f"icmp slt i64 {self.counter}, {self.end}")
+        b.branch_if(test, self._body, self._done)
+        b.block(self._body)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        b = self.b
+        b.branch(self._latch)
+        b.block(self._latch)
+        after = b.let(f"add nsw i64 {self.counter}, {self.step}")
+        b.branch(self._head)
+        rows = zip(
+            [self.counter, *self._phis],
+            ["i64", *self.kinds],
+            [self.begin, *self._before],
+            [after, *self.values],
+            strict=True,
+        )
+        b.lines[self._hole : self._hole] = [
+            f"  {name} = phi {kind} [ {first}, %{self._pre} ], [ {next_}, %{self._latch} ]"
+            for name, kind, first, next_ in rows
+        ]
+        b.block(self._done)
+        self.values = self._phis
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """Shape of the k-loop of one tile.
+
+    vectors:       output vectors beside each other
+    k_bytes:       from one k to the next in the broadcast operand
+    weight_bytes:  from one k to the next in the vector operand
+    unroll:        k-steps in one trip
+    masked:        lanes of the last output vector that may be read; 0 for all
+    """
+
+    vector: Vector
+    vectors: int
+    k_bytes: int
+    weight_bytes: int
+    unroll: int
+    masked: int = 0
+
+
+def accumulate(
+    b: Builder,
+    steps: Steps,
+    acc: list[str],
+    rows: Sequence[tuple[int, str, int]],
+    weights: str,
+    count: int | str,
+) -> list[str]:
+    """acc[row, n] += x[row, k] * w[k, n] over count values of k (a multiple of steps.unroll).
+
+    acc:   values of all the tile's accumulators, row-major [row, vector]
+    rows:  (number of the row, pointer, constant byte displacement) of the rows to take part
+    gives: acc, with the rows that take part replaced
+    """
+    vector, width = steps.vector, steps.vectors
+    kinds = [vector.kind] * (len(rows) * width)
+    picked = [acc[row * width + n] for row, _, _ in rows for n in range(width)]
+    if count == steps.unroll:
+        picked = _trip(b, steps, picked, rows, weights, None)
+    else:
+        with Carried(b, 0, count, kinds, picked, steps.unroll) as loop:
+            loop.values = _trip(b, steps, loop.values, rows, weights, loop.counter)
+        picked = loop.values
+    result = list(acc)
+    for i, (row, _, _) in enumerate(rows):
+        result[row * width : (row + 1) * width] = picked[i * width : (i + 1) * width]
+    return result
+
+
+def _trip(
+    b: Builder,
+    steps: Steps,
+    acc: list[str],
+    rows: Sequence[tuple[int, str, int]],
+    weights: str,
+    k: str | None,
+) -> list[str]:
+    """One unrolled trip; pointers move by k."""
+    vector, width = steps.vector, steps.vectors
+    moved: dict[str, str] = {}
+    if k is not None:
+        weights = b.offset(weights, b.let(f"mul nsw i64 {k}, {steps.weight_bytes}"))
+        step = b.let(f"mul nsw i64 {k}, {steps.k_bytes}")
+    for _, pointer, _ in rows:
+        if pointer not in moved:
+            moved[pointer] = b.offset(pointer, step) if k is not None else pointer
+    acc = list(acc)
+    for u in range(steps.unroll):
+        b.do('call void asm sideeffect "", "~{memory}"()')
+        base = u * steps.weight_bytes
+        column = [
+            vector.load(b, b.offset(weights, base + n * vector.bytes))
+            for n in range(width - bool(steps.masked))
+        ]
+        if steps.masked:
+            last = b.offset(weights, base + (width - 1) * vector.bytes)
+            column.append(vector.masked_load(b, last, steps.masked))
+        for i, (_, pointer, shift) in enumerate(rows):
+            x = vector.broadcast(b, b.offset(moved[pointer], shift + u * steps.k_bytes))
+            for n in range(width):
+                acc[i * width + n] = vector.fma(b, x, column[n], acc[i * width + n])
+    return acc
+
+
+def budget(target: Target) -> int:
+    """Accumulators that fit beside the operands of one k-step."""
+    return {"avx512": 28, "neon": 24, "avx2": 12, "portable": 8}[target.isa]

@@ -1,0 +1,255 @@
+"""Convolutions as direct code sees them: problems read from kernels, lowered, weights packed."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+
+from planck.codegen.convolution import Convolution
+from planck.codegen.tables import Memory
+from planck.codegen.tiling import Axis, forward, transposed
+from planck.dtypes import Array
+from planck.ops.nn import Conv, ConvTranspose
+from planck.refusal import No
+from planck.tactics.cost import parts_of_work
+from planck.tactics.kernel import Config, Kernel
+from planck.tactics.pattern import (
+    Anchored,
+    anchored,
+    blocked_memory,
+    check_blocked,
+    check_channel_operands,
+    two_dimensional,
+)
+
+FLAT_COLUMNS: Final = 56  # wider images tile well without being flattened
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A convolution, or a transposed one, as 2-D: batch, channels, images, filter."""
+
+    form: Anchored
+    transposed: bool
+    lanes: int
+    row_major: bool
+    batch: int
+    in_channels: int
+    out_channels: int
+    groups: int
+    image: tuple[int, int]
+    out: tuple[int, int]
+    kernel: tuple[int, int]
+    strides: tuple[int, int]
+    dilations: tuple[int, int]
+    pads: tuple[int, int]  # begins; ends follow from out
+
+    @property
+    def pointwise(self) -> bool:
+        return self.kernel == (1, 1) and self.strides == (1, 1) and not any(self.pads)
+
+    @property
+    def blocks(self) -> int:
+        return -(-self.out_channels // self.lanes)
+
+    @property
+    def flops(self) -> int:
+        inner = self.in_channels // self.groups * math.prod(self.kernel)
+        pixels = math.prod(self.image if self.transposed else self.out)
+        return 2 * self.batch * self.out_channels * pixels * inner
+
+    @property
+    def phases(self) -> tuple[int, int]:
+        """How many output pixels apart the neighbours in a tile are."""
+        return self.strides if self.transposed else (1, 1)
+
+
+def read_problem(kernel: Kernel, anchor: type[Conv] | type[ConvTranspose]) -> Problem | No:
+    """A kernel as a convolution; No where it is none that direct code can run."""
+    form = anchored(kernel, anchor, 1)
+    if not form:
+        return form
+    node = form.node
+    op = node.op
+    assert isinstance(op, Conv | ConvTranspose)
+    lanes = kernel.target.lanes
+    x, w = node.inputs[:2]
+    rank = x.type.rank - 2
+    if rank not in (1, 2):
+        return No(f"convolves one or two axes, not {rank}")
+    if not form.is_constant(w.name):
+        return No("the weights are not known at build time")
+    n, c, *image = x.type.dims
+    _, m, *out = form.result.type.dims
+    row_major = x.type.block == 0
+    if row_major and (op.groups > 1 or c > lanes):
+        return No(f"%{x.name} lies in rows and has {c} channels")
+    names = (*form.epilogue.of_kind("full"), *form.epilogue.outputs)
+    refusal = check_blocked(form, lanes, names if row_major else (x.name, *names))
+    refusal = refusal or check_channel_operands(form, m, lanes)
+    if refusal:
+        return refusal
+    if len(node.inputs) > 2 and not form.is_constant(node.inputs[2].name) and m % lanes:
+        return No("the bias is known at run time only and has no room for padding lanes")
+    return Problem(
+        form, isinstance(op, ConvTranspose), lanes, row_major, n, c, m, op.groups,
+        two_dimensional(tuple(image), 1),
+        two_dimensional(tuple(out), 1),
+        two_dimensional(w.type.dims[2:], 1),
+        two_dimensional(op.strides, 1),
+        two_dimensional(op.dilations, 1),
+        two_dimensional(op.pads[:rank], 0),
+    )  # fmt: skip
+
+
+def is_flat(problem: Problem) -> bool:
+    """Whether the image may be taken as one row: 1x1 filters, and rows without gaps."""
+    kernel = problem.form.kernel
+    if not problem.pointwise or problem.row_major or problem.out[1] >= FLAT_COLUMNS:
+        return False
+    names = (
+        problem.form.node.inputs[0].name,
+        *problem.form.epilogue.of_kind("full"),
+        *problem.form.epilogue.outputs,
+    )
+    memories = [blocked_memory(kernel, name) for name in names]
+    return all(m.row == problem.image[1] * m.column or problem.image[0] == 1 for m in memories)
+
+
+def group_blocks(problem: Problem) -> int:
+    """Output blocks that a panel may span without meeting needless groups."""
+    if problem.groups == 1:
+        return problem.blocks
+    return max(1, problem.out_channels // problem.groups // problem.lanes)
+
+
+def panel_starts(problem: Problem, vectors: int) -> tuple[tuple[int, ...], int]:
+    """First input block of each panel, and how many blocks each panel reads."""
+    lanes, groups = problem.lanes, problem.groups
+    all_blocks = -(-problem.in_channels // lanes)
+    if groups == 1:
+        return (), all_blocks
+    per_in, per_out = problem.in_channels // groups, problem.out_channels // groups
+    ranges = []
+    for first in range(0, problem.blocks, vectors):
+        last = min((first + vectors) * lanes, problem.out_channels) - 1
+        begin = first * lanes // per_out * per_in
+        end = (last // per_out + 1) * per_in
+        ranges.append((begin // lanes, -(-end // lanes)))
+    count = max(end - begin for begin, end in ranges)
+    return tuple(min(begin, all_blocks - count) for begin, _ in ranges), count
+
+
+def input_blocks(problem: Problem) -> int:
+    return 1 if problem.row_major else -(-problem.in_channels // problem.lanes)
+
+
+def slab_bytes(problem: Problem, vectors: int) -> int:
+    count = 1 if problem.row_major else panel_starts(problem, vectors)[1]
+    channels = problem.in_channels if problem.row_major else problem.lanes
+    return count * math.prod(problem.kernel) * channels * vectors * problem.lanes * 4
+
+
+def _axes(problem: Problem, config: Config) -> tuple[Axis, Axis]:
+    if is_flat(problem):
+        pixels = math.prod(problem.out)
+        return forward(1, 1, 1, 1), forward(pixels, pixels, config["columns"], 1)
+    cut = transposed if problem.transposed else forward
+    rows, columns = (
+        cut(
+            problem.image[i], problem.out[i], size, problem.kernel[i],
+            problem.strides[i], problem.dilations[i], problem.pads[i],
+        )
+        for i, size in enumerate((config["rows"], config["columns"]))
+    )  # fmt: skip
+    return rows, columns
+
+
+def lower(problem: Problem, config: Config) -> Convolution:
+    """A problem with a configuration's decisions, ready to be written."""
+    form, kernel = problem.form, problem.form.kernel
+    x, w = (v.name for v in form.node.inputs[:2])
+    bias = form.node.inputs[2].name if len(form.node.inputs) > 2 else ""
+    rows, columns = _axes(problem, config)
+    vectors = min(config["vectors"], problem.blocks)
+    names = (*form.epilogue.of_kind("full"), *form.epilogue.outputs)
+    memory = {name: blocked_memory(kernel, name) for name in names}
+    unroll = config["unroll"]
+    if problem.row_major:
+        strides = [4 * s for s in kernel.operands[x].strides]
+        batch, plane = strides[:2]
+        row, column = strides[2:] if len(strides) == 4 else (0, strides[2])
+        memory[x] = Memory(batch, 0, row, column)
+        starts: tuple[int, ...] = ()
+        in_blocks, tail, channels, k_bytes = 1, 0, problem.in_channels, plane
+        unroll = max(u for u in range(1, 5) if channels % u == 0)
+    else:
+        memory[x] = blocked_memory(kernel, x)
+        starts, in_blocks = panel_starts(problem, vectors)
+        tail = problem.in_channels % problem.lanes
+        in_blocks -= bool(tail)
+        channels, k_bytes = problem.lanes, 4
+    packed = f"{w}_panels"
+    operands = [name for name in form.epilogue.operands if name not in (x, packed, bias)]
+    arguments = (x, packed, *([bias] if bias else []), *operands, *form.epilogue.outputs)
+    spec = Convolution(
+        batch=problem.batch,
+        blocks=problem.blocks,
+        channels=channels,
+        k_bytes=k_bytes,
+        in_blocks=in_blocks,
+        tail=tail,
+        starts=starts,
+        taps=(math.prod(problem.kernel), problem.kernel[1]),
+        rows=rows,
+        columns=columns,
+        vectors=vectors,
+        unroll=unroll,
+        chunk=config["chunk"] if in_blocks > config["chunk"] else 0,
+        groups=(1, 1),
+        panel_first=config["panel_first"],
+        arguments=tuple(dict.fromkeys(arguments)),
+        x=x,
+        weights=packed,
+        bias=bias,
+        memory=memory,
+        epilogue=form.epilogue,
+    )
+    strips = (len(rows.strips), len(columns.strips))
+    parts = parts_of_work(
+        problem.flops, spec.panels * problem.batch, strips[0] * strips[1], kernel.threads
+    )
+    down = min(parts, strips[0])
+    return replace(spec, groups=(down, min(-(-parts // down), strips[1])))
+
+
+def pack_weights(problem: Problem, spec: Convolution, weights: Array) -> Array:
+    """[panel][input block][tap][k][vectors * lanes], zeros where a group has no weight.
+
+    weights:  f32[M, C / groups, *kernel]; of a transposed convolution [C, M / groups, *kernel]
+    """
+    lanes, groups = problem.lanes, problem.groups
+    per_in, per_out = problem.in_channels // groups, problem.out_channels // groups
+    if problem.transposed:
+        weights = weights.reshape(groups, per_in, per_out, -1).swapaxes(1, 2)
+    flat = weights.reshape(problem.out_channels, per_in, -1).astype(np.float32)
+    blocks = spec.in_blocks + bool(spec.tail)
+    slabs = []
+    for panel in range(spec.panels):
+        first = panel * spec.vectors * lanes
+        width = min(spec.vectors, spec.blocks - panel * spec.vectors) * lanes
+        begin = spec.starts[panel] * lanes if spec.starts else 0
+        dense = np.zeros((width, blocks * spec.channels, flat.shape[2]), np.float32)
+        if groups == 1:
+            rows = flat[first : first + width]
+            dense[: rows.shape[0], :per_in] = rows
+        else:
+            for m in range(first, min(first + width, problem.out_channels)):
+                at = m // per_out * per_in - begin
+                dense[m - first, at : at + per_in] = flat[m]
+        split = dense.reshape(width, blocks, spec.channels, -1)
+        slabs.append(np.ascontiguousarray(split.transpose(1, 3, 2, 0)).reshape(-1))
+    return np.concatenate(slabs)

@@ -1,0 +1,26 @@
+"""What the cost models of register tiles share: cycles of a k-step, and sizes of units of work."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from planck.target import Target
+
+UNIT_FLOPS: Final = 1.5e6  # about 15 us of one core
+FMA_LATENCY: Final = 4  # cycles; Zen 3 to 5 and Intel since Skylake
+
+
+def k_step_cycles(target: Target, rows: int, vectors: int) -> float:
+    """Cycles of one k-step of a rows x vectors tile, by its narrowest part."""
+    per_cycle = 1 if target.isa == "avx512" else 2
+    compute = max(rows * vectors / per_cycle, FMA_LATENCY)
+    loads = (rows + vectors) / 2
+    return max(compute, loads) + 0.25  # what looping costs
+
+
+def parts_of_work(flops: float, units: int, most: int, threads: int) -> int:
+    """How many parts to cut each of some units into, so that they are neither few nor big."""
+    wanted = flops / UNIT_FLOPS
+    if threads > 1:
+        wanted = max(wanted, min(4.0 * threads, flops / (UNIT_FLOPS / 8)))
+    return max(1, min(most, round(wanted / units)))

@@ -1,0 +1,171 @@
+"""Direct convolution on blocked layouts, and transposed convolution by its phases; 1-D and 2-D.
+
+Notebook (Zen 4, AVX-512, one core)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Final
+
+from planck.codegen.convolution_unit import write
+from planck.codegen.microkernel import budget
+from planck.codegen.tiling import balanced
+from planck.dtypes import Array
+from planck.ops.nn import Conv, ConvTranspose
+from planck.refusal import No
+from planck.tactics.convolution import (
+    Problem,
+    group_blocks,
+    input_blocks,
+    is_flat,
+    lower,
+    pack_weights,
+    read_problem,
+    slab_bytes,
+)
+from planck.tactics.cost import k_step_cycles
+from planck.tactics.kernel import Code, Config, Kernel
+from planck.tactics.pattern import constant, padded, symbol
+
+MAX_OFFERS: Final = 8
+
+
+class Direct:
+    """Register-blocked direct convolution."""
+
+    name = "direct"
+    anchor: type[Conv] | type[ConvTranspose] = Conv
+
+    def offers(self, kernel: Kernel) -> tuple[Config, ...] | No:
+        problem = read_problem(kernel, self.anchor)
+        if not isinstance(problem, Problem):
+            return problem
+        return tuple(_configs(problem)[:MAX_OFFERS])
+
+    def build(self, kernel: Kernel, config: Config) -> Code:
+        spec = lower(self._problem(kernel), config)
+        name = symbol(self.name, kernel, config)
+        return Code(
+            symbol=name,
+            llvm=write(kernel.target, name, spec),
+            arguments=spec.arguments,
+            tiles=spec.units,
+            scratch_bytes=spec.scratch_bytes(kernel.target),
+        )
+
+    def pack(
+        self, kernel: Kernel, config: Config, constants: Mapping[str, Array]
+    ) -> Mapping[str, Array]:
+        problem = self._problem(kernel)
+        spec = lower(problem, config)
+        weights = constant(kernel, constants, problem.form.node.inputs[1].name)
+        packed = {spec.weights: pack_weights(problem, spec, weights)}
+        names = [*problem.form.channel_operands(), *([spec.bias] if spec.bias else [])]
+        for name in names:
+            if problem.form.is_constant(name):
+                array = constant(kernel, constants, name)
+                packed[name] = padded(array, spec.blocks * kernel.target.lanes)
+        return packed
+
+    def _problem(self, kernel: Kernel) -> Problem:
+        problem = read_problem(kernel, self.anchor)
+        assert isinstance(problem, Problem), problem
+        return problem
+
+
+class Transposed(Direct):
+    """Transposed convolution: a direct convolution for each phase of the output."""
+
+    name = "transposed"
+    anchor = ConvTranspose
+
+
+def _configs(problem: Problem) -> list[dict[str, object]]:
+    """Configurations, the one that the cost model likes best first."""
+    target = problem.form.kernel.target
+    limit = budget(target)
+    out = _extents(problem)
+    widest = group_blocks(problem)
+    found: dict[tuple[int, int, int], float] = {}
+    for vectors in (1, 2, 3, 4):
+        if vectors > widest:
+            continue
+        width = limit // vectors
+        for rows in (1, 2, 3):
+            if rows > 1 and (is_flat(problem) or rows > out[0] or out[1] > width // 2):
+                continue
+            columns = min(width // rows, out[1])
+            if columns:
+                key = (rows, columns, vectors)
+                found[key] = _cost(problem, *key)
+    ranked = sorted(found, key=lambda key: found[key])
+    result: list[dict[str, object]] = []
+    for rows, columns, vectors in ranked[:5]:
+        result.append(_config(problem, rows, columns, vectors, chunk=0))
+    rows, columns, vectors = ranked[0]
+    slab = slab_bytes(problem, vectors)
+    if slab > target.l2_bytes // 2:
+        chunk = max(1, input_blocks(problem) * target.l2_bytes // (4 * slab))
+        result.insert(1, _config(problem, rows, columns, vectors, chunk))
+    other = dict(result[0])
+    other["panel_first"] = not other["panel_first"]
+    result.insert(2, other)
+    return result
+
+
+def _extents(problem: Problem) -> tuple[int, int]:
+    """Rows and columns of pixels that tiles are cut from."""
+    if is_flat(problem):
+        return 1, math.prod(problem.out)
+    down, along = (-(-n // s) for n, s in zip(problem.out, problem.phases, strict=True))
+    return down, along
+
+
+def _config(
+    problem: Problem, rows: int, columns: int, vectors: int, chunk: int
+) -> dict[str, object]:
+    slab = slab_bytes(problem, vectors)
+    x_bytes = math.prod(problem.image) * problem.in_channels * 4
+    l2 = problem.form.kernel.target.l2_bytes
+    # Weights of all panels in L2 while pixels stream, or one panel while it meets all pixels.
+    panels = -(-problem.blocks // vectors)
+    pixels_stream = slab * panels < l2 // 2 and x_bytes > l2 // 4
+    return {
+        "rows": rows,
+        "columns": columns,
+        "vectors": vectors,
+        "unroll": 4,
+        "chunk": chunk,
+        "panel_first": not pixels_stream,
+    }
+
+
+def _cost(problem: Problem, rows: int, columns: int, vectors: int) -> float:
+    """Cycles of one k-step for each useful vector of the output: lower is better."""
+    lanes, target = problem.lanes, problem.form.kernel.target
+    extents = _extents(problem)
+    down = [size for _, size in balanced(extents[0], rows)]
+    along = [size for _, size in balanced(extents[1], columns)]
+    total = 0.0
+    for size in {r * c for r in down for c in along}:
+        count = sum(1 for r in down for c in along if r * c == size)
+        for width, panels in _panel_widths(problem, vectors):
+            total += count * panels * k_step_cycles(target, size, width)
+    shapes = len(set(down)) * len(set(along)) * len(_panel_widths(problem, vectors))
+    useful = math.prod(extents) * problem.out_channels / lanes
+    # Each shape of tile is code to compile and to keep in the instruction cache. Tiles of several
+    # rows share their filter rows' borders, and so multiply padding; tall ones with one vector
+    # leave no room where two multiply-adds start in a cycle.
+    waste = 1.0 + 0.02 * (shapes - 1)
+    waste += 0.1 * (rows > 1 and any(problem.pads)) + 0.01 * (vectors == 1)
+    # A panel beyond half of L2 comes from L3 again for each tile.
+    waste += 0.05 * (slab_bytes(problem, vectors) > target.l2_bytes // 2)
+    return total / useful * waste
+
+
+def _panel_widths(problem: Problem, vectors: int) -> list[tuple[int, int]]:
+    """(vectors, panels) of the whole panels and of the narrower last one."""
+    whole, left = divmod(problem.blocks, vectors)
+    return [(w, n) for w, n in ((vectors, whole), (left, 1 if left else 0)) if n]

@@ -1,0 +1,271 @@
+"""Matrix multiplication: batched, broadcast, transposed, strided; constant or run-time operands.
+
+Notebook (Zen 4, AVX-512, one core)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from planck.codegen.matmul import Form, Matrix, Multiplication, write
+from planck.codegen.microkernel import budget
+from planck.codegen.tiling import balanced
+from planck.dtypes import Array
+from planck.ir.graph import Value
+from planck.ops.nn import MatMul
+from planck.refusal import No
+from planck.tactics.cost import k_step_cycles, parts_of_work
+from planck.tactics.kernel import Code, Config, Kernel
+from planck.tactics.pattern import Anchored, anchored, constant, padded, symbol
+
+MAX_OFFERS: Final = 6
+MAX_VECTORS: Final = 8
+
+
+class Multiply:
+    """Register-blocked matrix multiplication."""
+
+    name = "matmul"
+
+    def offers(self, kernel: Kernel) -> tuple[Config, ...] | No:
+        form = anchored(kernel, MatMul, -1)
+        if not form:
+            return form
+        problem = _problem(form)
+        if not isinstance(problem, Problem):
+            return problem
+        return tuple(_configs(problem)[:MAX_OFFERS])
+
+    def build(self, kernel: Kernel, config: Config) -> Code:
+        spec = _spec(_take(kernel), config)
+        name = symbol("matmul", kernel, config)
+        return Code(
+            symbol=name,
+            llvm=write(kernel.target, name, spec),
+            arguments=spec.arguments,
+            tiles=spec.units,
+            scratch_bytes=spec.scratch_bytes,
+        )
+
+    def pack(
+        self, kernel: Kernel, config: Config, constants: Mapping[str, Array]
+    ) -> Mapping[str, Array]:
+        problem = _take(kernel)
+        spec = _spec(problem, config)
+        packed: dict[str, Array] = {}
+        if spec.form == "packed":
+            right = constant(kernel, constants, problem.b.name)
+            packed[spec.b] = pack_panels(spec, right, problem.transpose_b)
+        whole = spec.columns * spec.lanes
+        for name in spec.arguments:
+            if name in packed or not problem.form.is_constant(name):
+                continue
+            array = constant(kernel, constants, name)
+            along = problem.form.epilogue.operands.get(name) == "channel"
+            packed[name] = padded(array, whole) if along else np.ascontiguousarray(array)
+        return packed
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A product as batch x [M, K] x [K, N], with the leading axes folded into M where they can be."""
+
+    form: Anchored
+    a: Value
+    b: Value
+    transpose_b: bool
+    batch: tuple[int, ...]
+    m: int
+    k: int
+    n: int
+    memory: Mapping[str, Matrix]
+    b_constant: bool
+
+    @property
+    def flops(self) -> int:
+        return 2 * math.prod(self.batch) * self.m * self.k * self.n
+
+    @property
+    def columns(self) -> int:
+        return -(-self.n // self.form.kernel.target.lanes)
+
+
+def _take(kernel: Kernel) -> Problem:
+    form = anchored(kernel, MatMul, -1)
+    assert isinstance(form, Anchored), form
+    problem = _problem(form)
+    assert isinstance(problem, Problem), problem
+    return problem
+
+
+def _problem(form: Anchored) -> Problem | No:
+    kernel, node = form.kernel, form.node
+    op = node.op
+    assert isinstance(op, MatMul)
+    a, b = node.inputs
+    for name, operand in kernel.operands.items():
+        if operand.type.block and operand.type.rank > 2:
+            return No(f"%{name} lies in blocks")
+    if a.type.rank == 1 or b.type.rank == 1:
+        return No("a vector is no matrix")
+    result = form.result.type.dims
+    batch, (m, n) = result[:-2], result[-2:]
+    k = a.type.dims[-2 if op.transpose_a else -1]
+    if not all((m, n, k, *batch)):
+        return No("there is nothing to multiply")
+    b_constant = form.is_constant(b.name) and math.prod(b.type.dims[:-2]) == 1
+    memory = {a.name: _matrix(kernel, a, len(batch), op.transpose_a)}
+    if not b_constant:
+        if b.name == a.name:
+            return No("both operands are the same tensor")
+        memory[b.name] = _matrix(kernel, b, len(batch), op.transpose_b)
+    for name in (*form.epilogue.of_kind("full"), *form.epilogue.outputs):
+        if name in memory:
+            return No("the epilogue reads an operand of the product")
+        memory[name] = _matrix_of(kernel, name, len(batch))
+    outer = [name for name in memory if name not in (a.name, b.name)]
+    if any(memory[name].column != 4 and n > 1 for name in outer):
+        return No("an output's rows have gaps")
+    if not b_constant and 4 not in (memory[b.name].row, memory[b.name].column) and n > 1 and k > 1:
+        return No(f"%{b.name} is contiguous along neither axis")
+    if b_constant or not any(memory[b.name].batch):
+        batch, m, memory = _fold(batch, m, memory, b.name)
+    return Problem(form, a, b, op.transpose_b, batch, m, k, n, memory, b_constant)
+
+
+def _matrix(kernel: Kernel, value: Value, rank: int, transpose: bool) -> Matrix:
+    """Strides of an operand of a product whose batch has this rank; 0 where it broadcasts."""
+    strides = [4 * s for s in _strides(kernel, value)]
+    dims = value.type.dims
+    batch = [0 if n == 1 else s for n, s in zip(dims[:-2], strides[:-2], strict=True)]
+    row, column = strides[-2:]
+    if transpose:
+        row, column = column, row
+    return Matrix((*[0] * (rank - len(batch)), *batch), row, column)
+
+
+def _strides(kernel: Kernel, value: Value) -> tuple[int, ...]:
+    operand = kernel.operands.get(value.name)
+    if operand is None or operand.type.block:  # a weight of the graph; blocks only up to rank 2
+        dims = value.type.dims
+        return tuple(math.prod(dims[i + 1 :]) for i in range(len(dims)))
+    return operand.strides
+
+
+def _matrix_of(kernel: Kernel, name: str, rank: int) -> Matrix:
+    operand = kernel.operands[name]
+    return _matrix(kernel, Value(name, operand.type), rank, False)
+
+
+def _fold(
+    batch: tuple[int, ...], m: int, memory: dict[str, Matrix], right: str
+) -> tuple[tuple[int, ...], int, dict[str, Matrix]]:
+    """Fold batch axes into the rows, where every operand's rows go on across them."""
+    moving = {name: own for name, own in memory.items() if name != right}
+    fixed = {name: own for name, own in memory.items() if name == right}
+    while batch:
+        extent = batch[-1]
+        if extent > 1 and m > 1 and any(o.batch[-1] != o.row * m for o in moving.values()):
+            break
+        rows = {n: o.row if m > 1 or extent == 1 else o.batch[-1] for n, o in moving.items()}
+        moving = {n: Matrix(o.batch[:-1], rows[n], o.column) for n, o in moving.items()}
+        fixed = {n: Matrix(o.batch[:-1], o.row, o.column) for n, o in fixed.items()}
+        batch, m = batch[:-1], m * extent
+    return batch, m, {**moving, **fixed}
+
+
+# The tuning space
+
+
+def _configs(problem: Problem) -> list[dict[str, object]]:
+    """Configurations, the one that the cost model likes best first."""
+    target = problem.form.kernel.target
+    limit = budget(target)
+    found: dict[tuple[int, int], float] = {}
+    for vectors in range(1, min(MAX_VECTORS, problem.columns) + 1):
+        rows = min(limit // vectors, problem.m)
+        if rows:
+            found[rows, vectors] = _cost(problem, rows, vectors)
+    result: list[dict[str, object]] = []
+    for rows, vectors in sorted(found, key=lambda key: found[key])[:3]:
+        for form in _forms(problem, vectors):
+            result.append(
+                {"rows": rows, "vectors": vectors, "unroll": 4, "form": form, "panel_first": True}
+            )
+    other = {**result[0], "panel_first": False}
+    return [result[0], other, *result[1:]]
+
+
+def _forms(problem: Problem, vectors: int) -> list[Form]:
+    """How the panels of B may be read, the best guess first."""
+    if problem.b_constant:
+        return ["packed"]
+    own = problem.memory[problem.b.name]
+    if own.column != 4 and problem.n > 1:
+        return ["transpose"]
+    # A panel is worth copying if many tiles read it, or if its rows fall into the same cache sets.
+    return ["copy", "rows"] if problem.m >= 64 else ["rows", "copy"]
+
+
+def _cost(problem: Problem, rows: int, vectors: int) -> float:
+    """Cycles of a k-step for all tiles: lower is better."""
+    target = problem.form.kernel.target
+    whole, left = divmod(problem.columns, vectors)
+    sizes = [size for _, size in balanced(problem.m, rows)]
+    total = 0.0
+    for width, panels in ((vectors, whole), (left, 1 if left else 0)):
+        total += panels * sum(k_step_cycles(target, size, width) for size in sizes) if panels else 0
+    shapes = len(set(sizes)) * (1 + bool(left))
+    step = problem.memory[problem.a.name].row
+    ways = 8  # of the level-1 cache: rows a multiple of 4 KiB apart all fall into one set
+    clash = 4.0 if step % 4096 == 0 and rows > ways - 1 and problem.k > 16 else 1.0
+    return total * (1 + 0.02 * (shapes - 1)) * clash
+
+
+def _spec(problem: Problem, config: Config) -> Multiplication:
+    form, kernel = problem.form, problem.form.kernel
+    right = f"{problem.b.name}_panels" if config["form"] == "packed" else problem.b.name
+    arguments = (problem.a.name, right, *form.epilogue.operands, *form.epilogue.outputs)
+    vectors = config["vectors"]
+    panels = -(-problem.columns // vectors)
+    strips = len(balanced(problem.m, config["rows"]))
+    groups = parts_of_work(problem.flops, panels * math.prod(problem.batch), strips, kernel.threads)
+    if config["form"] in ("copy", "transpose"):
+        # Every group packs the panel again: only as many as the threads need.
+        units = panels * math.prod(problem.batch)
+        groups = min(groups, max(1, -(-4 * kernel.threads // units)) if kernel.threads > 1 else 1)
+    return Multiplication(
+        batch=problem.batch,
+        m=problem.m,
+        k=problem.k,
+        n=problem.n,
+        rows=config["rows"],
+        vectors=vectors,
+        unroll=min(config["unroll"], problem.k),
+        groups=groups,
+        panel_first=config["panel_first"],
+        form=config["form"],
+        arguments=tuple(dict.fromkeys(arguments)),
+        a=problem.a.name,
+        b=right,
+        memory=problem.memory,
+        epilogue=form.epilogue,
+        lanes=kernel.target.lanes,
+    )
+
+
+def pack_panels(spec: Multiplication, right: Array, transpose: bool) -> Array:
+    """f32[..., K, N] (or [..., N, K]) -> [panel][K][vectors * lanes], zeros past N."""
+    matrix = right.reshape(right.shape[-2:]).astype(np.float32)
+    if transpose:
+        matrix = matrix.T
+    whole = np.zeros((spec.k, spec.columns * spec.lanes), np.float32)
+    whole[:, : spec.n] = matrix
+    width = spec.vectors * spec.lanes
+    panels = [whole[:, i : i + width].reshape(-1) for i in range(0, whole.shape[1], width)]
+    return np.concatenate(panels)

@@ -1,0 +1,143 @@
+"""What anchored kernels look like: one heavy node, and a tail of pointwise nodes behind it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from planck.codegen.epilogue import Apply, Epilogue
+from planck.codegen.tables import Memory
+from planck.dtypes import Array, f32
+from planck.ir.graph import Node, Op, Value
+from planck.ops.pointwise import Pointwise
+from planck.refusal import No
+from planck.tactics.kernel import Config, Kernel
+
+
+@dataclass(frozen=True, slots=True)
+class Anchored:
+    """A kernel taken apart: the heavy node, its result, and the epilogue behind it."""
+
+    kernel: Kernel
+    node: Node
+    result: Value
+    epilogue: Epilogue
+
+    def shape(self, value: Value) -> tuple[int, ...]:
+        return value.type.dims
+
+    def is_constant(self, name: str) -> bool:
+        return name in self.kernel.constants or name in self.kernel.graph.weights
+
+    def channel_operands(self) -> list[str]:
+        return self.epilogue.of_kind("channel")
+
+
+def anchored(kernel: Kernel, anchor: type[Op], channel_axis: int) -> Anchored | No:
+    """Take a kernel apart; No where it is not an anchor of this type with pointwise nodes behind.
+
+    channel_axis:  the axis of the result along which "channel" operands lie; may be negative
+    """
+    graph = kernel.graph
+    if not graph.nodes or not isinstance(graph.nodes[0].op, anchor):
+        return No(f"the first node is no {anchor.__name__}")
+    node, *steps = graph.nodes
+    result = node.outputs[0]
+    boundary = (*graph.inputs, *(v for n in graph.nodes for v in (*n.inputs, *n.outputs)))
+    if any(v.type.dtype is not f32 for v in boundary):
+        return No("computes in f32 only")
+    made = {result.name}
+    applied: list[Apply] = []
+    operands: dict[str, str] = {}
+    constants: dict[str, float] = {}
+    for step in steps:
+        if not isinstance(step.op, Pointwise):
+            return No(f"a {type(step.op).__name__} follows the {anchor.__name__}")
+        if step.outputs[0].type.dims != result.type.dims:
+            return No("the epilogue changes the shape")
+        for value in step.inputs:
+            if value.name in made or value.name in operands or value.name in constants:
+                continue
+            weight = graph.weights.get(value.name)
+            if weight is not None and weight.size == 1:
+                constants[value.name] = float(weight.reshape(()))
+                continue
+            kind = _kind(kernel, value, result, channel_axis % result.type.rank)
+            if not kind:
+                return No(f"the epilogue reads a tensor of shape {value.type.dims}")
+            operands[value.name] = kind
+        applied.append(Apply(step.op.fn, tuple(v.name for v in step.inputs), step.outputs[0].name))
+        made.add(step.outputs[0].name)
+    outputs = tuple(v.name for v in graph.outputs)
+    if not set(outputs) <= made:
+        return No("an output comes from outside the epilogue")
+    epilogue = Epilogue(result.name, tuple(applied), operands, constants, outputs)
+    return Anchored(kernel, node, result, epilogue)
+
+
+def _kind(kernel: Kernel, value: Value, result: Value, axis: int) -> str:
+    """How an operand of the epilogue lies beside the result: "full", "channel", "scalar" or ""."""
+    shape, own = result.type.dims, value.type.dims
+    if len(own) > len(shape):
+        return ""
+    if value.type.size == 1:
+        return "scalar"
+    padded = (1,) * (len(shape) - len(own)) + own
+    along = tuple(n if i == axis else 1 for i, n in enumerate(shape))
+    if padded == along and not (padded == shape and value.type.block):
+        return "channel"
+    return "full" if own == shape and value.name in kernel.operands else ""
+
+
+def blocked_memory(kernel: Kernel, name: str) -> Memory:
+    """Byte strides of a blocked [N, C, L] or [N, C, H, W] operand."""
+    operand = kernel.operands[name]
+    size = operand.type.dtype.bytes
+    batch, block, *spatial, _ = operand.strides
+    row, column = spatial if len(spatial) == 2 else (0, *spatial)
+    return Memory(batch * size, block * size, row * size, column * size)
+
+
+def two_dimensional(values: tuple[int, ...], fill: int) -> tuple[int, int]:
+    """Spatial values of one or two axes, as two."""
+    return (values[0], values[1]) if len(values) == 2 else (fill, values[0])
+
+
+def check_blocked(form: Anchored, lanes: int, names: tuple[str, ...]) -> No | None:
+    """Whether operands lie in blocks of the target's lanes."""
+    for name in names:
+        block = form.kernel.operands[name].type.block
+        if block != lanes:
+            what = f"blocks of {block}" if block else "rows"
+            return No(f"%{name} lies in {what}, not in blocks of {lanes}")
+    return None
+
+
+def check_channel_operands(form: Anchored, channels: int, lanes: int) -> No | None:
+    """Operands along the channels must be readable in whole vectors."""
+    for name in form.channel_operands():
+        if not form.is_constant(name) and channels % lanes:
+            return No(f"%{name} is known at run time only and has no room for padding lanes")
+    return None
+
+
+def padded(array: Array, size: int) -> Array:
+    """A constant along the channels, zeros up to size."""
+    flat = np.zeros(size, np.float32)
+    flat[: array.size] = array.reshape(-1)
+    return flat
+
+
+def constant(kernel: Kernel, constants: Mapping[str, Array], name: str) -> Array:
+    """A constant operand's value, whether it came as an input or inside the graph."""
+    return constants[name] if name in constants else kernel.graph.weights[name]
+
+
+def symbol(prefix: str, kernel: Kernel, config: Config) -> str:
+    """A function name unique to a kernel and a configuration."""
+    digest = hashlib.sha256(json.dumps(dict(config), sort_keys=True).encode()).hexdigest()[:8]
+    return f"{prefix}_{kernel.key}_{digest}"

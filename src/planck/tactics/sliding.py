@@ -1,0 +1,251 @@
+"""Depthwise convolution and pooling on blocked layouts; 1-D and 2-D.
+
+Notebook (Zen 4, AVX-512, one core)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from planck.codegen.sliding import Kind, Sliding, write
+from planck.codegen.tiling import forward
+from planck.dtypes import Array
+from planck.ops.nn import Conv, Pool
+from planck.refusal import No
+from planck.tactics.cost import parts_of_work
+from planck.tactics.kernel import Code, Config, Kernel
+from planck.tactics.pattern import (
+    Anchored,
+    anchored,
+    blocked_memory,
+    check_blocked,
+    check_channel_operands,
+    constant,
+    padded,
+    symbol,
+    two_dimensional,
+)
+
+# Pixels of a strip, the best guess first: accumulators, a row of weights and one input in registers.
+WIDTHS: Final = {
+    "avx512": (14, 10, 7, 20),
+    "neon": (14, 10, 7),
+    "avx2": (7, 8, 5, 4),
+    "portable": (7, 8, 5, 4),
+}
+MOVED_FLOPS: Final = (
+    12.0  # flops that one step of a window is worth: it loads more than it computes
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Sliding windows as 2-D; scales as in codegen.sliding."""
+
+    form: Anchored
+    kind: Kind
+    batch: int
+    channels: int
+    image: tuple[int, int]
+    out: tuple[int, int]
+    kernel: tuple[int, int]
+    strides: tuple[int, int]
+    dilations: tuple[int, int]
+    pads: tuple[int, int]
+    scales: tuple[tuple[float, ...], tuple[float, ...]]
+
+
+class _SlidingTactic:
+    """What both tactics share: only how they read the anchor differs."""
+
+    name = ""
+
+    def problem(self, kernel: Kernel) -> Problem | No:
+        raise NotImplementedError
+
+    def offers(self, kernel: Kernel) -> tuple[Config, ...] | No:
+        problem = self.problem(kernel)
+        if not isinstance(problem, Problem):
+            return problem
+        width = problem.out[1]
+        sizes = dict.fromkeys(min(size, width) for size in WIDTHS[kernel.target.isa])
+        return tuple({"columns": size} for size in sizes)
+
+    def build(self, kernel: Kernel, config: Config) -> Code:
+        spec = self._spec(kernel, config)
+        name = symbol(self.name, kernel, config)
+        return Code(
+            symbol=name,
+            llvm=write(kernel.target, name, spec),
+            arguments=spec.arguments,
+            tiles=spec.units,
+            scratch_bytes=spec.scratch_bytes(kernel.target),
+        )
+
+    def pack(
+        self, kernel: Kernel, config: Config, constants: Mapping[str, Array]
+    ) -> Mapping[str, Array]:
+        problem = self.problem(kernel)
+        assert isinstance(problem, Problem), problem
+        spec = self._spec(kernel, config)
+        packed: dict[str, Array] = {}
+        names = problem.form.channel_operands()
+        lanes = kernel.target.lanes
+        if problem.kind == "depthwise":
+            weights = constant(kernel, constants, problem.form.node.inputs[1].name)
+            packed[spec.weights] = pack_taps(weights, spec.blocks, lanes)
+            names = [*names, *([spec.bias] if spec.bias else [])]
+        for name in names:
+            if problem.form.is_constant(name):
+                packed[name] = padded(constant(kernel, constants, name), spec.blocks * lanes)
+        return packed
+
+    def _spec(self, kernel: Kernel, config: Config) -> Sliding:
+        problem = self.problem(kernel)
+        assert isinstance(problem, Problem), problem
+        form, inputs = problem.form, problem.form.node.inputs
+        depthwise = problem.kind == "depthwise"
+        weights = f"{inputs[1].name}_taps" if depthwise else ""
+        bias = inputs[2].name if depthwise and len(inputs) > 2 else ""
+        rows, columns = (
+            forward(
+                problem.image[i], problem.out[i], size, problem.kernel[i],
+                problem.strides[i], problem.dilations[i], problem.pads[i],
+            )
+            for i, size in enumerate((1, config["columns"]))
+        )  # fmt: skip
+        names = (inputs[0].name, *form.epilogue.of_kind("full"), *form.epilogue.outputs)
+        parameters = tuple(name for name in (weights, bias) if name)
+        arguments = (inputs[0].name, *parameters, *form.epilogue.operands, *form.epilogue.outputs)
+        blocks = -(-problem.channels // kernel.target.lanes)
+        steps = problem.batch * problem.channels * math.prod((*problem.out, *problem.kernel))
+        units = problem.batch * blocks
+        parts = parts_of_work(MOVED_FLOPS * steps, units, problem.out[0], kernel.threads)
+        return Sliding(
+            kind=problem.kind,
+            batch=problem.batch,
+            blocks=blocks,
+            taps=problem.kernel,
+            rows=rows,
+            columns=columns,
+            scales=problem.scales,
+            groups=parts,
+            arguments=tuple(dict.fromkeys(arguments)),
+            x=inputs[0].name,
+            weights=weights,
+            bias=bias,
+            memory={name: blocked_memory(kernel, name) for name in names},
+            epilogue=form.epilogue,
+        )
+
+
+class Depthwise(_SlidingTactic):
+    """Convolution of each channel with a filter of its own."""
+
+    name = "depthwise"
+
+    def problem(self, kernel: Kernel) -> Problem | No:
+        form = anchored(kernel, Conv, 1)
+        if not form:
+            return form
+        op, (x, w) = form.node.op, form.node.inputs[:2]
+        assert isinstance(op, Conv)
+        channels = x.type.dims[1]
+        if op.groups != channels or form.result.type.dims[1] != channels:
+            return No("not one filter for each channel")
+        if not form.is_constant(w.name):
+            return No("the weights are not known at build time")
+        if len(form.node.inputs) > 2:
+            bias = form.node.inputs[2].name
+            if not form.is_constant(bias) and channels % kernel.target.lanes:
+                return No("the bias is known at run time only and has no room for padding lanes")
+        return _problem(
+            form, "depthwise", w.type.dims[2:], op.strides, op.dilations, op.pads, False
+        )
+
+
+class Pooling(_SlidingTactic):
+    """Max and average pooling."""
+
+    name = "pool"
+
+    def problem(self, kernel: Kernel) -> Problem | No:
+        form = anchored(kernel, Pool, 1)
+        if not form:
+            return form
+        op = form.node.op
+        assert isinstance(op, Pool)
+        if op.kind == "max":
+            kind: Kind = "max"
+        elif op.kind == "average":
+            kind = "average"
+        else:
+            return No(f"pools by max and average, not by {op.kind}")
+        return _problem(form, kind, op.kernel, op.strides, op.dilations, op.pads, op.include_pad)
+
+
+def _problem(
+    form: Anchored,
+    kind: Kind,
+    kernel: tuple[int, ...],
+    strides: tuple[int, ...],
+    dilations: tuple[int, ...],
+    pads: tuple[int, ...],
+    include_pad: bool,
+) -> Problem | No:
+    x = form.node.inputs[0]
+    rank = x.type.rank - 2
+    if rank not in (1, 2):
+        return No(f"slides along one or two axes, not {rank}")
+    lanes = form.kernel.target.lanes
+    n, c, *image = x.type.dims
+    out = form.result.type.dims[2:]
+    names = (x.name, *form.epilogue.of_kind("full"), *form.epilogue.outputs)
+    refusal = check_blocked(form, lanes, names) or check_channel_operands(form, c, lanes)
+    if refusal:
+        return refusal
+    scales = [
+        _scales(image[i], out[i], kernel[i], strides[i], dilations[i], pads[i], pads[rank + i],
+                include_pad)
+        for i in range(rank)
+    ]  # fmt: skip
+    return Problem(
+        form, kind, n, c,
+        two_dimensional(tuple(image), 1),
+        two_dimensional(out, 1),
+        two_dimensional(kernel, 1),
+        two_dimensional(strides, 1),
+        two_dimensional(dilations, 1),
+        two_dimensional(pads[:rank], 0),
+        (scales[0], scales[1]) if rank == 2 else ((1.0,), scales[0]),
+    )  # fmt: skip
+
+
+def _scales(
+    extent: int, out: int, kernel: int, stride: int, dilation: int, begin: int, end: int,
+    include_pad: bool,
+) -> tuple[float, ...]:  # fmt: skip
+    """One over the number of elements that each window of an average holds along an axis.
+
+    source: ONNX operator AveragePool: a window never counts what lies beyond the padding
+    """
+    low, high = (-begin, extent + end) if include_pad else (0, extent)
+    result = []
+    for o in range(out):
+        first = o * stride - begin
+        inside = sum(low <= first + k * dilation < high for k in range(kernel))
+        result.append(1.0 / max(1, inside))
+    return tuple(result)
+
+
+def pack_taps(weights: Array, blocks: int, lanes: int) -> Array:
+    """f32[C, 1, *kernel] -> [block][tap][lanes], zeros past C."""
+    flat = weights.reshape(weights.shape[0], -1)
+    whole = np.zeros((blocks * lanes, flat.shape[1]), np.float32)
+    whole[: flat.shape[0]] = flat
+    return np.ascontiguousarray(whole.reshape(blocks, lanes, -1).transpose(0, 2, 1))

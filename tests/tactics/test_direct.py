@@ -1,0 +1,49 @@
+"""Direct convolution against float64 NumPy: odd shapes, borders, groups, epilogues, all ISAs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from planck.ops.nn import Conv
+from planck.tactics.direct import Direct
+
+# batch, channels, outputs, image, kernel, strides, pads, dilations, groups
+SHAPES = [
+    (1, 32, 64, (9, 14), (3, 3), (1, 1), (1, 1, 1, 1), (1, 1), 1),
+    (3, 17, 35, (7, 11), (3, 3), (1, 1), (1, 1, 1, 1), (1, 1), 1),
+    (1, 5, 3, (8, 6), (1, 1), (1, 1), (0, 0, 0, 0), (1, 1), 1),
+    (7, 48, 40, (7, 7), (1, 1), (1, 1), (0, 0, 0, 0), (1, 1), 1),
+    (1, 3, 20, (31, 22), (7, 7), (2, 2), (3, 3, 3, 3), (1, 1), 1),
+    (2, 16, 33, (13, 10), (3, 3), (2, 2), (1, 0, 0, 2), (1, 1), 1),
+    (1, 20, 16, (12, 15), (3, 3), (1, 1), (2, 2, 2, 2), (2, 2), 1),
+    (1, 16, 16, (6, 5), (5, 5), (1, 1), (2, 2, 2, 2), (1, 1), 1),
+    (1, 64, 64, (5, 9), (3, 3), (1, 1), (1, 1, 1, 1), (1, 1), 2),
+    (2, 24, 36, (6, 7), (3, 3), (1, 1), (1, 1, 1, 1), (1, 1), 6),
+    (1, 10, 15, (6, 7), (3, 1), (1, 2), (1, 0, 1, 0), (1, 1), 5),
+    (1, 40, 48, (16,), (3,), (1,), (1, 1), (1,), 1),
+    (3, 4, 9, (19,), (5,), (2,), (2, 1), (1,), 1),
+    (1, 16, 16, (2, 2), (3, 3), (1, 1), (1, 1, 1, 1), (1, 1), 1),
+]
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_matches_float64(case: Any, convolve: Any, shape: Any) -> None:
+    n, c, m, image, kernel, strides, pads, dilations, groups = shape
+    x = case.input(n, c, *image, block=c > 4 or groups > 1)
+    w = case.constant(m, c // groups, *kernel, scale=1 / np.sqrt(c // groups * np.prod(kernel)))
+    b = case.constant(m)
+    want = convolve(case.arrays["v0"], case.arrays["v1"], strides, pads, dilations, groups)
+    bias = case.arrays["v2"].reshape(-1, *[1] * len(image))
+    residual = case.input(*want.shape, block=True)
+    want = np.maximum(want + bias, 0) + case.arrays[residual.name]
+    y = case.node(Conv(strides, pads, dilations, groups), [x, w, b], want.shape, block=True)
+    z = case.pointwise("add", case.pointwise("relu", y), residual)
+    tactic, kern = Direct(), case.kernel(z, threads=2)
+    offers = tactic.offers(kern)
+    assert offers, offers
+    for config in offers[:3]:
+        got = case.run(tactic, kern, config)[z.name]
+        np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5, err_msg=str(config))

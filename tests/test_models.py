@@ -1,0 +1,84 @@
+"""Every model of the benchmark, narrow: built, run, and compared with ONNX Runtime and NumPy."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import onnxruntime
+import pytest
+from onnx import ModelProto
+
+import planck
+from bench import models
+from planck.frontends import read
+from planck.ir.interpret import interpret
+from planck.runtime import Engine
+
+# float32 sums of up to a few thousand products in another order
+TOLERANCE = 1e-4
+
+
+def error(got: np.ndarray, want: np.ndarray) -> float:
+    """Largest absolute difference over the largest absolute value."""
+    assert got.shape == want.shape
+    assert got.dtype == want.dtype
+    scale = float(np.abs(want).max()) or 1.0
+    return float(np.abs(got.astype(np.float64) - want).max()) / scale
+
+
+@cache
+def case(name: str, batch: int) -> tuple[ModelProto, dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """The model, random inputs, and ONNX Runtime's outputs."""
+    model = models.build(name, batch=batch, small=True)
+    inputs = models.inputs(model, seed=batch)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    names = [output.name for output in session.get_outputs()]
+    return model, inputs, dict(zip(names, session.run(names, inputs), strict=True))
+
+
+@cache
+def built(name: str, batch: int) -> Engine:
+    return planck.build(case(name, batch)[0], threads=2, optimization_level=0)
+
+
+@pytest.mark.parametrize("batch", [1, 7])
+@pytest.mark.parametrize("name", models.NAMES)
+def test_outputs_equal_onnx_runtime(name: str, batch: int) -> None:
+    _, inputs, want = case(name, batch)
+    engine = built(name, batch)
+    for threads in (1, 2):
+        with engine.create_execution_context(threads=threads) as context:
+            got = context(inputs)
+        assert got.keys() == want.keys()
+        for key in want:
+            assert error(got[key], want[key]) <= TOLERANCE, (key, threads)
+
+
+@pytest.mark.parametrize("name", models.NAMES)
+def test_outputs_equal_the_interpreter(name: str) -> None:
+    model, inputs, _ = case(name, 1)
+    graph = read(model)
+    by_value = {v.name: inputs[graph.names.get(v.name, v.name)] for v in graph.inputs}
+    want = interpret(graph, by_value)
+    got = built(name, 1)(inputs)
+    for value in graph.outputs:
+        assert error(got[graph.names.get(value.name, value.name)], want[value.name]) <= TOLERANCE
+
+
+@pytest.mark.parametrize("name", models.NAMES)
+def test_every_step_is_compiled(name: str) -> None:
+    report = built(name, 1).inspect()
+    slow = [step for step in report.steps if step.reference]
+    assert report.reference_steps == 0, slow
+
+
+@pytest.mark.parametrize("name", models.NAMES)
+def test_the_arena_is_near_what_liveness_needs(name: str) -> None:
+    plan = built(name, 1).plan
+    assert plan.arena_bytes <= 1.15 * plan.build["arena_lower_bound_bytes"] + 4096

@@ -1,0 +1,69 @@
+"""The timing cache: round trip, several builds at once, damage."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from planck.errors import FileError
+from planck.target import Target, host
+from planck.tune.cache import Timing, TimingCache
+
+
+@pytest.fixture
+def target() -> Target:
+    return host()
+
+
+def rows(us: float) -> list[Timing]:
+    return [Timing("direct", {"px": 14}, us), Timing("loops", {}, refused="too slow to try")]
+
+
+def test_what_is_saved_is_read_again(tmp_path: Path, target: Target) -> None:
+    cache = TimingCache.open(tmp_path / "t.cache", target)
+    cache.put("abc/2", rows(12.5))
+    cache.save()
+    again = TimingCache.open(tmp_path / "t.cache", target)
+    assert again.get("abc/2") == rows(12.5)
+    assert (again.hits, again.misses) == (1, 0)
+
+
+def test_builds_that_overlap_keep_each_others_times(tmp_path: Path, target: Target) -> None:
+    one, two = (TimingCache.open(tmp_path / "t.cache", target) for _ in range(2))
+    one.put("a/1", rows(1.0))
+    two.put("b/1", rows(2.0))
+    one.save()
+    two.save()
+    assert set(TimingCache.open(tmp_path / "t.cache", target).entries) == {"a/1", "b/1"}
+
+
+def test_another_machine_has_its_own_times(tmp_path: Path, target: Target) -> None:
+    cache = TimingCache.open(tmp_path / "t.cache", target)
+    cache.put("a/1", rows(1.0))
+    cache.save()
+    other = replace(target, machine="another processor x8")
+    assert TimingCache.open(tmp_path / "t.cache", other).get("a/1") is None
+
+
+@pytest.mark.parametrize("body", ["", "{", "[]", '{"format": 99, "entries": {}}', "\x00\xff"])
+def test_a_damaged_file_counts_as_empty_and_is_replaced(
+    tmp_path: Path, target: Target, body: str
+) -> None:
+    path = tmp_path / "t.cache"
+    path.write_text(body)
+    cache = TimingCache.open(path, target)
+    assert not cache.entries
+    cache.put("a/1", rows(1.0))
+    cache.save()
+    assert json.loads(path.read_text())["format"] == 1
+
+
+def test_a_folder_in_the_way_is_a_file_error(tmp_path: Path, target: Target) -> None:
+    (tmp_path / "t.cache").mkdir()
+    cache = TimingCache(tmp_path / "t.cache", target)
+    cache.put("a/1", rows(1.0))
+    with pytest.raises(FileError, match="cannot write"):
+        cache.save()
