@@ -2,5 +2,4 @@
 
 from __future__ import annotations
 
-GAPS: dict[str, str] = {
-}
+GAPS: dict[str, str] = {}

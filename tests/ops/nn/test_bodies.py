@@ -14,6 +14,7 @@ from planck.ops.nn import (
     BatchNorm,
     Conv,
     ConvTranspose,
+    GridSample,
     GroupNorm,
     Hardmax,
     InstanceNorm,
@@ -25,8 +26,8 @@ from planck.ops.nn import (
     Resize,
     RMSNorm,
     Softmax,
-)  # fmt: skip
-
+)
+from tests.ops.bodies import by_body
 
 RNG = np.random.default_rng(7)
 
@@ -88,6 +89,17 @@ def test_body_is_reference(op: Op, inputs: tuple[Any, ...]) -> None:
     (expected,) = op.reference(*inputs)
     tolerance = 4e-3 if expected.dtype == np.float16 else 2e-5  # one rounding; a few f32 sums
     np.testing.assert_allclose(by_body(op, *inputs), expected, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("mode", ["nearest", "linear", "cubic"])
+@pytest.mark.parametrize("padding", ["zeros", "border", "reflection"])
+@pytest.mark.parametrize("align", [False, True])
+def test_grid_sample_body(mode: str, padding: str, align: bool) -> None:
+    x, grid = data(2, 3, 5, 1), data(2, 4, 3, 2)
+    for image in (x, data(2, 3, 4, 6)):
+        op = GridSample(mode, padding, align)
+        (expected,) = op.reference(image, grid)
+        np.testing.assert_allclose(by_body(op, image, grid), expected, rtol=1e-3, atol=1e-4)
 
 
 SIZES = [
