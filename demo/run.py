@@ -9,6 +9,7 @@ Builds `demo/shapes.onnx` into a plan, loads the plan back, detects, draws, and 
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
 import time
 from collections.abc import Callable
@@ -31,13 +32,14 @@ RUNS = 200
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--threads", type=int, help="threads of an inference; all cores by default")
+    parser.add_argument("--level", type=int, default=3, help="0 measures nothing, 5 everything")
     parser.add_argument("--seed", type=int, default=552, help="which held-out picture to draw")
     parser.add_argument("--out", type=Path, default=Path("demo-output"))
     options = parser.parse_args()
     console = Console()
     options.out.mkdir(parents=True, exist_ok=True)
 
-    engine = build(console, options.out / "shapes.plan", options.threads)
+    engine = build(console, options.out / "shapes.plan", options.threads, options.level)
     detector = vision.Detector(engine, CLASSES)
     picture = draw_picture(HELD_OUT + options.seed, HEIGHT, WIDTH)
     found = detector.detect(picture.pixels)
@@ -48,18 +50,21 @@ def main() -> None:
     console.print(f"\nSee [bold]{options.out / 'detections.png'}[/bold]")
 
 
-def build(console: Console, path: Path, threads: int | None) -> planck.Engine:
+def build(console: Console, path: Path, threads: int | None, level: int) -> planck.Engine:
     """Compile the model, save the plan, and load it as a program that only runs it would."""
+    facts = json.loads(MODEL.with_suffix(".json").read_text())
+    score, pictures = facts["mAP50"], facts["held_out_pictures"]
+    console.print(f"{MODEL.name}  mAP50 {score:.3f} on {pictures} held-out pictures")
     began = time.perf_counter()
-    planck.build(MODEL, threads=threads, progress=True).save(path)
-    built_s = time.perf_counter() - began
+    built = planck.build(MODEL, threads=threads, optimization_level=level, progress=True)
+    built.save(path)
+    console.print(
+        f"             built in {time.perf_counter() - began:.1f} s for {built.plan.target}"
+    )
     began = time.perf_counter()
     engine = planck.load(path)
     loaded_ms = 1e3 * (time.perf_counter() - began)
-    console.print(
-        f"{MODEL.name} built in {built_s:.1f} s for {engine.plan.target}; "
-        f"{path.name} ({path.stat().st_size / 1e6:.1f} MB) loads in {loaded_ms:.1f} ms"
-    )
+    console.print(f"{path.name}  {path.stat().st_size / 1e6:.1f} MB, loads in {loaded_ms:.1f} ms")
     return engine
 
 

@@ -42,7 +42,8 @@ class Import(NamedTuple):
 
 
 def _unit(module: str) -> str:
-    return module.split(".")[1] if "." in module else ROOF
+    unit = module.partition(".")[2].partition(".")[0]
+    return unit if unit and unit != "__main__" else ROOF
 
 
 def _floors() -> dict[str, int]:

@@ -39,12 +39,12 @@ class Files(NamedTuple):
 
 def yolov3_tiny(batch: int, small: bool) -> ModelProto:
     """YOLOv3-tiny: f32[N, 3, 416, 416] -> raw f32[N, 255, 13, 13] and f32[N, 255, 26, 26]."""
-    return draw(_cfg("yolov3-tiny", small), batch=batch)[0]
+    return draw(cfg_text("yolov3-tiny", small), batch=batch)[0]
 
 
 def yolov4_tiny(batch: int, small: bool) -> ModelProto:
     """YOLOv4-tiny: f32[N, 3, 416, 416] -> raw f32[N, 255, 13, 13] and f32[N, 255, 26, 26]."""
-    return draw(_cfg("yolov4-tiny", small), batch=batch)[0]
+    return draw(cfg_text("yolov4-tiny", small), batch=batch)[0]
 
 
 def write(
@@ -62,7 +62,7 @@ def write(
     batch: batch size of the ONNX model; the cfg says 1
     boxes: what the ONNX outputs hold, see `draw`
     """
-    text = _cfg(name, small)
+    text = cfg_text(name, small)
     model, weights = draw(text, batch=batch, boxes=boxes, seed=seed)
     folder.mkdir(parents=True, exist_ok=True)
     files = Files(*(folder / f"{name}.{suffix}" for suffix in ("cfg", "weights", "onnx")))
@@ -120,7 +120,8 @@ def parse(cfg: str) -> list[Section]:
     return sections
 
 
-def _cfg(name: str, small: bool) -> str:
+def cfg_text(name: str, small: bool) -> str:
+    """A cfg of bench/darknet; small: an input of 64 x 96 and an eighth of the filters."""
     text = (CFG_FOLDER / f"{name}.cfg").read_text()
     if not small:
         return text

@@ -42,6 +42,14 @@ def number(value):
             '%y: f32[3,5] = Reduce(%x, kind="max", axes=(0, 2), keep=False)',
         ),
         (
+            "weight %w: f32[1,3,1,1] = ? %s: f32[2,3,4,5] = Softmax(%x, axis=1) "
+            "%y: f32[2,1,4,5] = Conv(%s, %w, strides=(1, 1), pads=(0, 0, 0, 0), "
+            "dilations=(1, 1), groups=1)",
+            "weight %w: f32[3,1,1] = ? %s: f32[2,3,4,5] = Softmax(%x, axis=1) "
+            '%p: f32[2,3,4,5] = Pointwise(%s, %w, fn="mul") '
+            '%y: f32[2,1,4,5] = Reduce(%p, kind="sum", axes=(1,))',
+        ),
+        (
             '%y: f32[2,3,1,1] = Pool(%x, kind="average", kernel=(4, 5), strides=(1, 1), '
             "pads=(0, 0, 0, 0), dilations=(1, 1))",
             '%y: f32[2,3,1,1] = Reduce(%x, kind="mean", axes=(2, 3))',

@@ -47,6 +47,18 @@ OUT = "%y: f32[2,5,7,3] = Transpose(%z, perm=(0, 2, 3, 1))"
         ),
         (
             (
+                IN,
+                "%s: f32[2,3,5,7] = Softmax(%t, axis=2)",
+                '%y: f32[2,3,1,1] = Reduce(%s, kind="max", axes=(2, 3))',
+            ),
+            (
+                "%s: f32[2,5,7,3] = Softmax(%x, axis=1)",
+                '%z: f32[2,1,1,3] = Reduce(%s, kind="max", axes=(1, 2))',
+                "%y: f32[2,3,1,1] = Reshape(%z, shape=(2, 3, 1, 1))",
+            ),
+        ),
+        (
+            (
                 "weight %c: f32[2,1,5,7] = ?",
                 IN,
                 "%z: f32[2,4,5,7] = Concat(%t, %c, axis=1)",

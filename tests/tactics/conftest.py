@@ -1,4 +1,4 @@
-"""Runs one kernel by itself: compiles a tactic's code, lays arrays out as operands say, calls it."""
+"""Runs one kernel by itself: compiles its code, lays arrays out as operands say, calls it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Matrix multiplication against float64 NumPy: odd sizes, batches, transposes, strides, all ISAs."""
+"""Matrix products against float64 NumPy: odd sizes, batches, transposes, strides, all ISAs."""
 
 from __future__ import annotations
 

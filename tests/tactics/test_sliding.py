@@ -1,4 +1,4 @@
-"""Depthwise convolution against float64 NumPy, pooling against ONNX Runtime; odd shapes, all ISAs."""
+"""Depthwise convolution against float64 NumPy, pooling against ONNX Runtime; all ISAs."""
 
 from __future__ import annotations
 

@@ -8,7 +8,9 @@ import sys
 from typing import Annotated, Any
 
 import typer
+from rich import box
 from rich.console import Console
+from rich.table import Table
 
 import planck
 from planck.errors import PlanckError
@@ -19,7 +21,7 @@ app = typer.Typer(
     help="Compile models for this machine, and run them at its speed.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    rich_markup_mode="markdown",
+    rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 console = Console()
@@ -47,12 +49,18 @@ def main() -> None:
     try:
         app()
     except PlanckError as error:
-        errors.print(f"{type(error).__name__}: {error}", style="red", markup=False, highlight=False)
+        text = f"{type(error).__name__}: {error}"
+        errors.print(text, style="red", markup=False, highlight=False, soft_wrap=True)
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:
         sys.exit(1)
+
+
+def table(*head: str, title: str | None = None) -> Table:
+    """An empty table in the style of all commands."""
+    return Table(*head, title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
 
 
 def show_json(content: Any) -> None:

@@ -7,9 +7,8 @@ from typing import Annotated
 
 import numpy as np
 import typer
-from rich.table import Table
 
-from planck.cli.app import console, show_json
+from planck.cli.app import console, show_json, table
 from planck.cli.model import (
     AsJson,
     Cache,
@@ -22,6 +21,7 @@ from planck.cli.model import (
     engine_of,
     load_inputs,
 )
+from planck.dtypes import Array
 
 
 def bench(
@@ -76,14 +76,14 @@ def bench(
         result = {"model": str(model), "threads": used, **row}
         show_json({**result, "profile": steps.to_json()} if steps else result)
         return
-    table = Table(*row, title=f"{model.name}, {used} threads, milliseconds")
-    table.add_row(*(f"{v:.3f}" if isinstance(v, float) else str(v) for v in row.values()))
+    rows = table(*row, title=f"{model.name}, {used} threads, milliseconds")
+    rows.add_row(*(f"{v:.3f}" if isinstance(v, float) else str(v) for v in row.values()))
     if steps:
         console.print(str(steps), markup=False, highlight=False)
-    console.print(table)
+    console.print(rows)
 
 
-def _statistics(times_ms: np.ndarray) -> dict[str, float | int]:  # type: ignore[type-arg]
+def _statistics(times_ms: Array) -> dict[str, float | int]:
     percent = {f"p{p}": float(np.percentile(times_ms, p)) for p in (90, 95, 99)}
     return {
         "runs": len(times_ms),

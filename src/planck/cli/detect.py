@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
+from rich.markup import escape
 
-from planck.cli.app import console, show_json
+from planck.cli.app import console, show_json, table
 from planck.cli.model import AsJson, Cache, Model, Threads, WeightsFile, engine_of
 from planck.errors import FileError, InputError, PlanckError
 from planck.files import write_file
@@ -123,21 +123,21 @@ def _free_name(file: Path, taken: set[str]) -> str:
 
 
 def _show(results: list[dict[str, Any]], output: Path) -> None:
-    table = Table("picture", "label", "score", "x1 y1 x2 y2", "ms")
+    shown = table("picture", "label", "score", "x1 y1 x2 y2", "ms")
     for row in results:
         name = Path(row["image"]).name
         if "error" in row:
-            table.add_row(name, f"[red]{row['error'].splitlines()[0]}", "", "", "")
+            shown.add_row(name, f"[red]{escape(row['error'].splitlines()[0])}", "", "", "")
             continue
         for number, d in enumerate(row["detections"] or [{}]):
             first = number == 0
             box = " ".join(f"{edge:.0f}" for edge in d.get("box_px", ()))
-            table.add_row(
+            shown.add_row(
                 name if first else "",
                 d.get("label", "nothing"),
                 f"{d['score']:.2f}" if d else "",
                 box,
                 f"{row['ms']:.1f}" if first else "",
             )
-    console.print(table)
+    console.print(shown)
     console.print(f"pictures and detections.json are in [bold]{output}[/bold]")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from rich.table import Table
+from rich.markup import escape
 
-from planck.cli.app import console, show_json
+from planck.cli.app import console, show_json, table
 from planck.cli.model import AsJson
+from planck.ir.graph import Op
 
 
 def ops(as_json: AsJson = False) -> None:
@@ -17,35 +18,42 @@ def ops(as_json: AsJson = False) -> None:
       planck ops --json
     """
     from planck.frontends.darknet.layers import LAYERS
-    from planck.frontends.onnx import operators
+    from planck.frontends.onnx.tables import TRANSLATIONS
     from planck.ops import OPERATORS
     from planck.ops.pointwise import FUNCTIONS
+    from planck.ops.region import Region
 
-    kernel = [
-        {"name": op.__name__, "compiled": op.body is not op.__mro__[-2].body, "doc": _first(op)}
-        for op in OPERATORS
+    graph = [
+        {"name": op.__name__, "compiled": _compiled(op), "doc": _first(op)}
+        for op in sorted(OPERATORS, key=lambda op: op.__name__)
+        if op is not Region
     ]
-    content = {
-        "graph": kernel,
+    others = {
         "pointwise": sorted(FUNCTIONS),
-        "onnx": sorted(operators()),
+        "onnx": sorted(f"{domain}::{name}" if domain else name for domain, name in TRANSLATIONS),
         "darknet": sorted(LAYERS),
     }
     if as_json:
-        show_json(content)
+        show_json({"graph": graph, **others})
         return
-    table = Table("operator", "compiled", "")
-    for row in kernel:
-        table.add_row(str(row["name"]), "yes" if row["compiled"] else "reference", str(row["doc"]))
-    console.print(table)
+    rows = table("operator", "compiled", "")
+    for row in graph:
+        how = "yes" if row["compiled"] else "reference"
+        rows.add_row(str(row["name"]), how, escape(str(row["doc"])))
+    console.print(rows, highlight=False)
     for key, title in (
         ("pointwise", "functions of Pointwise"),
         ("onnx", "ONNX operators"),
         ("darknet", "Darknet layers"),
     ):
-        names = content[key]
-        console.print(f"[bold]{len(names)} {title}[/bold]: {', '.join(map(str, names))}")
+        names = others[key]
+        console.print(f"\n[bold]{len(names)} {title}[/bold]\n{', '.join(names)}", highlight=False)
 
 
-def _first(op: type) -> str:
+def _compiled(op: type[Op]) -> bool:
+    """Whether a tactic can take it: by its body, or because one is made for it."""
+    return op.body is not Op.body and not op.reference_only
+
+
+def _first(op: type[Op]) -> str:
     return (op.__doc__ or "").strip().splitlines()[0]

@@ -7,10 +7,10 @@ from typing import Annotated
 
 import numpy as np
 import typer
-from rich.table import Table
 
-from planck.cli.app import console, show_json
+from planck.cli.app import console, show_json, table
 from planck.cli.model import AsJson, Model, Shapes, Threads, WeightsFile, engine_of, load_inputs
+from planck.dtypes import Array
 from planck.errors import FileError
 
 
@@ -55,17 +55,17 @@ def run(
     if as_json:
         show_json(rows)
         return
-    table = Table("output", "shape", "dtype", "min", "mean", "max")
+    shown = table("output", "shape", "dtype", "min", "mean", "max")
     for row in rows:
         numbers = (f"{row[key]:.6g}" if row.get(key) is not None else "" for key in _NUMBERS)
-        table.add_row(str(row["name"]), str(row["shape"]), str(row["dtype"]), *numbers)
-    console.print(table)
+        shown.add_row(str(row["name"]), str(row["shape"]), str(row["dtype"]), *numbers)
+    console.print(shown)
 
 
 _NUMBERS = ("min", "mean", "max")
 
 
-def _statistics(array: np.ndarray) -> dict[str, float | None]:  # type: ignore[type-arg]
+def _statistics(array: Array) -> dict[str, float | None]:
     if not array.size or array.dtype.kind not in "fiu":
         return dict.fromkeys(_NUMBERS)
     return {key: float(getattr(array, key)()) for key in _NUMBERS}

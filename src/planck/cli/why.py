@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
+from rich.markup import escape
 
-from planck.cli.app import console, show_json
+from planck.cli.app import console, show_json, table
 from planck.cli.model import AsJson, Model, engine_of
 from planck.errors import InputError
 from planck.plan.model import Plan, Step
@@ -44,23 +44,23 @@ def why(
         )
         return
     console.print(f"step {number}, {step.name}: {', '.join(step.origin)}", markup=False)
-    table = Table("tactic", "configuration", "us", "")
+    tried = table("tactic", "configuration", "us", "")
     for row in timings:
         chosen = row["tactic"] == step.tactic and row.get("config") == step.config
         shown = ", ".join(f"{k}={v}" for k, v in row.get("config", {}).items())
         time_us = f"{row['us']:.1f}" if row.get("us") else "not timed"
-        table.add_row(
+        tried.add_row(
             row["tactic"],
-            shown,
+            escape(shown),
             "" if "refused" in row else time_us,
-            row.get("refused", "chosen" if chosen else ""),
+            escape(row.get("refused", "chosen" if chosen else "")),
         )
     if not step.symbol:
         console.print("It runs as a reference step: no tactic compiles it.")
-    console.print(table)
+    console.print(tried, highlight=False)
     for value, reason in plan.build.get("copies", []):
         if value == step.name:
-            console.print(f"a copy stands here because {reason}")
+            console.print(f"a copy stands here because {reason}", markup=False)
 
 
 def _find(plan: Plan, layer: str) -> tuple[int, Step]:

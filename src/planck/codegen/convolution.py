@@ -24,8 +24,8 @@ from planck.codegen.tables import Memory
 from planck.codegen.tiling import Axis
 from planck.target import Target
 
-# Bodies of one tile shape before the rest shares one that selects its pixels at run time; each costs
-# about 10 ms of compile time and 2 kB of code.
+# Bodies of one tile shape before the rest shares one that selects its pixels at run time; each
+# costs about 10 ms of compile time and 2 kB of code.
 MAX_BODIES: Final = 5
 
 Pixels = tuple[int, ...]

@@ -1,8 +1,7 @@
-"""One tile of a direct convolution: accumulate over blocks, taps and channels, then the epilogue."""
+"""One tile of a direct convolution: sums over blocks, taps and channels, then the epilogue."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -242,7 +241,8 @@ class TileWriter:
         place = b.offset(b.offset(weights, slab), ahead)
         for line in range(self.prefetch_lines(unit.vectors)):
             pointer = b.offset(place, line * LINE_BYTES)
-            b.call("void", "llvm.prefetch.p0", ("ptr", pointer), ("i32", "0"), ("i32", "2"), ("i32", "1"))  # fmt: skip
+            read_to_l2 = (("i32", "0"), ("i32", "2"), ("i32", "1"))
+            b.call("void", "llvm.prefetch.p0", ("ptr", pointer), *read_to_l2)
 
     # The epilogue
 
@@ -250,32 +250,27 @@ class TileWriter:
         """Epilogue and store: straight from registers if cheap, else in a loop over the pixels."""
         b, spec, size = self.b, self.spec, self.vector.bytes
         if spec.epilogue.cheap:
-            for i in range(tile.height * tile.width):
-                for n in range(unit.vectors):
-                    value = acc[i * unit.vectors + n]
-                    self.emit(tile, value, n, lambda memory, i=i: self.pixel(memory, i, tile.width))
+            for i, value in enumerate(acc):
+                down, along = divmod(i // unit.vectors, tile.width)
+                self.emit(tile, value, i % unit.vectors, (str(down), str(along)))
             return
         for i, value in enumerate(acc):
             self.vector.store(b, value, b.offset("%scratch", i * size))
         with b.loop(0, tile.height, hint="y") as y, b.loop(0, tile.width, hint="x") as x:
             number = b.let(f"add nsw i64 {b.times(y, tile.width)}, {x}")
             source = b.offset("%scratch", b.times(number, unit.vectors * size))
-
-            def at(memory: Memory) -> str:
-                down = b.times(y, spec.rows.out_step * memory.row)
-                along = b.times(x, spec.columns.out_step * memory.column)
-                return b.let(f"add nsw i64 {down}, {along}")
-
             for n in range(unit.vectors):
-                self.emit(tile, self.vector.load(b, b.offset(source, n * size)), n, at)
+                self.emit(tile, self.vector.load(b, b.offset(source, n * size)), n, (y, x))
 
-    def emit(self, tile: Tile, value: str, n: int, at: Callable[[Memory], int | str]) -> None:
+    def emit(self, tile: Tile, value: str, n: int, pixel: tuple[str, str]) -> None:
         """The epilogue of one vector: block n of the panel, at a pixel."""
         b, spec = self.b, self.spec
 
         def place(name: str) -> str:
             memory = spec.memory[name]
-            return b.offset(b.offset(tile.at[name], at(memory)), n * memory.block)
+            down = b.times(pixel[0], spec.rows.out_step * memory.row)
+            along = b.times(pixel[1], spec.columns.out_step * memory.column)
+            return b.offset(b.offset(tile.at[name], b.plus(down, along)), n * memory.block)
 
         def load(name: str) -> str:
             kind = spec.epilogue.operands[name]

@@ -1,4 +1,4 @@
-"""A direct convolution kernel: units of work, chunks of input channels, strips of rows and columns."""
+"""A direct convolution kernel: units of work, chunks of input channels, strips of pixels."""
 
 from __future__ import annotations
 

@@ -357,7 +357,7 @@ def transposed(b: TableBuilder, vector: Vector, rows: list[str]) -> list[str]:
         kind = vector.kind
         return b.let(f"shufflevector {kind} {x}, {kind} {y}, <{lanes} x i32> <{body}>")
 
-    # Interleaving row i with row i + lanes / 2 moves one bit of the row number to the column number.
+    # Interleaving rows i and i + lanes / 2 moves one bit of the row number to the column number.
     for _ in range(lanes.bit_length() - 1):
         half = lanes // 2
         pairs = [(values[i], values[i + half]) for i in range(half)]

@@ -1,17 +1,20 @@
 """The innermost loops of convolution and matmul: a tile of accumulators that stays in registers.
 
-Register allocation is decided here; LLVM only encodes. Two things keep it from spilling: each k-step
-ends in an empty assembly statement that "writes memory", so that loads are not hoisted over it, and
-every displacement is a constant, so that a tile needs three general registers.
+Register allocation is decided here; LLVM only encodes. Two things keep it from spilling: each
+k-step begins with an empty assembly statement that "writes memory", so that loads are not hoisted
+over it, and every displacement is a constant, so that a tile needs three general registers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from planck.codegen.llvm import Builder
 from planck.target import Target
+
+MAX_ROWS: Final = 28  # more need no registers but much code
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,11 @@ class Vector:
         """x * y + z, fused where the target fuses."""
         k = self.kind
         return b.call(k, f"llvm.fmuladd.v{self.lanes}f32", (k, x), (k, y), (k, z))
+
+    def larger(self, b: Builder, x: str, y: str) -> str:
+        """The larger in each lane; y where either is NaN, as the processors' own max does."""
+        test = b.let(f"fcmp ogt {self.kind} {x}, {y}")
+        return b.let(f"select <{self.lanes} x i1> {test}, {self.kind} {x}, {self.kind} {y}")
 
     def masked_load(self, b: Builder, pointer: str, count: int) -> str:
         """The first count lanes from memory, zeros in the others."""
@@ -216,6 +224,9 @@ def _trip(
     return acc
 
 
-def budget(target: Target) -> int:
-    """Accumulators that fit beside the operands of one k-step."""
-    return {"avx512": 28, "neon": 24, "avx2": 12, "portable": 8}[target.isa]
+def tallest(target: Target, vectors: int) -> int:
+    """Rows of the tallest tile that leaves registers for a row of weights and a broadcast."""
+    others = 1 if target.isa != "portable" else 2  # without fused multiply-add, one for products
+    if vectors == 1:  # all sums depend on one register of weights: the allocator wants more room
+        return min(target.registers * 5 // 8, MAX_ROWS) if target.registers < 32 else MAX_ROWS
+    return min((target.registers - others) // vectors - 1, MAX_ROWS)

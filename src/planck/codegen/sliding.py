@@ -1,7 +1,7 @@
 """Windows that slide over one block of channels: depthwise convolution, max and average pooling.
 
-A unit of work is one block of channels of one image, and a group of its rows. A tile is a strip of one
-row; its accumulators stay in registers while the rows of the window go past:
+A unit of work is one block of channels of one image, and a group of its rows. A tile is a strip of
+one row; its accumulators stay in registers while the rows of the window go past:
 
     for rows of the output, strips of columns:
         for rows of the window inside the image:      table-driven
@@ -13,7 +13,7 @@ Strips at the left and right border are written out apart, without the columns t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -188,11 +188,7 @@ class _Writer:
                         columns[tap_index] = vector.load(b, place)
                     acc[pixel] = vector.fma(b, value, columns[tap_index], acc[pixel])
                 elif spec.kind == "max":
-                    test = b.let(f"fcmp ogt {vector.kind} {acc[pixel]}, {value}")
-                    lanes = f"<{vector.lanes} x i1>"
-                    acc[pixel] = b.let(
-                        f"select {lanes} {test}, {vector.kind} {acc[pixel]}, {vector.kind} {value}"
-                    )
+                    acc[pixel] = vector.larger(b, acc[pixel], value)
                 else:
                     acc[pixel] = b.let(f"fadd {vector.kind} {acc[pixel]}, {value}")
         return acc
@@ -219,16 +215,20 @@ class _Writer:
         b, spec, size = self.b, self.spec, self.vector.bytes
         if spec.epilogue.cheap:
             for i, value in enumerate(acc):
-                self.emit(at, value, lambda memory, i=i: i * memory.column)
+                self.emit(at, value, str(i))
             return
         for i, value in enumerate(acc):
             self.vector.store(b, value, b.offset("%scratch", i * size))
         with b.loop(0, len(acc), hint="x") as x:
             value = self.vector.load(b, b.offset("%scratch", b.times(x, size)))
-            self.emit(at, value, lambda memory: b.times(x, memory.column))
+            self.emit(at, value, x)
 
-    def emit(self, at: dict[str, str], value: str, place: Callable[[Memory], int | str]) -> None:
+    def emit(self, at: dict[str, str], value: str, pixel: str) -> None:
+        """The epilogue of one vector: a pixel of the tile."""
         b, spec = self.b, self.spec
+
+        def place(name: str) -> str:
+            return b.offset(at[name], b.times(pixel, spec.memory[name].column))
 
         def load(name: str) -> str:
             kind = spec.epilogue.operands[name]
@@ -236,11 +236,11 @@ class _Writer:
                 return self.vector.broadcast(b, at[name])
             if kind == "channel":
                 return self.vector.load(b, at[name])
-            return self.vector.load(b, b.offset(at[name], place(spec.memory[name])))
+            return self.vector.load(b, place(name))
 
         results = spec.epilogue.apply(b, value, load, self.vector.kind, self.target)
         for name, result in zip(spec.epilogue.outputs, results, strict=True):
-            self.vector.store(b, result, b.offset(at[name], place(spec.memory[name])))
+            self.vector.store(b, result, place(name))
 
 
 def runs(strips: tuple[Strip, ...]) -> list[list[Strip]]:

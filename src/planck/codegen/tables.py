@@ -23,7 +23,7 @@ class TableBuilder(Builder):
 
     def __init__(self) -> None:
         super().__init__()
-        self._tables: dict[tuple[int | float, ...], str] = {}
+        self._tables: dict[tuple[object, ...], str] = {}
 
     def times(self, value: str, factor: int) -> str:
         if value == "0" or factor == 0:

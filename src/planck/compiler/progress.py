@@ -24,16 +24,17 @@ _DOING = {
 
 @contextmanager
 def bar() -> Iterator[Report]:
-    """`with bar() as report: report(stage, done, total, what)`."""
+    """`with bar() as report: report(stage, done, total, what)`; nothing where nobody looks."""
     columns = (
         TextColumn("{task.description:<28}"),
         BarColumn(),
         TextColumn("{task.completed}/{task.total}"),
         TimeElapsedColumn(),
-        TextColumn("left"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    console = Console(stderr=True)
+    hidden = not console.is_terminal
+    with Progress(*columns, console=console, transient=True, disable=hidden) as progress:
         task = progress.add_task("starting", total=None)
 
         def report(stage: str, done: int, total: int, what: str) -> None:

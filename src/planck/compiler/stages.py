@@ -144,7 +144,7 @@ def _or_reference(launch: Launch, answers: Mapping[str, Choice | No]) -> Launch:
         return launch
     log.warning(
         "%s runs as a reference step, slowly: %s",
-        launch.node.origin or launch.node.outputs[0].name,
+        ", ".join(launch.node.origin) or launch.node.outputs[0].name,
         answer,
     )
     return Launch(launch.node, None, launch.names)

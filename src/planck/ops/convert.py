@@ -9,8 +9,14 @@ import numpy as np
 from planck import dtypes
 from planck.dtypes import Array, DType, from_numpy
 
-# The largest finite value of each float8.
-LARGEST: Final = {dtypes.f8e4m3: 448.0, dtypes.f8e5m2: 57344.0}
+# The largest finite value of each float that saturates.
+LARGEST: Final = {
+    dtypes.f8e4m3: 448.0,
+    dtypes.f8e5m2: 57344.0,
+    dtypes.f8e4m3fnuz: 240.0,
+    dtypes.f8e5m2fnuz: 57344.0,
+    dtypes.f4e2m1: 6.0,
+}
 
 
 def convert(array: Array, to: DType, saturate: bool = True) -> Array:
@@ -28,13 +34,15 @@ def convert(array: Array, to: DType, saturate: bool = True) -> Array:
         if to is dtypes.string:
             return _to_text(array)
         if to in LARGEST:
-            return _to_float8(array, to, saturate)
-        if to.bits == 4:
-            return _to_nibble(array, to)
+            return _saturated(array, to, saturate)
+        if to is dtypes.f8e8m0:
+            return _to_power(array)
+        if to.is_integer and to.bits < 8:
+            return _to_bits(array, to)
         if given.is_float and to.is_integer:
             wide = array if given.bits >= 32 else array.astype(np.float32)
             return _truncate(wide, to)
-        if given.bits in (4, 8) and given.is_float and to.is_float:
+        if given.is_float and given.bits <= 8:
             return array.astype(np.float32).astype(to.numpy)
         return array.astype(to.numpy)
 
@@ -48,22 +56,28 @@ def _truncate(array: Array, to: DType) -> Array:
     return array.astype(np.int64).astype(to.numpy)
 
 
-def _to_nibble(array: Array, to: DType) -> Array:
-    """The low four bits of the integer: int4 and uint4 wrap like all integers."""
+def _to_bits(array: Array, to: DType) -> Array:
+    """The low bits of the integer: narrow integers wrap like all integers."""
     whole = array.astype(np.float32) if from_numpy(array.dtype).is_float else array
-    bits = whole.astype(np.int64) & 15
-    return np.where((bits > 7) & (to.kind == "i"), bits - 16, bits).astype(to.numpy)
+    bits = whole.astype(np.int64) & ((1 << to.bits) - 1)
+    half = 1 << (to.bits - 1)
+    return np.where((bits >= half) & (to.kind == "i"), bits - 2 * half, bits).astype(to.numpy)
 
 
-def _to_float8(array: Array, to: DType, saturate: bool) -> Array:
+def _saturated(array: Array, to: DType, saturate: bool) -> Array:
     wide = array.astype(np.float32)
     rounded = wide.astype(to.numpy)
     if not saturate:
         return rounded
-    largest = LARGEST[to]
-    over = np.isinf(rounded.astype(np.float32)) | (np.isnan(rounded.astype(np.float32)))
-    over &= ~np.isnan(wide)
-    return np.where(over, np.copysign(np.float32(largest), wide), wide).astype(to.numpy)
+    over = ~np.isfinite(rounded.astype(np.float32)) & ~np.isnan(wide)
+    return np.where(over, np.copysign(np.float32(LARGEST[to]), wide), wide).astype(to.numpy)
+
+
+def _to_power(array: Array) -> Array:
+    """The next power of two up: 8 bits of exponent, neither sign nor zero, but NaN."""
+    mantissa, exponent = np.frexp(np.abs(array.astype(np.float64)))
+    power = np.where(mantissa == 0, -127, np.clip(exponent - (mantissa == 0.5), -127, 127))
+    return np.where(np.isnan(mantissa), np.nan, np.ldexp(1.0, power)).astype(dtypes.f8e8m0.numpy)
 
 
 def _from_text(array: Array, to: DType) -> Array:

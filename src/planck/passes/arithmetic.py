@@ -8,7 +8,7 @@ import numpy as np
 
 from planck.ir.graph import Graph, Node
 from planck.ir.rewrite import SKIP, Patch, View, rewrite, rule
-from planck.ops.nn import Pool
+from planck.ops.nn import Conv, Pool, Softmax
 from planck.ops.pointwise import Pointwise
 from planck.ops.reduce import Reduce
 from planck.passes.match import constant, inner, is_pointwise
@@ -90,6 +90,30 @@ def reduces(view: View, node: Node) -> Patch | No:
     return patch.replace(node.outputs[0], patch(Reduce(kind, axes, node.op.keep), source))
 
 
+@rule(Conv)
+def expectation(view: View, node: Node) -> Patch | No:
+    """conv(softmax(x, channels), w[1, C, 1, 1]) -> reduce_sum(softmax(x) * w, channels)
+
+    A box's side as YOLO decodes it: the mean of a distribution. Most of a convolution's lanes would
+    idle over one output channel.
+    """
+    assert isinstance(node.op, Conv)
+    x, out = node.inputs[0], node.outputs[0]
+    softmax = inner(view, x, Softmax)
+    weights = view.weight(node.inputs[1])
+    if softmax is None or weights is None or len(node.inputs) > 2:
+        return SKIP
+    m, _, *taps = weights.shape
+    if m != 1 or node.op.groups != 1 or any(n != 1 for n in (*taps, *node.op.strides)):
+        return SKIP
+    if any(node.op.pads):
+        return No("it pads")
+    patch = view.patch()
+    factors = patch.weight(weights.reshape(weights.shape[1:]), node.inputs[1].name)
+    scaled = patch(Pointwise("mul"), x, factors)
+    return patch.replace(out, patch(Reduce("sum", (1,), True), scaled))
+
+
 @rule(Pointwise)
 def constant_last(view: View, node: Node) -> Patch | No:
     """f(constant, x) -> f(x, constant) where the order does not matter"""
@@ -102,7 +126,7 @@ def constant_last(view: View, node: Node) -> Patch | No:
     return patch.replace(node.outputs[0], patch(node.op, b, a))
 
 
-RULES = (constant_last, power, division, global_pool, reduces)
+RULES = (expectation, constant_last, power, division, global_pool, reduces)
 
 
 def arithmetic(graph: Graph) -> Graph:

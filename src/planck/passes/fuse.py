@@ -7,8 +7,8 @@
                                              %z = Pointwise(%e, %r) {fn="add"} }
 
 First every anchor (convolution, matmul, pool, ...) takes the pointwise nodes behind it; what is
-left is grouped greedily for the loop generator. Nodes that only rename memory (reshape, slice, concat)
-stay alone: placement makes views of them.
+left is grouped greedily for the loop generator. Nodes that only rename memory (reshape, slice,
+concat) stay alone: placement makes views of them.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from planck.ir.graph import Graph, Node, Value
+from planck.ir.types import TensorType
 from planck.ops.control import If, Loop
 from planck.ops.movement import Broadcast, Concat, Gather, Pad, Reshape, Slice, Transpose
 from planck.ops.nn import (
@@ -96,7 +97,7 @@ class _Fuser:
         group.add(anchor)
         self._own(group, anchor)
         shape = anchor.outputs[0].type.shape
-        while True:
+        while not isinstance(anchor.op, Attention):
             step = self._epilogue_step(group, shape)
             if not step:
                 break
@@ -227,7 +228,7 @@ class _Fuser:
             return False
         return out > 2 * max(v.type.size for v in read) and not self._cheap(group)
 
-    def _type(self, name: str, group: Group, node: Node) -> object:
+    def _type(self, name: str, group: Group, node: Node) -> TensorType:
         for n in (*group.nodes, node):
             for v in n.outputs:
                 if v.name == name:

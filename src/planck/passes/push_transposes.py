@@ -85,7 +85,10 @@ def _ends_at(view: View, value: Value, user: Node, perm: tuple[int, ...], budget
             return False
     elif not isinstance(op, (Cast, Softmax, Reduce, Slice, Pad)):
         return False
-    return perm == tuple(range(len(perm))) or _ends(view, user.outputs[0], perm, budget)
+    out = user.outputs[0]
+    extents = out.type.dims  # transposed by perm: what moves may have extent 1 only
+    moved = [axis for axis, n in zip(perm, extents, strict=True) if n != 1]
+    return moved == sorted(moved) or _ends(view, out, perm, budget)
 
 
 NOWHERE: Final = No("it would meet no other transpose below")

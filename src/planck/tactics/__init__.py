@@ -1,9 +1,21 @@
 """The ways to run a kernel."""
 
+from planck.tactics.attention import FusedAttention
 from planck.tactics.direct import Direct, Transposed
+from planck.tactics.globalpool import GlobalPooling
 from planck.tactics.kernel import Tactic
+from planck.tactics.loops import Loops
 from planck.tactics.matmul import Multiply
 from planck.tactics.sliding import Depthwise, Pooling
 
-TACTICS: tuple[Tactic, ...] = (Depthwise(), Direct(), Transposed(), Multiply(), Pooling())
+TACTICS: tuple[Tactic, ...] = (
+    Depthwise(),
+    Direct(),
+    Transposed(),
+    Multiply(),
+    FusedAttention(),
+    Pooling(),
+    GlobalPooling(),
+    Loops(),
+)
 """In the order in which they are asked; all that offer are compared."""

@@ -70,7 +70,7 @@ class Problem:
 def read_problem(kernel: Kernel, anchor: type[Conv] | type[ConvTranspose]) -> Problem | No:
     """A kernel as a convolution; No where it is none that direct code can run."""
     form = anchored(kernel, anchor, 1)
-    if not form:
+    if isinstance(form, No):
         return form
     node = form.node
     op = node.op
@@ -85,6 +85,8 @@ def read_problem(kernel: Kernel, anchor: type[Conv] | type[ConvTranspose]) -> Pr
     n, c, *image = x.type.dims
     _, m, *out = form.result.type.dims
     row_major = x.type.block == 0
+    if not isinstance(op, ConvTranspose) and op.groups == c == m and c > 1:
+        return No("one filter for each channel: multiplying by zeros would take most of the time")
     if row_major and (op.groups > 1 or c > lanes):
         return No(f"%{x.name} lies in rows and has {c} channels")
     names = (*form.epilogue.of_kind("full"), *form.epilogue.outputs)

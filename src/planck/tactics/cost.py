@@ -7,15 +7,18 @@ from typing import Final
 from planck.target import Target
 
 UNIT_FLOPS: Final = 1.5e6  # about 15 us of one core
+L2_BYTES: Final = 24  # a cycle, to one core
 FMA_LATENCY: Final = 4  # cycles; Zen 3 to 5 and Intel since Skylake
 
 
-def k_step_cycles(target: Target, rows: int, vectors: int) -> float:
+def k_step_cycles(target: Target, rows: int, vectors: int, panel_bytes: int) -> float:
     """Cycles of one k-step of a rows x vectors tile, by its narrowest part."""
     per_cycle = 1 if target.isa == "avx512" else 2
     compute = max(rows * vectors / per_cycle, FMA_LATENCY)
     loads = (rows + vectors) / 2
-    return max(compute, loads) + 0.25  # what looping costs
+    streamed = panel_bytes > target.l1_bytes // 2
+    weights = vectors * target.vector_bytes / L2_BYTES if streamed else 0.0
+    return max(compute, loads, weights) + 0.25  # what looping costs
 
 
 def parts_of_work(flops: float, units: int, most: int, threads: int) -> int:

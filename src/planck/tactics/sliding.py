@@ -1,6 +1,11 @@
 """Depthwise convolution and pooling on blocked layouts; 1-D and 2-D.
 
-Notebook (Zen 4, AVX-512, one core)
+Notebook (EPYC with Zen 4 cores, AVX-512, one core, in L2; a loop of fused multiply-adds makes
+117 GFLOP/s):
+
+- Depthwise 3x3 32@112 97 % of that, 384@14 109 %, 5x5 240@28 109 % (padding is never multiplied);
+  3x3/2 96@112 56 %, by loads. Strips of 14 and of 10 are equal.
+- Max pool 3x3/2 64@112 51 us, 5x5 256@20 39 us.
 """
 
 from __future__ import annotations
@@ -31,7 +36,8 @@ from planck.tactics.pattern import (
     two_dimensional,
 )
 
-# Pixels of a strip, the best guess first: accumulators, a row of weights and one input in registers.
+# Pixels of a strip, the best guess first: accumulators, a row of weights and one input fit in
+# the registers.
 WIDTHS: Final = {
     "avx512": (14, 10, 7, 20),
     "neon": (14, 10, 7),
@@ -151,7 +157,7 @@ class Depthwise(_SlidingTactic):
 
     def problem(self, kernel: Kernel) -> Problem | No:
         form = anchored(kernel, Conv, 1)
-        if not form:
+        if isinstance(form, No):
             return form
         op, (x, w) = form.node.op, form.node.inputs[:2]
         assert isinstance(op, Conv)
@@ -176,7 +182,7 @@ class Pooling(_SlidingTactic):
 
     def problem(self, kernel: Kernel) -> Problem | No:
         form = anchored(kernel, Pool, 1)
-        if not form:
+        if isinstance(form, No):
             return form
         op = form.node.op
         assert isinstance(op, Pool)

@@ -202,13 +202,13 @@ def _reorg_stride(net: Drawer, s: Section) -> int:
 
 def scale_channels(net: Drawer, s: Section) -> Value:
     """An earlier map [N, C, H, W] times this layer's [N, C, 1, 1]."""
-    other = net.layer(s.integers("from")[0])
+    other = net.layer(s.integer("from", least=-(1 << 20)))
     return net.activate(net.pointwise("mul", other, net.x), s.text("activation", "linear"))
 
 
 def sam(net: Drawer, s: Section) -> Value:
     """An earlier map times this one, element by element."""
-    other = net.layer(s.integers("from")[0])
+    other = net.layer(s.integer("from", least=-(1 << 20)))
     return net.activate(net.pointwise("mul", net.x, other), s.text("activation", "linear"))
 
 

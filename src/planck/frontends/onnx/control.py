@@ -10,7 +10,8 @@ import numpy as np
 from planck.dtypes import bool_, i64
 from planck.errors import ModelFormatError, ShapeError
 from planck.frontends.onnx.context import Item, NodeContext, Subgraph, Table
-from planck.frontends.onnx.tensor import stack, take
+from planck.frontends.onnx.emit import part
+from planck.frontends.onnx.tensor import stack
 from planck.ir.graph import Graph, Namer, Value
 from planck.ir.types import TensorType
 from planck.ops.control import If, Loop
@@ -135,7 +136,7 @@ def scan(c: NodeContext) -> Sequence[Item]:
 
 def _row(c: NodeContext, value: Value, axis: int, position: int) -> Value:
     """One element of an axis, without the axis."""
-    cut = take(c, value, axis, position, 1)
+    cut = part(c, value, axis, position, 1)
     return c.emit(Reshape((*value.type.dims[:axis], *value.type.dims[axis + 1 :])), cut)
 
 

@@ -7,9 +7,10 @@ from typing import Final
 
 import numpy as np
 
-from planck.dtypes import f64
+from planck.dtypes import f8e8m0, f64
 from planck.errors import ModelFormatError
 from planck.frontends.onnx.context import NodeContext, Table, Translation
+from planck.frontends.onnx.emit import cast
 from planck.frontends.onnx.tensors import dtype_of
 from planck.ir.graph import Value
 from planck.ops.movement import Broadcast
@@ -46,12 +47,6 @@ ACTIVATIONS: Final[dict[str, tuple[str, tuple[tuple[str, float], ...]]]] = {
 VARIADIC: Final = {"Sum": "add", "Max": "max", "Min": "min"}
 
 
-def cast(c: NodeContext, value: Value, like: Value) -> Value:
-    """The value in another value's dtype."""
-    dtype = like.type.dtype
-    return value if value.type.dtype is dtype else c.emit(Cast(dtype), value)
-
-
 def _function(fn: str) -> Translation:
     arity = FUNCTIONS[fn].arity
     return lambda c: c.emit(Pointwise(fn), *(c.input(i) for i in range(arity)))
@@ -79,9 +74,9 @@ def power(c: NodeContext) -> Value:
     """The base's dtype; an integer base to a real power passes through f64."""
     base, exponent = c.input(0), c.input(1)
     if base.type.dtype.is_integer and exponent.type.dtype.is_float:
-        wide = (c.emit(Cast(f64), base), c.emit(Cast(f64), exponent))
-        return cast(c, c.emit(Pointwise("pow"), *wide), base)
-    return c.emit(Pointwise("pow"), base, cast(c, exponent, base))
+        wide = (cast(c, base, f64), cast(c, exponent, f64))
+        return cast(c, c.emit(Pointwise("pow"), *wide), base.type.dtype)
+    return c.emit(Pointwise("pow"), base, cast(c, exponent, base.type.dtype))
 
 
 def modulo(c: NodeContext) -> Value:
@@ -134,6 +129,8 @@ def swiglu(c: NodeContext) -> Value:
 def to_dtype(c: NodeContext) -> Value:
     code = c.integer("to") if c.type == "Cast" else None
     dtype = c.input(1).type.dtype if code is None else dtype_of(code)
+    if dtype is f8e8m0 and c.text("round_mode", "up") != "up":
+        c.refuse(f"round_mode {c.text('round_mode')!r}; it rounds up")
     return c.emit(Cast(dtype, bool(c.integer("saturate", 1))), c.input(0))
 
 

@@ -9,7 +9,8 @@ import numpy as np
 
 from planck.errors import ModelFormatError, ShapeError
 from planck.frontends.onnx.context import Absent, Item, NodeContext, Table, ValueList
-from planck.frontends.onnx.tensor import stack, take
+from planck.frontends.onnx.emit import part
+from planck.frontends.onnx.tensor import stack
 from planck.ir.graph import Value
 from planck.ops.movement import Concat, Reshape
 from planck.ops.shapes import axis_of
@@ -61,10 +62,10 @@ def split(c: NodeContext) -> ValueList:
     axis = axis_of(c.type, c.integer("axis", 0), x.type.rank)
     extent = x.type.dims[axis]
     if c.optional(1) is None:
-        parts = [take(c, x, axis, k, 1) for k in range(extent)]
+        parts = [part(c, x, axis, k, 1) for k in range(extent)]
         if not c.integer("keepdims", 1):
             shape = (*x.type.dims[:axis], *x.type.dims[axis + 1 :])
-            parts = [c.emit(Reshape(shape), part) for part in parts]
+            parts = [c.emit(Reshape(shape), one) for one in parts]
         return ValueList(tuple(parts))
     sizes = c.need_integers(1, "the sizes")
     if not c.input(1).type.rank:
@@ -72,7 +73,7 @@ def split(c: NodeContext) -> ValueList:
     if sum(sizes) != extent:
         raise ShapeError(f"{c.type} cuts {extent} into {list(sizes)}")
     starts = np.cumsum([0, *sizes]).tolist()
-    cut = (take(c, x, axis, s, size) for s, size in zip(starts, sizes, strict=False))
+    cut = (part(c, x, axis, s, size) for s, size in zip(starts, sizes, strict=False))
     return ValueList(tuple(cut))
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from planck.dtypes import i64
 from planck.errors import ModelFormatError, ShapeError
 from planck.frontends.onnx.context import NodeContext, Table
+from planck.frontends.onnx.emit import part
 from planck.ir.graph import Value
 from planck.ops.movement import (
     Broadcast,
@@ -98,16 +99,6 @@ def concat(c: NodeContext) -> Value:
     return c.inputs[0] if len(c.inputs) == 1 else c.emit(Concat(axis), *c.inputs)
 
 
-def take(c: NodeContext, x: Value, axis: int, start: int, size: int) -> Value:
-    """The elements start .. start + size of an axis."""
-    dims = list(x.type.dims)
-    if size == dims[axis]:
-        return x
-    starts = [0] * len(dims)
-    starts[axis], dims[axis] = start, size
-    return c.emit(Slice(tuple(starts), tuple(dims), (1,) * len(dims)), x)
-
-
 def split_sizes(op: str, extent: int, parts: int) -> tuple[int, ...]:
     """An extent cut into equal parts, the last one the smallest."""
     part = -(-extent // parts)
@@ -134,7 +125,7 @@ def split(c: NodeContext) -> tuple[Value, ...]:
     if sum(sizes) != extent or min(sizes, default=0) < 0:
         raise ShapeError(f"Split cuts {extent} into {list(sizes)}")
     starts = np.cumsum([0, *sizes[:-1]]).tolist()
-    return tuple(take(c, x, axis, s, size) for s, size in zip(starts, sizes, strict=True))
+    return tuple(part(c, x, axis, s, size) for s, size in zip(starts, sizes, strict=True))
 
 
 def slice_(c: NodeContext) -> Value:
@@ -218,7 +209,7 @@ def center_crop_pad(c: NodeContext) -> Value:
     for axis, extent in zip(axes, wanted, strict=True):
         missing = extent - x.type.dims[axis]
         if missing < 0:
-            x = take(c, x, axis, -missing // 2, extent)
+            x = part(c, x, axis, -missing // 2, extent)
         else:
             pads[axis], pads[x.type.rank + axis] = missing // 2, missing - missing // 2
     return c.emit(Pad(tuple(pads)), x, c.like(0, x)) if any(pads) else x

@@ -21,6 +21,8 @@ DTYPE_OF: Final[dict[int, DType]] = {
     TensorProto.BFLOAT16: dtypes.bf16,
     TensorProto.FLOAT8E4M3FN: dtypes.f8e4m3,
     TensorProto.FLOAT8E5M2: dtypes.f8e5m2,
+    TensorProto.FLOAT8E4M3FNUZ: dtypes.f8e4m3fnuz,
+    TensorProto.FLOAT8E5M2FNUZ: dtypes.f8e5m2fnuz,
     TensorProto.INT64: dtypes.i64,
     TensorProto.INT32: dtypes.i32,
     TensorProto.INT16: dtypes.i16,
@@ -36,6 +38,15 @@ DTYPE_OF: Final[dict[int, DType]] = {
     TensorProto.COMPLEX128: dtypes.c128,
     TensorProto.STRING: dtypes.string,
 }
+_RECENT: Final = {
+    "FLOAT8E8M0": dtypes.f8e8m0,
+    "FLOAT4E2M1": dtypes.f4e2m1,
+    "INT2": dtypes.i2,
+    "UINT2": dtypes.u2,
+}
+DTYPE_OF.update(  # what older releases of onnx do not name yet
+    {code: _RECENT[name] for name, code in TensorProto.DataType.items() if name in _RECENT}
+)
 CODE_OF: Final[dict[DType, int]] = {dtype: code for code, dtype in DTYPE_OF.items()}
 _PACKED: Final = (dtypes.i4, dtypes.u4)
 

@@ -1,0 +1,1 @@
+"""Fuzzing of the model readers: damaged files must end in a graph or in a PlanckError."""

@@ -1,0 +1,283 @@
+"""Elements between memory and registers: loads, stores, casts, gathers and tile transposes.
+
+In registers float16, bfloat16 and float32 are float lanes, booleans are i1 lanes, the rest are what
+they are in memory.
+"""
+
+from __future__ import annotations
+
+from planck import dtypes
+from planck.codegen.lanes import Lanes, splat
+from planck.codegen.llvm import Builder
+from planck.dtypes import DType
+from planck.errors import BuildError
+from planck.target import Target
+
+UNSUPPORTED = (dtypes.f8e4m3, dtypes.f8e5m2, dtypes.c64, dtypes.c128, dtypes.string)
+
+
+def register(dtype: DType) -> str:
+    """The scalar LLVM type of an element in registers."""
+    if dtype is dtypes.bool_:
+        return "i1"
+    if dtype.kind == "f":
+        return "double" if dtype.bits == 64 else "float"
+    return f"i{8 * dtype.bytes}"
+
+
+def stored(dtype: DType) -> str:
+    """The scalar LLVM type of an element in memory."""
+    if dtype.kind == "f" and dtype.bits == 16:
+        return "i16"
+    return dtype.llvm
+
+
+def lanes_of(scalar: str, count: int) -> str:
+    return f"<{count} x {scalar}>" if count > 1 else scalar
+
+
+def widened(b: Builder, value: str, dtype: DType, count: int, target: Target) -> str:
+    """An element as it was loaded -> as it is in registers."""
+    memory = lanes_of(stored(dtype), count)
+    if dtype is dtypes.bool_:
+        return b.let(f"icmp ne {memory} {value}, {splat(memory, 0)}")
+    if dtype is dtypes.bf16:
+        wide = b.let(f"zext {memory} {value} to {lanes_of('i32', count)}")
+        i = Lanes(b, lanes_of("i32", count), target)
+        return b.let(
+            f"bitcast {i.kind} {i.let('shl', wide, i.c(16))} to {lanes_of('float', count)}"
+        )
+    if dtype is dtypes.f16:
+        if target.isa == "portable":
+            return _half_to_float(b, value, count, target)
+        half = b.let(f"bitcast {memory} {value} to {lanes_of('half', count)}")
+        return b.let(f"fpext {lanes_of('half', count)} {half} to {lanes_of('float', count)}")
+    return value
+
+
+def narrowed(b: Builder, value: str, dtype: DType, count: int, target: Target) -> str:
+    """An element in registers -> as it is stored, rounded to nearest even."""
+    memory = lanes_of(stored(dtype), count)
+    if dtype is dtypes.bool_:
+        return b.let(f"zext {lanes_of('i1', count)} {value} to {memory}")
+    if dtype is dtypes.bf16:
+        return _float_to_bfloat(b, value, count, target)
+    if dtype is dtypes.f16:
+        if target.isa == "portable":
+            return _float_to_half(b, value, count, target)
+        half = b.let(f"fptrunc {lanes_of('float', count)} {value} to {lanes_of('half', count)}")
+        return b.let(f"bitcast {lanes_of('half', count)} {half} to {memory}")
+    return value
+
+
+def _float_to_bfloat(b: Builder, value: str, count: int, target: Target) -> str:
+    i = Lanes(b, lanes_of("i32", count), target)
+    v = Lanes(b, lanes_of("float", count), target)
+    bits = v.bits_of(value)
+    odd = i.let("and", i.let("lshr", bits, i.c(16)), i.c(1))
+    rounded = i.add(bits, i.add(odd, i.c(0x7FFF)))
+    quiet = i.let("or", bits, i.c(0x400000))
+    result = i.let("lshr", i.select(v.is_nan(value), quiet, rounded), i.c(16))
+    return b.let(f"trunc {i.kind} {result} to {lanes_of('i16', count)}")
+
+
+def _half_to_float(b: Builder, value: str, count: int, target: Target) -> str:
+    """Shift the fields in place and scale by 2^112, which makes denormals right too."""
+    i = Lanes(b, lanes_of("i32", count), target)
+    v = Lanes(b, lanes_of("float", count), target)
+    wide = b.let(f"zext {lanes_of('i16', count)} {value} to {i.kind}")
+    size = i.let("and", wide, i.c(0x7FFF))
+    sign = i.let("shl", i.let("and", wide, i.c(0x8000)), i.c(16))
+    scaled = v.mul(v.of_bits(i.let("shl", size, i.c(13))), v.c(2.0**112))
+    endless = i.compare("gt", size, i.c(0x7BFF))
+    bits = v.bits_of(scaled)
+    bits = i.select(endless, i.let("or", bits, i.c(0x7F800000)), bits)
+    return v.of_bits(i.let("or", bits, sign))
+
+
+def _float_to_half(b: Builder, value: str, count: int, target: Target) -> str:
+    i = Lanes(b, lanes_of("i32", count), target)
+    v = Lanes(b, lanes_of("float", count), target)
+    bits = v.bits_of(value)
+    sign = i.let("and", i.let("lshr", bits, i.c(16)), i.c(0x8000))
+    size = i.let("and", bits, i.c(0x7FFFFFFF))
+    # Normal: move the exponent's bias and round what is cut off to even.
+    odd = i.let("and", i.let("lshr", size, i.c(13)), i.c(1))
+    moved = i.add(size, i.add(odd, i.c(0xFFF - (112 << 23))))
+    normal = i.let("lshr", moved, i.c(13))
+    # Denormal: adding a half lets the addition itself round.
+    tiny = i.sub(v.bits_of(v.add(v.of_bits(size), v.c(0.5))), i.c(0x3F000000))
+    result = i.select(i.compare("lt", size, i.c(113 << 23)), tiny, normal)
+    result = i.select(i.compare("ge", size, i.c(0x477FF000)), i.c(0x7C00), result)
+    result = i.select(i.compare("gt", size, i.c(0x7F800000)), i.c(0x7E00), result)
+    return b.let(f"trunc {i.kind} {i.let('or', result, sign)} to {lanes_of('i16', count)}")
+
+
+def cast(b: Builder, value: str, old: DType, new: DType, count: int, target: Target) -> str:
+    """A value in registers as another dtype: floats truncate to integers, integers wrap."""
+    if new in UNSUPPORTED or old in UNSUPPORTED:
+        raise BuildError(f"there is no cast from {old} to {new}")
+    have, want = lanes_of(register(old), count), lanes_of(register(new), count)
+    if new is dtypes.bool_:
+        test = "fcmp une" if old.is_float else "icmp ne"
+        return value if old is new else b.let(f"{test} {have} {value}, {splat(have, 0)}")
+    if old is dtypes.bool_ and new.is_float:
+        return b.let(f"uitofp {have} {value} to {want}")
+    if new.is_float:
+        return _to_float(b, value, old, new, count, target)
+    if old.is_float:
+        value, old = _to_integer(b, value, old, new, count)
+        have = lanes_of(register(old), count)
+    if have != want:
+        grows = new.bytes > old.bytes or old is dtypes.bool_
+        name = ("zext" if old.kind in "ub" else "sext") if grows else "trunc"
+        value = b.let(f"{name} {have} {value} to {want}")
+    if new.bits == 4:
+        i = Lanes(b, want, target)
+        value = i.let("ashr" if new.kind == "i" else "lshr", i.let("shl", value, i.c(4)), i.c(4))
+    return value
+
+
+def _to_float(b: Builder, value: str, old: DType, new: DType, count: int, target: Target) -> str:
+    have, want = lanes_of(register(old), count), lanes_of(register(new), count)
+    if not old.is_float:
+        value = b.let(f"{'uitofp' if old.kind == 'u' else 'sitofp'} {have} {value} to {want}")
+    elif have != want:
+        name = "fpext" if new.bits == 64 else "fptrunc"
+        value = b.let(f"{name} {have} {value} to {want}")
+    if new.bits == 16 and old is not new:
+        value = widened(b, narrowed(b, value, new, count, target), new, count, target)
+    return value
+
+
+def _to_integer(b: Builder, value: str, old: DType, new: DType, count: int) -> tuple[str, DType]:
+    """A float as the integer type that its processor converts to; the caller cuts it down."""
+    have = lanes_of(register(old), count)
+    through = dtypes.i32 if new.bits < 32 or new is dtypes.i32 else dtypes.i64
+    want = lanes_of(register(through), count)
+    signed = b.let(f"fptosi {have} {value} to {want}")
+    if new is not dtypes.u64:
+        return signed, through
+    unsigned = b.let(f"fptoui {have} {value} to {want}")
+    below = b.let(f"fcmp olt {have} {value}, {splat(have, 0)}")
+    mask = lanes_of("i1", count)
+    return b.let(f"select {mask} {below}, {want} {signed}, {want} {unsigned}"), dtypes.u64
+
+
+def element_pointer(b: Builder, pointer: str, offset: str, dtype: DType) -> str:
+    if offset == "0":
+        return pointer
+    return b.let(f"getelementptr inbounds {stored(dtype)}, ptr {pointer}, i64 {offset}", "p")
+
+
+def read(b: Builder, pointer: str, offset: str, dtype: DType, count: int, target: Target) -> str:
+    """`count` neighbouring elements from an offset on, in registers."""
+    at = element_pointer(b, pointer, offset, dtype)
+    kind = lanes_of(stored(dtype), count)
+    # What a kernel reads does not change while it runs; said so, loads leave loops.
+    b.declarations.add("!0 = !{}")
+    raw = b.let(f"load {kind}, ptr {at}, align {dtype.bytes}, !invariant.load !0")
+    return widened(b, raw, dtype, count, target)
+
+
+def read_masked(
+    b: Builder, pointer: str, offset: str, dtype: DType, count: int, mask: str, target: Target
+) -> str:
+    """The same, without touching what the mask leaves out."""
+    at = element_pointer(b, pointer, offset, dtype)
+    kind = lanes_of(stored(dtype), count)
+    name = f"llvm.masked.load.v{count}{_suffix(dtype)}.p0"
+    mask_kind = lanes_of("i1", count)
+    b.declarations.add(f"declare {kind} @{name}(ptr, {mask_kind}, {kind})")
+    raw = b.let(
+        f"call {kind} @{name}(ptr align {dtype.bytes} {at}, {mask_kind} {mask},"
+        f" {kind} zeroinitializer)"
+    )
+    return widened(b, raw, dtype, count, target)
+
+
+def read_strided(
+    b: Builder, pointer: str, offset: str, stride: int, dtype: DType, count: int, target: Target
+) -> str:
+    """Elements a constant stride apart, one by one; backwards neighbours by one load."""
+    kind = lanes_of(stored(dtype), count)
+    start = element_pointer(b, pointer, offset, dtype)
+    b.declarations.add("!0 = !{}")
+    if stride == -1:
+        first = b.offset(start, -(count - 1) * dtype.bytes)
+        raw = b.let(f"load {kind}, ptr {first}, align {dtype.bytes}, !invariant.load !0")
+        order = ", ".join(f"i32 {count - 1 - k}" for k in range(count))
+        raw = b.let(f"shufflevector {kind} {raw}, {kind} poison, <{count} x i32> <{order}>")
+        return widened(b, raw, dtype, count, target)
+    raw = "poison"
+    for k in range(count):
+        at = b.offset(start, k * stride * dtype.bytes)
+        one = b.let(f"load {stored(dtype)}, ptr {at}, align {dtype.bytes}, !invariant.load !0")
+        raw = b.let(f"insertelement {kind} {raw}, {stored(dtype)} {one}, i64 {k}")
+    return widened(b, raw, dtype, count, target)
+
+
+def read_gathered(
+    b: Builder, pointer: str, offsets: str, dtype: DType, count: int, target: Target
+) -> str:
+    """Elements at offsets of i64 lanes."""
+    kind = lanes_of(stored(dtype), count)
+    if dtype.bytes < 4 or target.isa in ("portable", "neon"):
+        raw = "poison"
+        for k in range(count):
+            one = b.let(f"extractelement <{count} x i64> {offsets}, i64 {k}")
+            at = element_pointer(b, pointer, one, dtype)
+            value = b.let(f"load {stored(dtype)}, ptr {at}, align {dtype.bytes}")
+            raw = b.let(f"insertelement {kind} {raw}, {stored(dtype)} {value}, i64 {k}")
+        return widened(b, raw, dtype, count, target)
+    name = f"llvm.masked.gather.v{count}{_suffix(dtype)}.v{count}p0"
+    pointers = b.let(
+        f"getelementptr inbounds {stored(dtype)}, ptr {pointer}, <{count} x i64> {offsets}"
+    )
+    mask = lanes_of("i1", count)
+    b.declarations.add(f"declare {kind} @{name}(<{count} x ptr>, {mask}, {kind})")
+    raw = b.let(
+        f"call {kind} @{name}(<{count} x ptr> align {dtype.bytes} {pointers},"
+        f" {mask} splat (i1 true), {kind} zeroinitializer)"
+    )
+    return widened(b, raw, dtype, count, target)
+
+
+def _suffix(dtype: DType) -> str:
+    if dtype.kind == "f" and dtype.bits >= 32:
+        return f"f{dtype.bits}"
+    return f"i{8 * dtype.bytes}"
+
+
+def write(
+    b: Builder, value: str, pointer: str, offset: str, dtype: DType, count: int, target: Target
+) -> None:
+    """Store `count` neighbouring elements at an offset."""
+    at = element_pointer(b, pointer, offset, dtype)
+    raw = narrowed(b, value, dtype, count, target)
+    b.store(lanes_of(stored(dtype), count), raw, at, dtype.bytes)
+
+
+def transpose(b: Builder, rows: list[str], kind: str) -> list[str]:
+    """n vectors of n elements, n a power of two -> their transpose, in log2(n) rounds of shuffles.
+
+    kind:  "<16 x float>"
+    """
+    n = len(rows)
+    half = 1
+    while half < n:
+        first, second = [], []
+        for k in range(n):
+            # Lanes whose bit `half` is clear come from the upper row, the others from the lower.
+            first.append(k if not k & half else k - half + n)
+            second.append(k + half if not k & half else k + n)
+        masks = [", ".join(f"i32 {k}" for k in order) for order in (first, second)]
+        mixed = list(rows)
+        for k in range(n):
+            if k & half:
+                continue
+            x, y = rows[k], rows[k + half]
+            for to, mask in ((k, masks[0]), (k + half, masks[1])):
+                mixed[to] = b.let(f"shufflevector {kind} {x}, {kind} {y}, <{n} x i32> <{mask}>")
+        rows, half = mixed, half * 2
+    return rows

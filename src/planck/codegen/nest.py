@@ -1,0 +1,260 @@
+"""Loop nests -> one kernel: tiles, loops, vectors, stores."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Final
+
+from planck.codegen import memory
+from planck.codegen.llvm import Builder, function
+from planck.codegen.memory import register
+from planck.codegen.terms import Across, Emitter
+from planck.dtypes import Array
+from planck.loops.lower import EXPENSIVE, Buffer, Nest, Store
+from planck.loops.terms import Term, factor_of, walk
+from planck.target import Target
+
+# Nanoseconds of work that one tile should have, and tiles for each thread at most.
+TILE_NS: Final = 12_000.0
+TILES_PER_THREAD: Final = 8
+# Registers that make one vector where each lane is a reduction of its own.
+WIDE: Final = 4
+# Estimates for one vector, in nanoseconds: enough to choose tiles by.
+_PLAIN_NS, _EXPENSIVE_NS, _LOAD_NS = 0.3, 6.0, 0.8
+
+
+@dataclass(frozen=True, slots=True)
+class Tiling:
+    """loops[:depth] are tiles whole, loops[depth] in chunks of `chunk` steps."""
+
+    depth: int
+    chunk: int
+    tiles: int
+
+
+def generate(
+    symbol: str,
+    nests: Sequence[Nest],
+    arguments: Sequence[str],
+    buffers: Mapping[str, Buffer],
+    tables: Mapping[str, Array],
+    target: Target,
+    threads: int,
+) -> tuple[str, int]:
+    """The LLVM IR of a kernel, and its number of tiles.
+
+    arguments:  operands in the order of the pointer table
+    tables:     operands that are constants written into the module
+    """
+    b = Builder()
+    pointers = {name: _table(b, name, array) for name, array in tables.items()}
+    for k, name in enumerate(arguments):
+        pointers[name] = b.load("ptr", b.offset("%args", 8 * k), 8)
+    first = 0
+    for nest in nests:
+        writer = _NestWriter(b, nest, buffers, pointers, target)
+        tiling = writer.tiling(threads)
+        writer.write(tiling, first, alone=len(nests) == 1)
+        first += tiling.tiles
+    b.do("ret void")
+    return function(target, symbol, b), first
+
+
+def _table(b: Builder, name: str, array: Array) -> str:
+    """A constant array as a global of its bytes."""
+    text = "".join(f"\\{byte:02X}" for byte in array.tobytes())
+    size = array.nbytes
+    b.tables.append(f'@{name} = private unnamed_addr constant [{size} x i8] c"{text}", align 64')
+    return f"@{name}"
+
+
+class _NestWriter:
+    def __init__(
+        self,
+        b: Builder,
+        nest: Nest,
+        buffers: Mapping[str, Buffer],
+        pointers: Mapping[str, str],
+        target: Target,
+    ) -> None:
+        self.b, self.nest, self.target = b, nest, target
+        self.lanes = _lanes(nest, target)
+        self.rows = 1
+        self.e = Emitter(b, nest.pool, buffers, pointers, target)
+        self.pointers = pointers
+        if nest.across and nest.vector:
+            self.rows = self.lanes = min(
+                self.lanes, _power(nest.extent(nest.across)), _power(nest.extent(nest.vector))
+            )
+            self.e.across = Across(nest.across, nest.vector, self.rows)
+
+    def step(self, name: str) -> int:
+        """Elements that one step of a loop covers."""
+        if name == self.nest.vector:
+            return self.lanes
+        return self.rows if name == self.nest.across else 1
+
+    def steps(self, loop: tuple[str, int]) -> int:
+        return -(-loop[1] // self.step(loop[0]))
+
+    def tiling(self, threads: int) -> Tiling:
+        counts = [self.steps(loop) for loop in self.nest.loops]
+        work = self._nanoseconds()
+        wanted = 1
+        if threads > 1:
+            wanted = max(1, min(int(work / TILE_NS), TILES_PER_THREAD * threads))
+        if wanted == 1 or not counts:
+            return Tiling(0, counts[0] if counts else 1, 1)
+        whole = 1
+        for depth, count in enumerate(counts):
+            if whole * count >= wanted or depth == len(counts) - 1:
+                parts = min(count, -(-wanted // whole))
+                chunk = -(-count // parts)
+                return Tiling(depth, chunk, whole * -(-count // chunk))
+            whole *= count
+        raise AssertionError("unreachable")
+
+    def _nanoseconds(self) -> float:
+        """A rough estimate of the whole nest's time on one core."""
+        extents = dict(self.nest.loops)
+        everywhere = math.prod(self.steps(loop) for loop in self.nest.loops) * self.rows
+        total = float(everywhere) * _LOAD_NS * len(self.nest.stores)
+        inside: dict[Term, float] = {}
+        for term in walk([s.value for s in self.nest.stores]):
+            if term.kind == "reduce":
+                runs = float(math.prod(extents[n] for n in term.free if n in extents))
+                many = math.prod(n for _, n in term.what[1])
+                for part in walk(term.args):
+                    inside[part] = max(inside.get(part, 0.0), runs * many / self.target.lanes)
+        for term in walk([s.value for s in self.nest.stores]):
+            runs = inside.get(term, float(everywhere))
+            if term.kind == "load":
+                total += runs * _LOAD_NS
+            elif term.kind == "apply":
+                total += runs * (_EXPENSIVE_NS if term.what in EXPENSIVE else _PLAIN_NS)
+        return total
+
+    def write(self, tiling: Tiling, first: int, alone: bool) -> None:
+        with ExitStack() as stack:
+            ends: tuple[str, str] | None = None
+            if not (alone and tiling.tiles == 1):
+                tile = self._tile_loop(stack, first, tiling.tiles, alone)
+                ends = self._open_tile(stack, tile, tiling)
+            self._loops(stack, tiling.depth, ends)
+            self._stores()
+
+    def _tile_loop(self, stack: ExitStack, first: int, tiles: int, alone: bool) -> str:
+        b = self.b
+        if alone:
+            return stack.enter_context(b.loop("%begin", "%end", hint="tile"))
+        low = b.call("i64", "llvm.smax.i64", ("i64", "%begin"), ("i64", str(first)))
+        high = b.call("i64", "llvm.smin.i64", ("i64", "%end"), ("i64", str(first + tiles)))
+        tile = stack.enter_context(b.loop(low, high, hint="tile"))
+        return b.let(f"sub nsw i64 {tile}, {first}") if first else tile
+
+    def _open_tile(self, stack: ExitStack, tile: str, tiling: Tiling) -> tuple[str, str] | None:
+        """The tile's outer variables, and the ends of its part of the next loop."""
+        b, loops = self.b, self.nest.loops
+        ends = None
+        if loops:
+            count = self.steps(loops[tiling.depth])
+            chunks = -(-count // tiling.chunk)
+            part = tile
+            if tiling.depth:
+                part = b.let(f"urem i64 {tile}, {chunks}") if chunks > 1 else "0"
+                tile = b.let(f"udiv i64 {tile}, {chunks}") if chunks > 1 else tile
+            begin = b.let(f"mul nsw i64 {part}, {tiling.chunk}")
+            end = b.let(f"add nsw i64 {begin}, {tiling.chunk}")
+            ends = (begin, b.call("i64", "llvm.smin.i64", ("i64", end), ("i64", str(count))))
+        for k in reversed(range(tiling.depth)):
+            count = self.steps(loops[k])
+            index = b.let(f"urem i64 {tile}, {count}") if k else tile
+            tile = b.let(f"udiv i64 {tile}, {count}") if k else tile
+            self._open(stack, loops[k], index)
+        return ends
+
+    def _loops(self, stack: ExitStack, depth: int, ends: tuple[str, str] | None) -> None:
+        for loop in self.nest.loops[depth:]:
+            self.e.hoist(self.nest.roots)
+            if ends is None and self.steps(loop) == 1:
+                self._open(stack, loop, "0")
+                continue
+            begin, end = ends or ("0", str(self.steps(loop)))
+            counter = stack.enter_context(self.b.loop(begin, end))
+            self._open(stack, loop, counter)
+            ends = None
+
+    def _open(self, stack: ExitStack, loop: tuple[str, int], counter: str) -> None:
+        """Bind a loop's variable; the last vector overlaps the one before where lanes are over."""
+        b, e = self.b, self.e
+        name, extent = loop
+        step = self.step(name)
+        at = counter
+        if step > 1 and counter != "0":
+            at = b.let(f"mul nsw i64 {counter}, {step}")
+            if extent % step:
+                last = str(extent - step)
+                at = b.call("i64", "llvm.smin.i64", ("i64", at), ("i64", last))
+        if name == self.nest.vector:
+            stack.enter_context(e.vectorised(name, self.lanes))
+        stack.enter_context(e.scope(**{name: at}))
+        guard = self.nest.guard
+        if guard is not None and e.mask is None and e.is_vector(guard) and guard.free <= e.open:
+            e.mask = e.value(guard)
+
+    def _stores(self) -> None:
+        e, b, nest = self.e, self.b, self.nest
+        if e.across is None or nest.across is None:
+            for store in nest.stores:
+                self._store(store)
+            return
+        loads = [t for t in walk(nest.roots) if t.kind == "load" and self._transposed(t)]
+        first = e.variable(nest.across)
+        e.across.start(e, loads)
+        for k in range(self.rows):
+            e.across.step = k
+            at = b.let(f"add nsw i64 {first}, {k}") if k else first
+            with e.scope(**{nest.across: at}):
+                for store in nest.stores:
+                    self._store(store)
+
+    def _transposed(self, term: Term) -> bool:
+        assert self.e.across is not None
+        return self.e.is_vector(term) and self.e.across.takes(term)
+
+    def _store(self, store: Store) -> None:
+        e = self.e
+        pointer = self.pointers[store.operand]
+        if e.vector is None:
+            value, offset, count = e.value(store.value), e.value(store.offset), 1
+        else:
+            value, count = e.lanes_value(store.value), e.lanes
+            offset = e._start(store.offset)
+        memory.write(self.b, value, pointer, offset, store.dtype, count, self.target)
+
+
+def _lanes(nest: Nest, target: Target) -> int:
+    """Lanes of the nest's vectors: those of float32, more where all elements are smaller."""
+    if nest.vector is None:
+        return 1
+    widest = 1
+    for term in walk([s.value for s in nest.stores]):
+        if term.kind in ("load", "cast", "apply") and not _is_index(term):
+            small_float = term.dtype.is_float and term.dtype.bits < 32
+            widest = max(widest, 4 if small_float and term.kind != "load" else term.dtype.bytes)
+    lanes = target.vector_bytes // min(4, max(widest, 1))
+    if any(t.kind == "reduce" and nest.vector in t.free for t in walk(nest.roots)):
+        lanes *= WIDE  # neighbouring columns together: memory comes in longer runs
+    return min(lanes, _power(nest.extent(nest.vector)))
+
+
+def _is_index(term: Term) -> bool:
+    return term.kind == "apply" and (term.low is not None or register(term.dtype) == "i1")
+
+
+def _power(extent: int) -> int:
+    """The largest power of two up to an extent."""
+    return 1 << (extent.bit_length() - 1)

@@ -1,0 +1,432 @@
+"""Terms -> LLVM IR: every value once, in the outermost loop that has its variables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from planck import dtypes
+from planck.codegen import memory, scalar
+from planck.codegen.lanes import Lanes, splat
+from planck.codegen.llvm import Builder
+from planck.codegen.memory import lanes_of, register
+from planck.dtypes import DType, bool_, i64
+from planck.loops.lower import Buffer
+from planck.loops.terms import Pool, Term, factor_of, split
+from planck.target import Target
+
+_INT32 = range(-(1 << 31), 1 << 31)
+# Functions of whole numbers that give the same in 32 bits where all values fit.
+_NARROW = frozenset(("add", "sub", "mul", "floordiv", "mod", "min", "max", "select"))
+_MASKABLE = {"avx512": (1, 2, 4, 8), "avx2": (4, 8)}
+
+
+@dataclass(slots=True)
+class Scope:
+    """What is known inside one loop or branch."""
+
+    variables: Mapping[str, str]
+    known: dict[object, str] = field(default_factory=dict)
+
+
+class Emitter:
+    """Writes values of terms inside the loops that are open.
+
+    vector, lanes:  the open variable that stands for several elements at once, and how many
+    mask:           i1 lanes that matter; others must not touch memory out of range
+    """
+
+    def __init__(
+        self, b: Builder, pool: Pool, buffers: Mapping[str, Buffer], pointers: Mapping[str, str],
+        target: Target,
+    ) -> None:  # fmt: skip
+        self.b, self.pool, self.buffers = b, pool, buffers
+        self.pointers, self.target = pointers, target
+        self.scopes: list[Scope] = [Scope({})]
+        self.vector: str | None = None
+        self.lanes = 1
+        self.mask: str | None = None
+        self.across: Across | None = None
+
+    # Scopes
+
+    @contextmanager
+    def scope(self, **variables: str) -> Iterator[None]:
+        """Loop variables (with their first lane's value) and what depends on them."""
+        self.scopes.append(Scope(variables))
+        yield
+        self.scopes.pop()
+
+    @contextmanager
+    def vectorised(self, name: str | None, lanes: int) -> Iterator[None]:
+        before = self.vector, self.lanes
+        self.vector, self.lanes = (name, lanes) if lanes > 1 else (None, 1)
+        yield
+        self.vector, self.lanes = before
+
+    def variable(self, name: str) -> str:
+        return next(s.variables[name] for s in reversed(self.scopes) if name in s.variables)
+
+    @property
+    def open(self) -> set[str]:
+        return {name for s in self.scopes for name in s.variables}
+
+    def _known(self, key: object, term: Term) -> str | None:
+        for scope in reversed(self.scopes):
+            if key in scope.known:
+                return scope.known[key]
+            if any(name in scope.variables for name in term.free):
+                return None
+        return None
+
+    # Values
+
+    def is_vector(self, term: Term) -> bool:
+        return self.vector is not None and self.vector in term.free
+
+    def kind(self, dtype: DType, vector: bool) -> str:
+        return lanes_of(register(dtype), self.lanes if vector else 1)
+
+    def value(self, term: Term) -> str:
+        """A term's value: lanes if it depends on the vector's variable, else one scalar."""
+        if term.kind == "const":
+            return self._literal(term, False)
+        found = self._known(term, term)
+        if found is None:
+            found = self._emit(term)
+            self.scopes[-1].known[term] = found
+        return found
+
+    def lanes_value(self, term: Term) -> str:
+        """A term's value in every lane of the current vector."""
+        if self.vector is None or self.is_vector(term):
+            return self.value(term)
+        if term.kind == "const":
+            return self._literal(term, True)
+        key = ("splat", self.lanes, term)
+        found = self._known(key, term)
+        if found is None:
+            found = self.splat(self.value(term), register(term.dtype))
+            self.scopes[-1].known[key] = found
+        return found
+
+    def splat(self, value: str, scalar_kind: str) -> str:
+        """A scalar in all lanes."""
+        kind = lanes_of(scalar_kind, self.lanes)
+        one = self.b.let(f"insertelement {kind} poison, {scalar_kind} {value}, i64 0")
+        order = f"<{self.lanes} x i32> zeroinitializer"
+        return self.b.let(f"shufflevector {kind} {one}, {kind} poison, {order}")
+
+    def _literal(self, term: Term, vector: bool) -> str:
+        return splat(self.kind(term.dtype, vector), term.what)
+
+    def _emit(self, term: Term) -> str:
+        match term.kind:
+            case "index" | "affine":
+                return self.whole_lanes(term, 64) if self.is_vector(term) else self._sum(term)
+            case "apply":
+                return self._apply(term)
+            case "cast":
+                return self._cast(term)
+            case "load":
+                return self._load(term)
+            case "select":
+                return self._select(term)
+        from planck.codegen.reductions import reduction
+
+        return reduction(self, term)
+
+    def hoist(self, roots: Sequence[Term]) -> None:
+        """Write what needs only the open loops, before another one opens."""
+        ready = self.open
+        seen: set[Term] = set()
+
+        def visit(term: Term) -> None:
+            if term in seen or term.kind == "const":
+                return
+            seen.add(term)
+            if term.free <= ready and term.kind not in ("index", "affine"):
+                self.value(term)
+                return
+            for arg in term.args:
+                visit(arg)
+
+        for root in roots:
+            visit(root)
+
+    # Whole numbers
+
+    def _sum(self, term: Term) -> str:
+        """Index arithmetic on scalars; outer loops' parts first, so that they leave inner loops."""
+        b = self.b
+        parts, constant = split(term)
+        total = None if not constant else str(constant)
+        depth = {name: k for k, s in enumerate(self.scopes) for name in s.variables}
+
+        def outermost(item: tuple[Term, int]) -> int:
+            return max((depth.get(name, 0) for name in item[0].free), default=0)
+
+        for atom, factor in sorted(parts.items(), key=outermost):
+            one = self.variable(atom.what) if atom.kind == "index" else self.value(atom)
+            if factor != 1:
+                one = b.let(f"mul nsw i64 {one}, {factor}")
+            total = one if total is None else b.let(f"add nsw i64 {total}, {one}")
+        return total or "0"
+
+    def whole_lanes(self, term: Term, bits: int) -> str:
+        """i64 lanes, or i32 lanes for who can use them."""
+        key = ("whole", bits, term)
+        found = self._known(key, term)
+        if found is None:
+            found = self._make_whole_lanes(term, bits)
+            self.scopes[-1].known[key] = found
+        return found
+
+    def _make_whole_lanes(self, term: Term, bits: int) -> str:
+        b = self.b
+        if not self.is_vector(term):
+            if term.kind == "const":
+                return splat(lanes_of(f"i{bits}", self.lanes), term.what)
+            value = self.value(term)
+            if bits == 32:
+                value = b.let(f"trunc i64 {value} to i32")
+            return self.splat(value, f"i{bits}")
+        narrow = _fits(term) and all(_fits(a) for a in term.args if a.dtype is i64)
+        width = 32 if narrow and term.kind in ("index", "affine", "apply") else 64
+        kind = lanes_of(f"i{width}", self.lanes)
+        v = Lanes(b, kind, self.target)
+        if term.kind in ("index", "affine"):
+            value = self._affine_lanes(term, v)
+        elif term.kind == "apply" and width == 32 and term.what in _NARROW:
+            args = [
+                self.whole_lanes(a, 32) if a.dtype is i64 else self.lanes_value(a)
+                for a in term.args
+            ]
+            value = self._small(v, term, args)
+        else:
+            value, width = self.value(term), 64
+        if width != bits:
+            name = "sext" if bits > width else "trunc"
+            have, want = (lanes_of(f"i{n}", self.lanes) for n in (width, bits))
+            value = b.let(f"{name} {have} {value} to {want}")
+        return value
+
+    def _affine_lanes(self, term: Term, v: Lanes) -> str:
+        parts, constant = split(term)
+        assert self.vector is not None
+        step = 0
+        base: dict[Term, int] = {}
+        total: str | None = None
+        for atom, factor in parts.items():
+            if atom.kind == "index" and atom.what == self.vector:
+                step += factor
+                base[atom] = factor
+            elif self.is_vector(atom):
+                one = self.whole_lanes(atom, v.bits)
+                one = one if factor == 1 else v.mul(one, v.c(factor))
+                total = one if total is None else v.add(total, one)
+            else:
+                base[atom] = factor
+        if base or constant:
+            start = self._sum(self.pool.affine(base, constant))
+            if v.bits == 32 and start.startswith("%"):
+                start = self.b.let(f"trunc i64 {start} to i32")
+            many = self.splat(start, v.element)
+            total = many if total is None else v.add(total, many)
+        if step:
+            ramp = ", ".join(f"{v.element} {k * step}" for k in range(self.lanes))
+            total = v.add(total or v.c(0), f"<{ramp}>")
+        return total or v.c(0)
+
+    def _small(self, v: Lanes, term: Term, args: list[str]) -> str:
+        """Whole-number functions; division of what is not negative as unsigned."""
+        if term.what in ("floordiv", "mod"):
+            a, by = term.args
+            if by.kind == "const" and by.what > 0 and a.low is not None and a.low >= 0:
+                return v.let("udiv" if term.what == "floordiv" else "urem", *args)
+        return scalar.emit(self.b, term.what, args, v.kind, self.target)
+
+    # Functions
+
+    def _apply(self, term: Term) -> str:
+        vector = self.is_vector(term)
+        if term.what == "div" and vector and not self.is_vector(term.args[1]):
+            return self._scaled(term)
+        operands = term.args[1:] if term.what == "select" else term.args
+        dtype = operands[0].dtype
+        if dtype is i64:
+            if vector and term.dtype is i64 and term.what in _NARROW and _all_fit(term):
+                return self.whole_lanes(term, 64)
+            if vector and term.dtype is bool_ and _all_fit(term):
+                args = [self.whole_lanes(a, 32) for a in term.args]
+                kind = lanes_of("i32", self.lanes)
+                return scalar.emit(self.b, term.what, args, kind, self.target)
+            if not vector:
+                v = Lanes(self.b, "i64", self.target)
+                return self._small(v, term, [self.value(a) for a in term.args])
+        args = [self.lanes_value(a) if vector else self.value(a) for a in term.args]
+        unsigned = dtype.kind == "u"
+        kind = self.kind(dtype, vector)
+        result = scalar.emit(self.b, term.what, args, kind, self.target, unsigned)
+        if dtype.bits == 4 and term.dtype is dtype:
+            return memory.cast(
+                self.b, result, dtypes.i8, dtype, self.lanes if vector else 1, self.target
+            )
+        return result
+
+    def _scaled(self, term: Term) -> str:
+        """Lanes over one divisor: times its inverse, where floats are divided."""
+        x, divisor = term.args
+        kind = self.kind(term.dtype, True)
+        if not term.dtype.is_float:
+            unsigned = term.dtype.kind == "u"
+            args = [self.value(x), self.lanes_value(divisor)]
+            return scalar.emit(self.b, "div", args, kind, self.target, unsigned)
+        inverse = self.lanes_value(self.pool.apply("reciprocal", (divisor,), term.dtype))
+        return self.b.let(f"fmul {kind} {self.value(x)}, {inverse}")
+
+    def _cast(self, term: Term) -> str:
+        (source,) = term.args
+        vector = self.is_vector(term)
+        count = self.lanes if vector else 1
+        old = source.dtype
+        if vector and old is i64 and _fits(source) and source.kind in ("index", "affine", "apply"):
+            value, old = self.whole_lanes(source, 32), dtypes.i32
+        else:
+            value = self.value(source)
+        return memory.cast(self.b, value, old, term.dtype, count, self.target)
+
+    def _select(self, term: Term) -> str:
+        condition, then, other = term.args
+        if not self.is_vector(condition):
+            if _cheap(then) and _cheap(other):
+                return self._choose(term, self.value(condition))
+            return self._branch(term)
+        test = self.value(condition)
+        b, mask_kind = self.b, lanes_of("i1", self.lanes)
+        before = self.mask
+        sides = []
+        inverse = b.let(f"xor {mask_kind} {test}, {splat(mask_kind, True)}")
+        for side, own in ((then, test), (other, inverse)):
+            both = own if before is None else b.let(f"and {mask_kind} {own}, {before}")
+            self.mask = both
+            with self.scope():
+                sides.append(self.lanes_value(side))
+            self.mask = before
+        kind = self.kind(term.dtype, True)
+        return b.let(f"select {mask_kind} {test}, {kind} {sides[0]}, {kind} {sides[1]}")
+
+    def _choose(self, term: Term, test: str) -> str:
+        vector = self.is_vector(term)
+        kind = self.kind(term.dtype, vector)
+        get = self.lanes_value if vector else self.value
+        sides = [get(side) for side in term.args[1:]]
+        return self.b.let(f"select i1 {test}, {kind} {sides[0]}, {kind} {sides[1]}")
+
+    def _branch(self, term: Term) -> str:
+        """One condition for all lanes: only the chosen side runs."""
+        b, (condition, then, other) = self.b, term.args
+        vector = self.is_vector(term)
+        labels = b.label("then"), b.label("else"), b.label("join")
+        b.branch_if(self.value(condition), labels[0], labels[1])
+        ends: list[tuple[str, str]] = []
+        for side, label in ((then, labels[0]), (other, labels[1])):
+            b.block(label)
+            with self.scope():
+                value = self.lanes_value(side) if vector else self.value(side)
+            end = b.label("end")
+            b.branch(end)
+            b.block(end)
+            b.branch(labels[2])
+            ends.append((value, end))
+        b.block(labels[2])
+        rows = ", ".join(f"[ {value}, %{end} ]" for value, end in ends)
+        return b.let(f"phi {self.kind(term.dtype, vector)} {rows}")
+
+    # Loads
+
+    def _load(self, term: Term) -> str:
+        b, target, dtype, pointer = self.b, self.target, term.dtype, self.pointers[term.what]
+        offset, clamped = term.args[0], term.args[-1]
+        if not self.is_vector(term):
+            return memory.read(b, pointer, self.value(clamped), dtype, 1, target)
+        assert self.vector is not None
+        count = self.lanes
+        if self.across is not None and self.across.takes(term):
+            return self.across.value(self, term)
+        step = factor_of(clamped, self.vector)
+        if step == 1:
+            return memory.read(b, pointer, self._start(clamped), dtype, count, target)
+        masked = self.mask is not None and dtype.bytes in _MASKABLE.get(target.isa, ())
+        if masked and clamped is not offset and factor_of(offset, self.vector) == 1:
+            start = self._start(offset)
+            assert self.mask is not None
+            return memory.read_masked(b, pointer, start, dtype, count, self.mask, target)
+        if step is not None:
+            start = self._start(clamped)
+            return memory.read_strided(b, pointer, start, step, dtype, count, target)
+        offsets = self.whole_lanes(clamped, 64)
+        return memory.read_gathered(b, pointer, offsets, dtype, count, target)
+
+    def _start(self, offset: Term) -> str:
+        """The first lane's value of a sum in which only the vector's variable has lanes."""
+        if offset.kind == "const":
+            return str(offset.what)
+        key = ("start", offset)
+        found = self._known(key, offset)
+        if found is None:
+            found = self._sum(offset)
+            self.scopes[-1].known[key] = found
+        return found
+
+
+class Across:
+    """Loads that stride over the vector's variable but walk another one contiguously.
+
+    Vectors are loaded along that one and transposed in registers; `step` says which of the rows
+    the unrolled loop is at.
+    """
+
+    def __init__(self, name: str, vector: str, count: int) -> None:
+        self.name, self.vector, self.count, self.step = name, vector, count, 0
+        self._rows: dict[Term, list[str]] = {}
+
+    def takes(self, term: Term) -> bool:
+        strided = factor_of(term.args[0], self.vector) not in (None, 0, 1, -1)
+        return strided and factor_of(term.args[0], self.name) == 1
+
+    def start(self, emitter: Emitter, loads: Sequence[Term]) -> None:
+        """Load and transpose a tile of each operand, with the first element of both loops open."""
+        self._rows = {load: self._tile(emitter, load) for load in loads}
+
+    def _tile(self, e: Emitter, term: Term) -> list[str]:
+        dtype, pointer = term.dtype, e.pointers[term.what]
+        vector = e.vector
+        assert vector is not None
+        rows = []
+        first = e.variable(vector)
+        with e.vectorised(None, 1):
+            for k in range(self.count):
+                at = first if k == 0 else e.b.let(f"add nsw i64 {first}, {k}")
+                with e.scope(**{vector: at}):
+                    start = e.value(term.args[-1])
+                    rows.append(memory.read(e.b, pointer, start, dtype, self.count, e.target))
+        return memory.transpose(e.b, rows, lanes_of(register(dtype), self.count))
+
+    def value(self, e: Emitter, term: Term) -> str:
+        return self._rows[term][self.step]
+
+
+def _fits(term: Term) -> bool:
+    return term.low is not None and term.low in _INT32 and (term.high in _INT32)
+
+
+def _all_fit(term: Term) -> bool:
+    operands = [a for a in term.args if a.dtype is i64]
+    return all(map(_fits, operands)) and (term.dtype is not i64 or _fits(term))
+
+
+def _cheap(term: Term) -> bool:
+    """Whether a value is as well computed as jumped over."""
+    return term.kind in ("const", "index", "affine")

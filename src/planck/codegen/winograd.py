@@ -1,0 +1,450 @@
+"""Winograd convolution: 3x3 filters at stride 1 with 2.25 to 5.06 times fewer multiplications.
+
+The output is cut into square tiles, numbered through the whole batch, and the tiles into groups that
+fill the registers of one matrix product. A unit of work is some neighbouring groups by some panels of
+output channels, and needs nothing of another unit:
+
+    for its tiles, for blocks of input channels:      transform (side + 2)^2 pixels    -> V, scratch
+    for its panels:
+        for the (side + 2)^2 positions, for groups:   V[position] times weights        -> M, scratch
+        for its tiles, for blocks of the panel:       transform back, epilogue, store
+
+V is [position][group][block][tile][lane], so that the product reads its broadcasts from one place and
+its weights in the order in which they lie. Tiles that meet the border are read from, and written
+through, a patch in scratch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from planck.codegen.epilogue import Epilogue
+from planck.codegen.llvm import function
+from planck.codegen.microkernel import Carried, Steps, Vector, accumulate
+from planck.codegen.tables import Memory, TableBuilder
+from planck.codegen.winograd_transform import TAPS, Transform
+from planck.target import Target
+
+
+@dataclass(frozen=True, slots=True)
+class Winograd:
+    """A Winograd convolution with everything decided.
+
+    side:       of an output tile, in pixels
+    channels:   of the input
+    blocks:     of output channels
+    image, out: rows and columns
+    pads:       above and to the left
+    rows:       most tiles in a group
+    vectors:    output blocks in a panel; the packed weights of the last are filled up with zeros
+    groups:     of tiles in a unit
+    parts:      that the panels are divided into
+    arguments:  names in the order of the pointer table; weights and bias by these two names
+    """
+
+    lanes: int
+    side: int
+    batch: int
+    channels: int
+    blocks: int
+    image: tuple[int, int]
+    out: tuple[int, int]
+    pads: tuple[int, int]
+    rows: int
+    vectors: int
+    groups: int
+    parts: int
+    arguments: tuple[str, ...]
+    x: str
+    weights: str
+    bias: str
+    memory: Mapping[str, Memory]
+    epilogue: Epilogue
+
+    @property
+    def window(self) -> int:
+        """Side of the input that a tile reads."""
+        return self.side + TAPS - 1
+
+    @property
+    def positions(self) -> int:
+        return self.window**2
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Tiles down and along an image."""
+        return -(-self.out[0] // self.side), -(-self.out[1] // self.side)
+
+    @property
+    def tiles(self) -> int:
+        return self.batch * self.grid[0] * self.grid[1]
+
+    @property
+    def all_groups(self) -> int:
+        return -(-self.tiles // self.rows)
+
+    @property
+    def panels(self) -> int:
+        return -(-self.blocks // self.vectors)
+
+    @property
+    def strips(self) -> int:
+        """Ranges of groups that units take."""
+        return -(-self.all_groups // self.groups)
+
+    @property
+    def units(self) -> int:
+        return self.strips * self.parts
+
+    @property
+    def in_blocks(self) -> int:
+        return -(-self.channels // self.lanes)
+
+    # Bytes of scratch
+
+    @property
+    def v_group(self) -> int:
+        return self.in_blocks * self.rows * self.lanes * 4
+
+    @property
+    def v_position(self) -> int:
+        return _odd_lines(self.groups * self.v_group)
+
+    @property
+    def m_group(self) -> int:
+        return self.rows * self.vectors * self.lanes * 4
+
+    @property
+    def m_position(self) -> int:
+        return _odd_lines(self.groups * self.m_group)
+
+    @property
+    def m_at(self) -> int:
+        return self.positions * self.v_position
+
+    @property
+    def patch_at(self) -> int:
+        return self.m_at + self.positions * self.m_position
+
+    @property
+    def scratch_bytes(self) -> int:
+        column = self.memory[self.x].column
+        return self.patch_at + self.positions * max(column, self.lanes * 4)
+
+
+def _odd_lines(bytes_: int) -> int:
+    """At least these bytes, an odd number of cache lines: strides that share no cache set."""
+    return (-(-bytes_ // 64) | 1) * 64
+
+
+def write(target: Target, symbol: str, spec: Winograd) -> str:
+    """The module of one Winograd convolution kernel."""
+    b = TableBuilder()
+    _Writer(target, spec, b).kernel()
+    return function(target, symbol, b)
+
+
+@dataclass(slots=True)
+class _Place:
+    """A tile in its batch: the image, and its first output row and column."""
+
+    image: str
+    row: str
+    column: str
+
+
+class _Writer:
+    def __init__(self, target: Target, spec: Winograd, b: TableBuilder) -> None:
+        self.target, self.spec, self.b = target, spec, b
+        self.vector = Vector(target.lanes)
+        self.transform = Transform(b, self.vector, spec.side)
+
+    def kernel(self) -> None:
+        b, spec = self.b, self.spec
+        self.base = {
+            name: b.load("ptr", b.offset("%args", 8 * i), 8)
+            for i, name in enumerate(spec.arguments)
+        }
+        self.v = "%scratch"
+        self.m = b.offset("%scratch", spec.m_at)
+        self.patch = b.offset("%scratch", spec.patch_at)
+        with b.loop("%begin", "%end") as unit:
+            self.unit(unit)
+        b.do("ret void")
+
+    def unit(self, unit: str) -> None:
+        """Neighbouring units share panels of weights rather than pixels."""
+        b, spec = self.b, self.spec
+        strip = b.let(f"urem i64 {unit}, {spec.strips}") if spec.strips > 1 else "0"
+        part = b.let(f"udiv i64 {unit}, {spec.strips}") if spec.parts > 1 else "0"
+        begin, end = b.share(spec.all_groups, strip, spec.strips)
+        with b.loop(begin, end) as group:
+            self.read_group(group, begin)
+        with b.loop(*b.share(spec.panels, part, spec.parts)) as panel:
+            self.multiply(panel, begin, end)
+            with b.loop(begin, end) as group:
+                self.write_group(panel, group, begin)
+
+    # Tiles and groups
+
+    def group_range(self, group: str) -> tuple[str, str]:
+        """First tile of a group, and how many it has: sizes differ by one at most."""
+        b, spec = self.b, self.spec
+        small, larger = divmod(spec.tiles, spec.all_groups)
+        first = b.times(group, small)
+        if not larger:
+            return first, str(small)
+        extra = self.smaller(group, str(larger))
+        test = b.let(f"icmp slt i64 {group}, {larger}")
+        return b.plus(first, extra), b.let(f"select i1 {test}, i64 {small + 1}, i64 {small}")
+
+    def place(self, tile: str) -> _Place:
+        b, spec = self.b, self.spec
+        down, along = spec.grid
+        image = b.let(f"udiv i64 {tile}, {down * along}")
+        rest = b.let(f"urem i64 {tile}, {down * along}")
+        row = b.let(f"udiv i64 {rest}, {along}")
+        column = b.let(f"urem i64 {rest}, {along}")
+        return _Place(image, b.times(row, spec.side), b.times(column, spec.side))
+
+    def at(self, pointer: str, memory: Memory, row: str, column: str) -> str:
+        """A pixel, row or column possibly outside."""
+        b = self.b
+        return b.offset(b.offset(pointer, b.times(row, memory.row)), b.times(column, memory.column))
+
+    def smaller(self, x: str, y: str) -> str:
+        return self.b.call("i64", "llvm.smin.i64", ("i64", x), ("i64", y))
+
+    def larger(self, x: str, y: str) -> str:
+        return self.b.call("i64", "llvm.smax.i64", ("i64", x), ("i64", y))
+
+    def copy_vector(self, source: str, to: str) -> None:
+        self.vector.store(self.b, self.vector.load(self.b, source), to)
+
+    # Into the transformed space
+
+    def read_group(self, group: str, first_group: str) -> None:
+        b, spec = self.b, self.spec
+        first, count = self.group_range(group)
+        local = b.let(f"sub nsw i64 {group}, {first_group}")
+        to_group = b.offset(self.v, b.times(local, spec.v_group))
+        with b.loop(0, count) as tile:
+            place = self.place(b.plus(first, tile))
+            to = b.offset(to_group, b.times(tile, self.vector.bytes))
+            self.read_tile(place, to)
+
+    def read_tile(self, place: _Place, to: str) -> None:
+        """One tile, all blocks of input channels."""
+        b, spec = self.b, self.spec
+        memory, window = spec.memory[spec.x], spec.window
+        image = b.offset(self.base[spec.x], b.times(place.image, memory.batch))
+        starts = [b.plus(place.row, str(-spec.pads[0])), b.plus(place.column, str(-spec.pads[1]))]
+        lows = [self.larger("0", b.let(f"sub nsw i64 0, {start}")) for start in starts]
+        highs = [
+            self.smaller(str(window), b.let(f"sub nsw i64 {extent}, {start}"))
+            for extent, start in zip(spec.image, starts, strict=True)
+        ]
+        inside = self.all_equal([*lows, *highs], [0, 0, window, window])
+        border, go = b.label("border"), b.label("go")
+        b.branch_if(inside, go, border)
+        b.block(border)
+        with b.loop(0, window * window) as i:
+            pixel = b.offset(self.patch, b.times(i, memory.column))
+            self.vector.store(b, "zeroinitializer", pixel)
+        b.branch(go)
+        b.block(go)
+        own = self.at(image, memory, *starts)
+        base = b.let(f"select i1 {inside}, ptr {own}, ptr {self.patch}")
+        row = b.let(f"select i1 {inside}, i64 {memory.row}, i64 {window * memory.column}")
+        step = b.let(f"select i1 {inside}, i64 {memory.block}, i64 0")
+        with b.loop(0, spec.in_blocks) as block:
+            fill, ready = b.label("fill"), b.label("ready")
+            b.branch_if(inside, ready, fill)
+            b.block(fill)
+            source = b.offset(own, b.times(block, memory.block))
+            patch = Memory(0, 0, window * memory.column, memory.column)
+            with b.loop(lows[0], highs[0]) as y, b.loop(lows[1], highs[1]) as x:
+                self.copy_vector(self.at(source, memory, y, x), self.at(self.patch, patch, y, x))
+            b.branch(ready)
+            b.block(ready)
+            x_block = b.offset(base, b.let(f"mul nsw i64 {block}, {step}"))
+            to_block = b.offset(to, b.times(block, spec.rows * self.vector.bytes))
+            self.read_block(x_block, row, memory.column, to_block)
+
+    def all_equal(self, values: list[str], numbers: list[int]) -> str:
+        b = self.b
+        tests = [
+            b.let(f"icmp eq i64 {v}, {number}") for v, number in zip(values, numbers, strict=True)
+        ]
+        result = tests[0]
+        for test in tests[1:]:
+            result = b.let(f"and i1 {result}, {test}")
+        return result
+
+    def read_block(self, x: str, row: str, column: int, to: str) -> None:
+        """window^2 vectors from x, transformed along both axes to the positions of V."""
+        b, spec = self.b, self.spec
+        window = spec.window
+        lines = [x]
+        for _ in range(window - 1):
+            lines.append(b.offset(lines[-1], row))
+        columns = [
+            self.transform.forward(
+                [self.vector.load(b, b.offset(line, j * column)) for line in lines]
+            )
+            for j in range(window)
+        ]
+        for i in range(window):
+            for j, value in enumerate(self.transform.forward([c[i] for c in columns])):
+                position = b.offset(to, (i * window + j) * spec.v_position)
+                self.vector.store(b, value, position)
+
+    # The products
+
+    def multiply(self, panel: str, begin: str, end: str) -> None:
+        """M[position] = V[position] times the panel's weights, for all positions and groups."""
+        b, spec = self.b, self.spec
+        slab = spec.channels * spec.vectors * self.vector.bytes
+        weights = b.offset(self.base[spec.weights], b.times(panel, spec.positions * slab))
+        small, larger = divmod(spec.tiles, spec.all_groups)
+        bounded = self.smaller(end, str(larger)) if larger else begin
+        with b.loop(0, spec.positions) as position:
+            w = b.offset(weights, b.times(position, slab))
+            v = b.offset(self.v, b.times(position, spec.v_position))
+            m = b.offset(self.m, b.times(position, spec.m_position))
+            ranges = [(small, self.larger(begin, str(larger)) if larger else begin, end)]
+            if larger:
+                ranges.insert(0, (small + 1, begin, bounded))
+            for count, first, last in ranges:
+                with b.loop(first, last) as group:
+                    local = b.let(f"sub nsw i64 {group}, {begin}")
+                    self.product(
+                        count,
+                        b.offset(v, b.times(local, spec.v_group)),
+                        w,
+                        b.offset(m, b.times(local, spec.m_group)),
+                    )
+
+    def product(self, count: int, v: str, w: str, m: str) -> None:
+        """One group at one position: count tiles by vectors."""
+        b, spec, size = self.b, self.spec, self.vector.bytes
+        whole, tail = divmod(spec.channels, spec.lanes)
+        width = spec.vectors
+        rows = [(i, "", i * size) for i in range(count)]
+        acc = ["zeroinitializer"] * (count * width)
+        kinds = [self.vector.kind] * len(acc)
+        v_block, w_block = spec.rows * size, spec.lanes * width * size
+
+        def block(acc: list[str], number: str, channels: int) -> list[str]:
+            x = b.offset(v, b.times(number, v_block))
+            weights = b.offset(w, b.times(number, w_block))
+            unroll = next(u for u in (4, 2, 1) if channels % u == 0)
+            steps = Steps(self.vector, width, 4, width * size, unroll)
+            placed = [(i, x, shift) for i, _, shift in rows]
+            return accumulate(b, steps, acc, placed, weights, channels)
+
+        if whole:
+            with Carried(b, 0, whole, kinds, acc) as loop:
+                loop.values = block(loop.values, loop.counter, spec.lanes)
+            acc = loop.values
+        if tail:
+            acc = block(acc, str(whole), tail)
+        for i, value in enumerate(acc):
+            self.vector.store(b, value, b.offset(m, i * size))
+
+    # Back to pixels
+
+    def write_group(self, panel: str, group: str, first_group: str) -> None:
+        b, spec, size = self.b, self.spec, self.vector.bytes
+        first, count = self.group_range(group)
+        local = b.let(f"sub nsw i64 {group}, {first_group}")
+        m_group = b.offset(self.m, b.times(local, spec.m_group))
+        first_block = b.times(panel, spec.vectors)
+        blocks = str(spec.vectors)
+        if spec.blocks % spec.vectors:
+            blocks = self.smaller(blocks, b.let(f"sub nsw i64 {spec.blocks}, {first_block}"))
+        with b.loop(0, count) as tile:
+            place = self.place(b.plus(first, tile))
+            m_tile = b.offset(m_group, b.times(tile, spec.vectors * size))
+            left = [
+                self.smaller(str(spec.side), b.let(f"sub nsw i64 {extent}, {start}"))
+                for extent, start in zip(spec.out, (place.row, place.column), strict=True)
+            ]
+            with b.loop(0, blocks) as n:
+                block = b.plus(first_block, n)
+                bases = {name: self.tile_base(name, place, block) for name in self.base}
+                self.write_block(b.offset(m_tile, b.times(n, size)), left, bases)
+
+    def tile_base(self, name: str, place: _Place, block: str) -> str:
+        """Where what the epilogue reads and writes at a tile begins."""
+        b, spec = self.b, self.spec
+        pointer = self.base[name]
+        if name == spec.bias or spec.epilogue.operands.get(name) == "channel":
+            return b.offset(pointer, b.times(block, self.vector.bytes))
+        if name in spec.epilogue.outputs or spec.epilogue.operands.get(name) == "full":
+            memory = spec.memory[name]
+            image = b.offset(pointer, b.times(place.image, memory.batch))
+            return self.at(
+                b.offset(image, b.times(block, memory.block)), memory, place.row, place.column
+            )
+        return pointer
+
+    def write_block(self, m: str, left: list[str], bases: Mapping[str, str]) -> None:
+        """side^2 pixels of one block: from registers if whole and cheap, else through the patch."""
+        b, spec, size = self.b, self.spec, self.vector.bytes
+        window, side = spec.window, spec.side
+        columns = [
+            self.transform.inverse(
+                [
+                    self.vector.load(b, b.offset(m, (i * window + j) * spec.m_position))
+                    for i in range(window)
+                ]
+            )
+            for j in range(window)
+        ]
+        pixels = [self.transform.inverse([c[i] for c in columns]) for i in range(side)]
+        if spec.bias:
+            bias = self.vector.load(b, bases[spec.bias])
+            pixels = [
+                [b.let(f"fadd {self.vector.kind} {v}, {bias}") for v in row] for row in pixels
+            ]
+        clipped, done = b.label("clipped"), b.label("written")
+        if spec.epilogue.cheap:
+            whole = b.label("whole")
+            b.branch_if(self.all_equal(left, [side, side]), whole, clipped)
+            b.block(whole)
+            for y, row in enumerate(pixels):
+                for x, value in enumerate(row):
+                    self.emit(value, bases, lambda m, y=y, x=x: y * m.row + x * m.column)
+            b.branch(done)
+        else:
+            b.branch(clipped)
+        b.block(clipped)
+        for y, row in enumerate(pixels):
+            for x, value in enumerate(row):
+                self.vector.store(b, value, b.offset(self.patch, (y * side + x) * size))
+        with b.loop(0, left[0]) as down, b.loop(0, left[1]) as along:
+            number = b.plus(b.times(down, side), along)
+            value = self.vector.load(b, b.offset(self.patch, b.times(number, size)))
+            self.emit(
+                value, bases, lambda m: b.plus(b.times(down, m.row), b.times(along, m.column))
+            )
+        b.branch(done)
+        b.block(done)
+
+    def emit(self, value: str, bases: Mapping[str, str], at: Callable[[Memory], int | str]) -> None:
+        """The epilogue of one vector, at a pixel of its tile."""
+        b, spec = self.b, self.spec
+
+        def load(name: str) -> str:
+            kind = spec.epilogue.operands[name]
+            if kind == "scalar":
+                return self.vector.broadcast(b, bases[name])
+            if kind == "channel":
+                return self.vector.load(b, bases[name])
+            return self.vector.load(b, b.offset(bases[name], at(spec.memory[name])))
+
+        results = spec.epilogue.apply(b, value, load, self.vector.kind, self.target)
+        for name, result in zip(spec.epilogue.outputs, results, strict=True):
+            self.vector.store(b, result, b.offset(bases[name], at(spec.memory[name])))

@@ -1,0 +1,103 @@
+"""The tactic "loops": any kernel whose operators say their bodies, fused into loop nests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from planck.codegen.memory import UNSUPPORTED
+from planck.codegen.nest import generate
+from planck.dtypes import Array
+from planck.ir.graph import Graph, Value
+from planck.loops.build import compose
+from planck.loops.lower import Buffer, Nest, frugal, lower
+from planck.refusal import No
+from planck.tactics.kernel import Code, Config, Kernel, Operand
+
+
+class Loops:
+    """One nest for all outputs of one layout; nothing is packed, nothing is tuned yet."""
+
+    name = "loops"
+
+    def offers(self, kernel: Kernel) -> tuple[Config, ...] | No:
+        fits = fusible(kernel.graph)
+        if isinstance(fits, No):
+            return fits
+        if len(kernel.graph.nodes) > 1:
+            for nest in _nests(kernel):
+                answer = frugal(nest)
+                if isinstance(answer, No):
+                    return answer
+        return ({},)
+
+    def build(self, kernel: Kernel, config: Config) -> Code:
+        arguments = tuple(v.name for v in (*kernel.graph.inputs, *kernel.graph.outputs))
+        symbol = f"loops_{kernel.key}"
+        text, tiles = generate(
+            symbol,
+            _nests(kernel),
+            arguments,
+            _buffers(kernel),
+            _tables(kernel),
+            kernel.target,
+            kernel.threads,
+        )
+        return Code(symbol, text, arguments, tiles, level=2)
+
+    def pack(
+        self, kernel: Kernel, config: Config, constants: Mapping[str, Array]
+    ) -> Mapping[str, Array]:
+        return constants
+
+
+def fusible(graph: Graph) -> bool | No:
+    """True if every operator of a graph says its body and every dtype has code; else why not."""
+    for node in graph.nodes:
+        if not node.op.has_body:
+            return No(f"{type(node.op).__name__} has no body")
+    for value in graph.values():
+        if value.type.dtype in UNSUPPORTED:
+            return No(f"%{value.name} is {value.type.dtype}")
+    return True
+
+
+def composes(graph: Graph) -> bool | No:
+    """Whether one kernel of a graph computes nothing over and over; for the fuser.
+
+    The graph's boundary is taken to lie dense.
+    """
+    fits = fusible(graph)
+    if isinstance(fits, No):
+        return fits
+    buffers = {v.name: _buffer(v, Operand.dense(v.type)) for v in graph.values()}
+    exprs = dict(zip((v.name for v in graph.outputs), compose(graph), strict=True))
+    for nest in lower(exprs, buffers, 16):
+        answer = frugal(nest)
+        if isinstance(answer, No):
+            return answer
+    return True
+
+
+def _nests(kernel: Kernel) -> list[Nest]:
+    graph = kernel.graph
+    exprs = dict(zip((v.name for v in graph.outputs), compose(graph), strict=True))
+    return lower(exprs, _buffers(kernel), kernel.target.lanes)
+
+
+def _buffers(kernel: Kernel) -> dict[str, Buffer]:
+    graph = kernel.graph
+    found = {v.name: _buffer(v, kernel.operands[v.name]) for v in (*graph.inputs, *graph.outputs)}
+    for node in graph.nodes:
+        for v in node.inputs:
+            if v.name in graph.weights:
+                found[v.name] = _buffer(v, Operand.dense(v.type))
+    return found
+
+
+def _buffer(value: Value, operand: Operand) -> Buffer:
+    type_ = operand.type
+    return Buffer(type_.dims, type_.dtype, type_.block, operand.strides)
+
+
+def _tables(kernel: Kernel) -> dict[str, Array]:
+    return {name: array for name, array in kernel.graph.weights.items() if array.size > 1}

@@ -1,0 +1,59 @@
+"""The loops that matter keep their accumulators in registers."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from planck.codegen.llvm import assembly
+from planck.ops.nn import Conv, MatMul
+from planck.tactics.direct import Direct
+from planck.tactics.matmul import Multiply
+
+FMA = re.compile(r"\s+vfmadd\w+ps\b")
+SPILL = re.compile(r"\b[xyz]mm\d+.*\(%rsp\)|\(%rsp\).*[xyz]mm\d+")
+
+
+def hot_blocks(text: str) -> list[list[str]]:
+    """Basic blocks that jump to themselves, and multiply and add more than anything else would."""
+    blocks: list[list[str]] = [[]]
+    for line in text.splitlines():
+        if line.startswith((".LBB", "# %bb")):
+            blocks.append([])
+        blocks[-1].append(line)
+    return [
+        block
+        for block in blocks
+        if sum(bool(FMA.match(line)) for line in block) >= 24
+        and any(re.search(rf"\sj\w+\s+{re.escape(block[0].split(':')[0])}$", x) for x in block)
+    ]
+
+
+def check(case: Any, tactic: Any, kernel: Any) -> None:
+    for config in tactic.offers(kernel):
+        code = tactic.build(kernel, config)
+        blocks = hot_blocks(assembly(case.target, code.llvm, code.level))
+        assert blocks, config
+        for block in blocks:
+            spills = [line for line in block if SPILL.search(line)]
+            assert not spills, f"{config}: {spills[0]}"
+
+
+@pytest.mark.parametrize(("size", "kernel", "pad"), [(28, 3, 1), (14, 1, 0), (7, 3, 1)])
+def test_convolution(case: Any, size: int, kernel: int, pad: int) -> None:
+    if case.target.isa == "portable":
+        pytest.skip("has no fused multiply-add to look for")
+    x = case.input(1, 64, size, size, block=True)
+    w = case.constant(96, 64, kernel, kernel)
+    shape = (1, 96, size, size)
+    y = case.node(Conv((1, 1), (pad,) * 4, (1, 1), 1), [x, w], shape, block=True)
+    check(case, Direct(), case.kernel(case.pointwise("relu", y)))
+
+
+def test_matmul(case: Any) -> None:
+    if case.target.isa == "portable":
+        pytest.skip("has no fused multiply-add to look for")
+    a, b = case.input(64, 64), case.input(64, 96)
+    check(case, Multiply(), case.kernel(case.node(MatMul(), [a, b], (64, 96))))
