@@ -41,6 +41,8 @@ def widened(b: Builder, value: str, dtype: DType, count: int, target: Target) ->
     memory = lanes_of(stored(dtype), count)
     if dtype is dtypes.bool_:
         return b.let(f"icmp ne {memory} {value}, {splat(memory, 0)}")
+    if dtype.bits == 4:  # only the low four bits are said to mean something
+        return _nibble(b, value, dtype, count, target)
     if dtype is dtypes.bf16:
         wide = b.let(f"zext {memory} {value} to {lanes_of('i32', count)}")
         i = Lanes(b, lanes_of("i32", count), target)
@@ -132,10 +134,13 @@ def cast(b: Builder, value: str, old: DType, new: DType, count: int, target: Tar
         grows = new.bytes > old.bytes or old is dtypes.bool_
         name = ("zext" if old.kind in "ub" else "sext") if grows else "trunc"
         value = b.let(f"{name} {have} {value} to {want}")
-    if new.bits == 4:
-        i = Lanes(b, want, target)
-        value = i.let("ashr" if new.kind == "i" else "lshr", i.let("shl", value, i.c(4)), i.c(4))
-    return value
+    return _nibble(b, value, new, count, target) if new.bits == 4 else value
+
+
+def _nibble(b: Builder, value: str, dtype: DType, count: int, target: Target) -> str:
+    """The low four bits of a byte, with its sign."""
+    i = Lanes(b, lanes_of("i8", count), target)
+    return i.let("ashr" if dtype.kind == "i" else "lshr", i.let("shl", value, i.c(4)), i.c(4))
 
 
 def _to_float(b: Builder, value: str, old: DType, new: DType, count: int, target: Target) -> str:

@@ -394,7 +394,7 @@ class Across:
 
     def takes(self, term: Term) -> bool:
         strided = factor_of(term.args[0], self.vector) not in (None, 0, 1, -1)
-        return strided and factor_of(term.args[0], self.name) == 1
+        return strided and factor_of(term.args[-1], self.name) == 1
 
     def start(self, emitter: Emitter, loads: Sequence[Term]) -> None:
         """Load and transpose a tile of each operand, with the first element of both loops open."""

@@ -331,7 +331,7 @@ def _across(nest: Nest, vector: str) -> str | None:
         if stride is None or stride in (0, 1, -1):
             continue
         for name, extent in nest.loops:
-            contiguous = name != vector and factor_of(term.args[0], name) == 1
+            contiguous = name != vector and factor_of(term.args[-1], name) == 1
             if contiguous and extent >= 4 and not any(name in r.free for r in reductions):
                 return name
     return None

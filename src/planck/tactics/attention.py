@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping
 
 from planck.codegen.attention import AttentionSpec, Rows, write
-from planck.codegen.microkernel import budget
 from planck.dtypes import Array, f32
 from planck.ir.graph import Value
 from planck.ops.nn import Attention
@@ -75,7 +74,9 @@ def _spec(kernel: Kernel, chunk: int) -> AttentionSpec:
         return Rows(tuple(far[:-2]), far[-2], 4 if own[-1] > 1 else 0)
 
     q, k, v, *mask = node.inputs
-    vectors = 4 if kernel.target.registers >= 32 else 2
+    # Accumulators that leave registers for one k-step's operands.
+    rows_by_vectors = {"avx512": (6, 4), "neon": (6, 4), "avx2": (6, 2), "portable": (4, 2)}
+    rows_together, vectors = rows_by_vectors[kernel.target.isa]
     return AttentionSpec(
         lead=lead,
         queries=q.type.dims[-2],
@@ -85,7 +86,7 @@ def _spec(kernel: Kernel, chunk: int) -> AttentionSpec:
         scale=op.scale,
         causal=op.causal,
         chunk=min(chunk, q.type.dims[-2]),
-        rows=budget(kernel.target) // vectors if vectors == 2 else 6,
+        rows=rows_together,
         vectors=vectors,
         q=rows(q),
         k=rows(k),

@@ -121,8 +121,8 @@ def mel_weights(c: NodeContext) -> Value:
 
 
 def non_zero(c: NodeContext) -> Value:
-    found = np.array(np.nonzero(c.need_constant(0, "how many elements there are")), np.int64)
-    return c.const(found.reshape(c.input(0).type.rank or 1, -1))
+    x = np.atleast_1d(c.need_constant(0, "how many elements there are"))
+    return c.const(np.array(np.nonzero(x), np.int64))
 
 
 def unique(c: NodeContext) -> tuple[Value, ...]:
