@@ -31,7 +31,7 @@ TAPS: Final = 3
 # The pairs of each output tile's side: those of least error whose powers are exact in float32.
 PAIRS: Final[dict[int, tuple[float, ...]]] = {
     2: (1.0,),
-    4: (0.625, 1.5),
+    4: (0.6875, 1.5),
     6: (0.5, 1.0, 2.0),
 }
 
