@@ -1,17 +1,17 @@
 """Winograd convolution: 3x3 filters at stride 1 with 2.25 to 5.06 times fewer multiplications.
 
-The output is cut into square tiles, numbered through the whole batch, and the tiles into groups that
-fill the registers of one matrix product. A unit of work is some neighbouring groups by some panels of
-output channels, and needs nothing of another unit:
+The output is cut into square tiles, numbered through the whole batch, and the tiles into groups
+that fill the registers of one matrix product. A unit of work is some neighbouring groups by some
+panels of output channels, and needs nothing of another unit:
 
     for its tiles, for blocks of input channels:      transform (side + 2)^2 pixels    -> V, scratch
     for its panels:
         for the (side + 2)^2 positions, for groups:   V[position] times weights        -> M, scratch
         for its tiles, for blocks of the panel:       transform back, epilogue, store
 
-V is [position][group][block][tile][lane], so that the product reads its broadcasts from one place and
-its weights in the order in which they lie. Tiles that meet the border are read from, and written
-through, a patch in scratch.
+V is [position][group][block][tile][lane], so that the product reads its broadcasts from one place
+and its weights in the order in which they lie. Tiles that meet the border are read from a patch in
+scratch, with zeros around what there is.
 """
 
 from __future__ import annotations
@@ -433,8 +433,8 @@ class _Writer:
             whole = b.label("whole")
             b.branch_if(b.let(f"icmp eq i64 {left}, {spec.side}"), whole, clipped)
             b.block(whole)
-            for x, value in enumerate(values):
-                self.emit(value, bases, str(x))
+            for i, value in enumerate(values):
+                self.emit(value, bases, str(i))
             b.branch(done)
         else:
             b.branch(clipped)

@@ -1,4 +1,4 @@
-"""Winograd's minimal filtering F(m, 3): the points, the weight transform, and the vector transforms.
+"""Winograd's minimal filtering F(m, 3): points, the weight transform, and vector transforms.
 
 Points are 0, pairs +-a, and infinity. With N(x) the product of (x - p) over the finite points, a
 tile d of m + 2 inputs meets a filter g of 3 as
