@@ -277,6 +277,10 @@ class _Writer:
             to_block = b.offset(to, b.times(block, spec.rows * self.vector.bytes))
             self.read_block(x_block, row, memory.column, to_block)
 
+    def opaque(self, number: int) -> str:
+        """A number that LLVM does not know: it would write a loop's body out as often."""
+        return self.b.let(f'call i64 asm "", "=r,0"(i64 {number})')
+
     def all_equal(self, values: list[str], numbers: list[int]) -> str:
         b = self.b
         tests = [
@@ -291,7 +295,7 @@ class _Writer:
         """window^2 vectors from x, transformed along both axes to the positions of V."""
         b, spec, size = self.b, self.spec, self.vector.bytes
         window = spec.window
-        with b.loop(0, window) as j:
+        with b.loop(0, self.opaque(window)) as j:
             line = b.offset(x, b.times(j, column))
             lines = [line]
             for _ in range(window - 1):
@@ -299,7 +303,7 @@ class _Writer:
             half = b.offset(self.half, b.times(j, size))
             values = self.transform.forward([self.vector.load(b, line) for line in lines])
             self.spread(values, half, window * size)
-        with b.loop(0, window) as i:
+        with b.loop(0, self.opaque(window)) as i:
             half = b.offset(self.half, b.times(i, window * size))
             values = self.transform.forward(self.gather(half, size))
             self.spread(values, b.offset(to, b.times(i, window * spec.v_position)), spec.v_position)
@@ -407,7 +411,7 @@ class _Writer:
         """side^2 pixels of one block, row by row."""
         b, spec, size = self.b, self.spec, self.vector.bytes
         window = spec.window
-        with b.loop(0, window) as j:
+        with b.loop(0, self.opaque(window)) as j:
             column = b.offset(m, b.times(j, spec.m_position))
             values = self.transform.inverse(self.gather(column, window * spec.m_position))
             self.spread(values, b.offset(self.half, b.times(j, size)), window * size)

@@ -10,7 +10,7 @@ from typing import Final
 
 import numpy as np
 
-from planck.codegen.microkernel import budget
+from planck.codegen.microkernel import tallest
 from planck.codegen.tiling import balanced
 from planck.codegen.winograd import Winograd, write
 from planck.codegen.winograd_transform import PAIRS, TAPS, transform_weights
@@ -29,7 +29,6 @@ from planck.tactics.pattern import (
     padded,
     symbol,
 )
-from planck.target import Target
 
 MAX_OFFERS: Final = 6
 MAX_SCRATCH_BYTES: Final = 4 << 20
@@ -131,7 +130,7 @@ def _configs(form: Anchored) -> list[tuple[float, dict[str, int]]]:
             wide = replace(base, side=side, vectors=vectors)
             if vectors > wide.blocks:
                 continue
-            most = min(_most_rows(form.kernel.target, vectors), wide.tiles)
+            most = min(tallest(form.kernel.target, vectors), wide.tiles)
             rows = -(-wide.tiles // -(-wide.tiles // most))
             for groups, parts in product((1, 2, 4), (1, 2, 4, 8) if threads > 1 else (1,)):
                 spec = replace(wide, rows=rows, groups=groups, parts=parts)
@@ -150,17 +149,13 @@ def _configs(form: Anchored) -> list[tuple[float, dict[str, int]]]:
     return sorted(found.values(), key=lambda pair: pair[0])
 
 
-def _most_rows(target: Target, vectors: int) -> int:
-    """Rows whose sums fit in registers beside a row of weights and one broadcast."""
-    return min(budget(target), target.registers - vectors - 1) // vectors
-
-
 def _cycles(kernel: Kernel, spec: Winograd) -> float:
     """Cycles of the whole kernel when all threads work on it."""
     target = kernel.target
     speed = _fma_per_cycle(kernel)
     groups = balanced(spec.tiles, spec.rows)
-    step = sum(k_step_cycles(target, size, spec.vectors) for _, size in groups)
+    slab = spec.channels * spec.vectors * spec.lanes * 4
+    step = sum(k_step_cycles(target, size, spec.vectors, slab) for _, size in groups)
     compute = step * spec.panels * spec.positions * spec.channels
     compute += spec.tiles * spec.parts * spec.in_blocks * READ_CYCLES[spec.side] / speed
     compute += spec.tiles * spec.blocks * WRITE_CYCLES[spec.side] / speed
