@@ -44,6 +44,6 @@ def test_matches_float64(case: Any, convolve: Any, shape: Any) -> None:
     tactic, kern = Direct(), case.kernel(z, threads=2)
     offers = tactic.offers(kern)
     assert offers, offers
-    for config in offers[:3]:
+    for config in offers[:2]:
         got = case.run(tactic, kern, config)[z.name]
         np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5, err_msg=str(config))
