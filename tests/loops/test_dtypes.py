@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from planck import dtypes
+from planck.codegen.memory import supported
 from planck.dtypes import DType
 from planck.ir.interpret import interpret
 from planck.ops.pointwise import FUNCTIONS, Cast, Pointwise
@@ -20,9 +21,7 @@ from planck.ops.reduce import KINDS, ArgReduce, Reduce
 from planck.target import Target
 from tests.loops.running import TARGETS, Maker, run
 
-TYPES = tuple(
-    t for t in dtypes.DTYPES if t.kind in "fiub" and t not in (dtypes.f8e4m3, dtypes.f8e5m2)
-)
+TYPES = tuple(filter(supported, dtypes.DTYPES))
 TOLERANCE = {"f64": 1e-13, "f32": 2e-6, "f16": 1e-3, "bf16": 8e-3}
 Inputs = dict[str, Any]
 

@@ -41,7 +41,8 @@ def imported(model: onnx.ModelProto, inputs: Mapping[str, Any]) -> tuple[Graph, 
     """The graph, with as few inputs as possible taken for constants, and what the others get."""
     no_tensors = {n: a for n, a in inputs.items() if not isinstance(a, np.ndarray)}
     small = {n: a for n, a in inputs.items() if not _is_data(a)}
-    for constants in (no_tensors, small):
+    tiny = {n: a for n, a in inputs.items() if not isinstance(a, np.ndarray) or a.ndim < 2}
+    for constants in (no_tensors, small, tiny):
         try:
             return _read(model, inputs, constants)
         except PlanckError:

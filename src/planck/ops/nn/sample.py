@@ -141,7 +141,11 @@ class GridSample(Op):
             at = expr.apply("mul", expr.apply("sub", expr.apply("mul", at, float(size)), 1.0), 0.5)
         at = expr.apply("round", at) if self.mode == "nearest" else at
         if self.padding == "border":
-            return expr.apply("min", expr.apply("max", at, 0.0), float(size - 1))
+            low, high = (Const(edge, at.dtype) for edge in self._edges(size))
+            below = expr.Apply("less", (at, low), bool_)
+            above = expr.Apply("greater", (at, high), bool_)
+            clipped = expr.apply("min", expr.apply("max", at, 0.0), float(size - 1))
+            return Select(expr.Apply("or", (below, above), bool_), clipped, at)
         return self._reflected(at, size) if self.padding == "reflection" else at
 
     def _reflected(self, at: Expr, size: int) -> Expr:
