@@ -73,9 +73,12 @@ def main() -> None:
     logging.disable(logging.CRITICAL)
     import planck.compiler.api  # noqa: F401 - its import is not part of the first case's time
 
+    with tempfile.TemporaryDirectory() as folder:  # nor are the seeds
+        write_case(options.kind, options.seed, 0, Path(folder))
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
+    answers.write("ready\n")
     with tempfile.TemporaryDirectory() as folder:
         for line in sys.stdin:
             number = int(line)

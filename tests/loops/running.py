@@ -126,9 +126,7 @@ def run(
     assert not isinstance(offers, No), offers.reason
     code = tactic.build(work, offers[0])
     native = Native(target, code.llvm, code.level)
-    memory: list[Array] = []
-    for v in graph.inputs:
-        memory.append(lay(arrays[v.name], work.operands[v.name], v.type.block))
+    memory = [lay(arrays[v.name], work.operands[v.name], v.type.block) for v in graph.inputs]
     for v in graph.outputs:
         empty = np.zeros(v.type.dims, v.type.dtype.numpy)
         memory.append(lay(empty, work.operands[v.name], v.type.block))

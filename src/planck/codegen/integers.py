@@ -112,6 +112,15 @@ def _sign(v: Lanes, x: str) -> str:
     return positive if v.unsigned else v.select(v.compare("lt", x, v.c(0)), v.c(-1), positive)
 
 
+def _prelu(v: Lanes, x: str, slope: str) -> str:
+    return x if v.unsigned else v.select(v.compare("lt", x, v.c(0)), v.mul(x, slope), x)
+
+
+def _shrink(v: Lanes, x: str, border: str, bias: str) -> str:
+    inner = v.select(v.compare("gt", x, border), v.sub(x, bias), v.c(0))
+    return v.select(v.compare("lt", x, v.neg(border)), v.add(x, bias), inner)
+
+
 def _bitwise(name: str) -> Callable[[Lanes, str, str], str]:
     return lambda v, x, y: v.let(name, x, y)
 
@@ -144,6 +153,8 @@ _INTEGER: Final[dict[str, Callable[..., str]]] = {
     "isnan": _never,
     "isinf": _never,
     "relu": lambda v, x: x if v.unsigned else v.most(v.c(0), x),
+    "prelu": _prelu,
+    "shrink": _shrink,
     "bit_and": _bitwise("and"),
     "bit_or": _bitwise("or"),
     "bit_xor": _bitwise("xor"),

@@ -13,7 +13,10 @@ from planck.dtypes import DType
 from planck.errors import BuildError
 from planck.target import Target
 
-UNSUPPORTED = (dtypes.f8e4m3, dtypes.f8e5m2, dtypes.c64, dtypes.c128, dtypes.string)
+
+def supported(dtype: DType) -> bool:
+    """Whether there is code for a dtype: not for floats under 16 bits, complex numbers, strings."""
+    return dtype.kind in "iub" or (dtype.is_float and dtype.bits >= 16)
 
 
 def register(dtype: DType) -> str:
@@ -41,6 +44,8 @@ def widened(b: Builder, value: str, dtype: DType, count: int, target: Target) ->
     memory = lanes_of(stored(dtype), count)
     if dtype is dtypes.bool_:
         return b.let(f"icmp ne {memory} {value}, {splat(memory, 0)}")
+    if dtype.bits < 8:  # only the low bits are said to mean something
+        return _low_bits(b, value, dtype, count, target)
     if dtype is dtypes.bf16:
         wide = b.let(f"zext {memory} {value} to {lanes_of('i32', count)}")
         i = Lanes(b, lanes_of("i32", count), target)
@@ -115,7 +120,7 @@ def _float_to_half(b: Builder, value: str, count: int, target: Target) -> str:
 
 def cast(b: Builder, value: str, old: DType, new: DType, count: int, target: Target) -> str:
     """A value in registers as another dtype: floats truncate to integers, integers wrap."""
-    if new in UNSUPPORTED or old in UNSUPPORTED:
+    if not supported(new) or not supported(old):
         raise BuildError(f"there is no cast from {old} to {new}")
     have, want = lanes_of(register(old), count), lanes_of(register(new), count)
     if new is dtypes.bool_:
@@ -132,10 +137,13 @@ def cast(b: Builder, value: str, old: DType, new: DType, count: int, target: Tar
         grows = new.bytes > old.bytes or old is dtypes.bool_
         name = ("zext" if old.kind in "ub" else "sext") if grows else "trunc"
         value = b.let(f"{name} {have} {value} to {want}")
-    if new.bits == 4:
-        i = Lanes(b, want, target)
-        value = i.let("ashr" if new.kind == "i" else "lshr", i.let("shl", value, i.c(4)), i.c(4))
-    return value
+    return _low_bits(b, value, new, count, target) if new.bits < 8 else value
+
+
+def _low_bits(b: Builder, value: str, dtype: DType, count: int, target: Target) -> str:
+    """The low bits of a byte, with their sign."""
+    i, away = Lanes(b, lanes_of("i8", count), target), 8 - dtype.bits
+    return i.let("ashr" if dtype.kind == "i" else "lshr", i.let("shl", value, i.c(away)), i.c(away))
 
 
 def _to_float(b: Builder, value: str, old: DType, new: DType, count: int, target: Target) -> str:

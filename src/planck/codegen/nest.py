@@ -14,7 +14,7 @@ from planck.codegen.memory import register
 from planck.codegen.terms import Across, Emitter
 from planck.dtypes import Array
 from planck.loops.lower import EXPENSIVE, Buffer, Nest, Store
-from planck.loops.terms import Term, factor_of, walk
+from planck.loops.terms import Term, walk
 from planck.target import Target
 
 # Nanoseconds of work that one tile should have, and tiles for each thread at most.

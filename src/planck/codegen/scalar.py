@@ -129,7 +129,8 @@ def _selu(v: Lanes, x: str, alpha: str, gamma: str) -> str:
 
 
 def _celu(v: Lanes, x: str, alpha: str) -> str:
-    return _bent(v, x, v.mul(alpha, maths.expm1(v, v.div(x, alpha))))
+    negative = v.mul(alpha, maths.expm1(v, v.least(v.c(0.0), v.div(x, alpha))))
+    return v.add(v.most(v.c(0.0), x), v.least(v.c(0.0), negative))
 
 
 def _softsign(v: Lanes, x: str) -> str:

@@ -269,7 +269,7 @@ class Emitter:
         unsigned = dtype.kind == "u"
         kind = self.kind(dtype, vector)
         result = scalar.emit(self.b, term.what, args, kind, self.target, unsigned)
-        if dtype.bits == 4 and term.dtype is dtype:
+        if dtype.bits < 8 and term.dtype is dtype:
             return memory.cast(
                 self.b, result, dtypes.i8, dtype, self.lanes if vector else 1, self.target
             )
@@ -394,7 +394,7 @@ class Across:
 
     def takes(self, term: Term) -> bool:
         strided = factor_of(term.args[0], self.vector) not in (None, 0, 1, -1)
-        return strided and factor_of(term.args[0], self.name) == 1
+        return strided and factor_of(term.args[-1], self.name) == 1
 
     def start(self, emitter: Emitter, loads: Sequence[Term]) -> None:
         """Load and transpose a tile of each operand, with the first element of both loops open."""

@@ -331,7 +331,7 @@ def _across(nest: Nest, vector: str) -> str | None:
         if stride is None or stride in (0, 1, -1):
             continue
         for name, extent in nest.loops:
-            contiguous = name != vector and factor_of(term.args[0], name) == 1
+            contiguous = name != vector and factor_of(term.args[-1], name) == 1
             if contiguous and extent >= 4 and not any(name in r.free for r in reductions):
                 return name
     return None
@@ -388,8 +388,8 @@ def _waste(
     for term in walk_outside_reductions(roots):
         if term in seen or term.kind not in ("reduce", "apply"):
             continue
-        if term.kind == "apply" and term.what not in EXPENSIVE:
-            continue
+        if term.kind == "apply" and (term.what not in EXPENSIVE or term.dtype is i64):
+            continue  # whole numbers of i64 are index arithmetic: cheap, or hoisted with its loop
         seen.add(term)
         used = [k for k, name in enumerate(order) if name in term.free]
         runs = math.prod(extents[name] for name in order[: max(used, default=-1) + 1])

@@ -7,7 +7,8 @@ wherever that is possible; floor divisions and remainders that a range proves aw
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+import operator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -55,12 +56,12 @@ class Term:
 
 
 Sum = tuple[dict[Term, int], int]
-_COMPARE: Final = {
-    "less": (lambda a, b: a < b),
-    "less_equal": (lambda a, b: a <= b),
-    "greater": (lambda a, b: a > b),
-    "greater_equal": (lambda a, b: a >= b),
-    "equal": (lambda a, b: a == b),
+_COMPARE: Final[dict[str, Callable[[int, int], bool]]] = {
+    "less": operator.lt,
+    "less_equal": operator.le,
+    "greater": operator.gt,
+    "greater_equal": operator.ge,
+    "equal": operator.eq,
 }
 
 

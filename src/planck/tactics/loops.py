@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from planck.codegen.memory import UNSUPPORTED
+from planck.codegen.memory import supported
 from planck.codegen.nest import generate
 from planck.dtypes import Array
 from planck.ir.graph import Graph, Value
@@ -56,7 +56,7 @@ def fusible(graph: Graph) -> bool | No:
         if not node.op.has_body:
             return No(f"{type(node.op).__name__} has no body")
     for value in graph.values():
-        if value.type.dtype in UNSUPPORTED:
+        if not supported(value.type.dtype):
             return No(f"%{value.name} is {value.type.dtype}")
     return True
 

@@ -119,7 +119,9 @@ def split(c: NodeContext) -> tuple[Value, ...]:
         sizes = c.need_integers(1, "the sizes")
     else:
         parts = c.integer("num_outputs", len(c.node.output))
-        if not 0 < parts <= len(c.node.output) or (c.version < 18 and extent % parts):
+        if parts != len(c.node.output):
+            raise ShapeError(f"Split has num_outputs {parts} and {len(c.node.output)} outputs")
+        if parts < 1 or (c.version < 18 and extent % parts):
             raise ShapeError(f"Split cuts {extent} into {parts} equal parts")
         sizes = split_sizes("Split", extent, parts)
     if sum(sizes) != extent or min(sizes, default=0) < 0:
