@@ -17,7 +17,7 @@ from planck.loops.lower import Buffer
 from planck.loops.terms import Pool, Term, factor_of, split
 from planck.target import Target
 
-_INT32 = range(-(1 << 31), 1 << 31)
+_INT32 = 1 << 31
 # Functions of whole numbers that give the same in 32 bits where all values fit.
 _NARROW = frozenset(("add", "sub", "mul", "floordiv", "mod", "min", "max", "select"))
 _MASKABLE = {"avx512": (1, 2, 4, 8), "avx2": (4, 8)}
@@ -420,7 +420,9 @@ class Across:
 
 
 def _fits(term: Term) -> bool:
-    return term.low is not None and term.low in _INT32 and (term.high in _INT32)
+    if term.low is None or term.high is None:
+        return False
+    return -_INT32 <= term.low and term.high < _INT32
 
 
 def _all_fit(term: Term) -> bool:
