@@ -13,6 +13,8 @@ from planck.ops.nn import Conv
 from planck.refusal import No
 from planck.tactics.kernel import Operand
 from planck.tactics.winograd import WinogradConvolution
+from planck.target import host
+from tests.tactics.conftest import Case
 
 TACTIC = WinogradConvolution()
 SAME = (1, 1, 1, 1)
@@ -119,15 +121,14 @@ def test_refuses(
     assert reason in refusal.reason
 
 
-def test_large_tiles_only_where_they_are_exact_enough(case: Any) -> None:
-    sides = {}
-    for channels in (64, 256):
-        y = layer(case, (1, channels, 64, (60, 60), SAME))
-        kernel = case.kernel(y)
-        sides[channels] = {config["side"] for config in TACTIC.offers(kernel)}
-        case.inputs.clear(), case.nodes.clear()
-    assert 6 in sides[64]
-    assert 6 not in sides[256]
+@pytest.mark.parametrize("side", [2, 4, 6])
+def test_many_channels_keep_the_error_small(convolve: Any, side: int) -> None:
+    case = Case(host())
+    shape = (1, 519, 16, (12, 12), SAME)
+    y = layer(case, shape)
+    config = {"side": side, "rows": 4, "vectors": 1, "groups": 1, "parts": 1}
+    got = case.run(TACTIC, case.kernel(y), config)[y.name]
+    assert_close(got, expected(case, convolve, shape))
 
 
 def test_product_does_not_spill(case: Any) -> None:

@@ -40,6 +40,7 @@ class Winograd:
     vectors:    output blocks in a panel; the packed weights of the last are filled up with zeros
     groups:     of tiles in a unit
     parts:      that the panels are divided into
+    run:        input blocks summed before they are added to the others: long sums lose digits
     arguments:  names in the order of the pointer table; weights and bias by these two names
     """
 
@@ -55,6 +56,7 @@ class Winograd:
     vectors: int
     groups: int
     parts: int
+    run: int
     arguments: tuple[str, ...]
     x: str
     weights: str
@@ -344,31 +346,57 @@ class _Writer:
                     )
 
     def product(self, count: int, v: str, w: str, m: str) -> None:
-        """One group at one position: count tiles by vectors."""
-        b, spec, size = self.b, self.spec, self.vector.bytes
+        """One group at one position: count tiles by vectors, in runs of input channels."""
+        b, spec = self.b, self.spec
         whole, tail = divmod(spec.channels, spec.lanes)
-        width = spec.vectors
-        rows = [(i, "", i * size) for i in range(count)]
-        acc = ["zeroinitializer"] * (count * width)
-        kinds = [self.vector.kind] * len(acc)
-        v_block, w_block = spec.rows * size, spec.lanes * width * size
-
-        def block(acc: list[str], number: str, channels: int) -> list[str]:
-            x = b.offset(v, b.times(number, v_block))
-            weights = b.offset(w, b.times(number, w_block))
-            unroll = next(u for u in (4, 2, 1) if channels % u == 0)
-            steps = Steps(self.vector, width, 4, width * size, unroll)
-            placed = [(i, x, shift) for i, _, shift in rows]
-            return accumulate(b, steps, acc, placed, weights, channels)
-
-        if whole:
-            with Carried(b, 0, whole, kinds, acc) as loop:
-                loop.values = block(loop.values, loop.counter, spec.lanes)
+        runs = -(-whole // spec.run)
+        zeros = ["zeroinitializer"] * (count * spec.vectors)
+        kinds = [self.vector.kind] * len(zeros)
+        if not runs:
+            self.spread(self.block(zeros, v, w, "0", tail), m, self.vector.bytes)
+            return
+        with b.loop(0, runs) as run:
+            begin, end = b.times(run, spec.run), str(whole)
+            if runs > 1:
+                end = self.smaller(end, b.plus(begin, str(spec.run)))
+            with Carried(b, begin, end, kinds, zeros) as loop:
+                loop.values = self.block(loop.values, v, w, loop.counter, spec.lanes)
             acc = loop.values
-        if tail:
-            acc = block(acc, str(whole), tail)
+            if runs == 1 and tail:
+                acc = self.block(acc, v, w, str(whole), tail)
+            if runs > 1:
+                self.add_up(acc, m, b.let(f"icmp eq i64 {run}, 0"))
+            else:
+                self.spread(acc, m, self.vector.bytes)
+        if runs > 1 and tail:
+            self.add_up(self.block(zeros, v, w, str(whole), tail), m)
+
+    def block(self, acc: list[str], v: str, w: str, number: str, channels: int) -> list[str]:
+        """One block of input channels."""
+        b, spec, size = self.b, self.spec, self.vector.bytes
+        width = spec.vectors
+        x = b.offset(v, b.times(number, spec.rows * size))
+        weights = b.offset(w, b.times(number, spec.lanes * width * size))
+        unroll = next(u for u in (4, 2, 1) if channels % u == 0)
+        steps = Steps(self.vector, width, 4, width * size, unroll)
+        rows = [(i, x, i * size) for i in range(len(acc) // width)]
+        return accumulate(b, steps, acc, rows, weights, channels)
+
+    def add_up(self, acc: list[str], m: str, first: str = "false") -> None:
+        """Add to what earlier runs left; the first finds nothing."""
+        b, kind = self.b, self.vector.kind
+        fresh, more, done = b.label("fresh"), b.label("more"), b.label("summed")
+        b.branch_if(first, fresh, more)
+        b.block(fresh)
+        self.spread(acc, m, self.vector.bytes)
+        b.branch(done)
+        b.block(more)
         for i, value in enumerate(acc):
-            self.vector.store(b, value, b.offset(m, i * size))
+            place = b.offset(m, i * self.vector.bytes)
+            total = b.let(f"fadd {kind} {self.vector.load(b, place)}, {value}")
+            self.vector.store(b, total, place)
+        b.branch(done)
+        b.block(done)
 
     # Back to pixels
 

@@ -152,11 +152,9 @@ class _Job:
             best = self.ready[0]
             rows = self.cached or [Timing(best[0].tactic.name, best[0].config), *self.refused]
             return Choice(best[0].tactic, best[0].config, best[1], best[2], tuple(rows))
+        runs = [(c.tactic, c.config, code, object_) for c, code, object_ in self.ready]
         # Rounded as the cache keeps them, so that a build from the cache gives the same bytes.
-        times = [
-            round(us, 3)
-            for us in measure(self.kernel, [(c.tactic, c.config, *rest) for c, *rest in self.ready])
-        ]
+        times = [round(us, 3) for us in measure(self.kernel, runs)]
         # The first offer is the cost model's; a rival must beat it by more than noise.
         timed = sorted((us * (MARGIN if n else 1.0), n) for n, us in enumerate(times))
         rows = [

@@ -26,7 +26,8 @@ class GridSample(Op):
     """x[N, C, *S] at the places of grid[N, *O, R], R = rank of S: [N, C, *O].
 
     mode:     "nearest", "linear", "cubic"
-    padding:  what stands outside: "zeros", "border", "reflection"
+    padding:  what stands outside: "zeros", "border", "reflection"; each tap of "cubic" is brought
+              to the border by itself, as PyTorch does
     align:    -1 and 1 are the centres of the outermost elements, not their outer edges
     source:   ONNX operator GridSample; the grid's last axis runs x, y, z: the last axis of S first
     """
@@ -80,7 +81,7 @@ class GridSample(Op):
         at = np.rint(at) if self.mode == "nearest" else at
         low, high = self._edges(size)
         outside = (at < low) | (at > high)
-        if self.padding == "border":
+        if self.padding == "border" and self.mode != "cubic":
             return np.where(outside, np.clip(at, 0, size - 1), at)
         if self.padding == "reflection":
             return np.where(outside, _reflect(at, low, high), at)
@@ -140,7 +141,7 @@ class GridSample(Op):
         else:
             at = expr.apply("mul", expr.apply("sub", expr.apply("mul", at, float(size)), 1.0), 0.5)
         at = expr.apply("round", at) if self.mode == "nearest" else at
-        if self.padding == "border":
+        if self.padding == "border" and self.mode != "cubic":
             low, high = (Const(edge, at.dtype) for edge in self._edges(size))
             below = expr.Apply("less", (at, low), bool_)
             above = expr.Apply("greater", (at, high), bool_)
