@@ -302,6 +302,8 @@ class _Writer:
             lines = [line]
             for _ in range(window - 1):
                 lines.append(b.offset(lines[-1], row))
+            for line in lines:  # the next tile's
+                self.prefetch(b.offset(line, spec.side * column))
             half = b.offset(self.half, b.times(j, size))
             values = self.transform.forward([self.vector.load(b, line) for line in lines])
             self.spread(values, half, window * size)
@@ -309,6 +311,10 @@ class _Writer:
             half = b.offset(self.half, b.times(i, window * size))
             values = self.transform.forward(self.gather(half, size))
             self.spread(values, b.offset(to, b.times(i, window * spec.v_position)), spec.v_position)
+
+    def prefetch(self, pointer: str) -> None:
+        read, keep, data = ("i32", "0"), ("i32", "3"), ("i32", "1")
+        self.b.call("void", "llvm.prefetch.p0", ("ptr", pointer), read, keep, data)
 
     def gather(self, pointer: str, step: int) -> list[str]:
         """window vectors, some bytes apart."""
