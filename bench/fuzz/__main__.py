@@ -48,8 +48,8 @@ class Worker:
         self.process: subprocess.Popen[str] | None = None
 
     def run(self, number: int) -> Result:
-        start = time.monotonic()
         process = self.process = self.process or self._start()
+        start = time.monotonic()
         assert process.stdin is not None
         assert process.stdout is not None
         process.stdin.write(f"{number}\n")
@@ -66,7 +66,7 @@ class Worker:
 
     def _start(self) -> subprocess.Popen[str]:
         environment = {"OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"}
-        return subprocess.Popen(
+        process = subprocess.Popen(
             self.command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -75,6 +75,10 @@ class Worker:
             cwd=ROOT,
             env=environment,
         )
+        assert process.stdout is not None
+        if process.stdout.readline() != "ready\n":
+            raise RuntimeError(f"{' '.join(self.command)} does not start")
+        return process
 
     def close(self) -> None:
         if self.process is not None:

@@ -16,9 +16,16 @@ import tempfile
 import traceback
 import warnings
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from planck import Engine
+    from planck.ir.graph import Graph
 
 MEMORY_BYTES = 2 << 30
+MAX_ELEMENTS = 1 << 22  # of all tensors that the interpreter would fill
 Kind = Literal["onnx", "darknet"]
 
 
@@ -48,7 +55,10 @@ def write_case(kind: Kind, seed: int, number: int, folder: Path) -> Path:
 
 
 def outcome(path: Path, build: bool) -> str:
-    """How reading (and optimising, and compiling) a file ends: "ok", or the PlanckError's name."""
+    """How a file ends that is read and optimised: "ok", or the PlanckError's name.
+
+    build:  compile and run it, too
+    """
     import planck
     from planck import frontends
     from planck.passes import simplify
@@ -57,9 +67,33 @@ def outcome(path: Path, build: bool) -> str:
         graph = frontends.read(path)
         simplify(graph)
         if build:
-            planck.build(graph, optimization_level=0, threads=1)
+            return compare(graph, planck.build(graph, optimization_level=0, threads=1))
     except planck.PlanckError as error:
         return type(error).__name__ if str(error) else "!nothing said"
+    return "ok"
+
+
+def compare(graph: Graph, engine: Engine) -> str:
+    """Whether compiled code and the interpreter agree on random inputs; small tensors only."""
+    from planck.ir.interpret import interpret
+
+    if sum(v.type.size for v in graph.values()) > MAX_ELEMENTS:
+        return "ok"
+    draw = np.random.default_rng(0)
+    inputs = {}
+    for value in graph.inputs:
+        numbers = draw.uniform(-2, 2, value.type.dims)
+        inputs[value.name] = numbers.astype(value.type.dtype.numpy)
+    found = engine({graph.names.get(name, name): array for name, array in inputs.items()})
+    for value, want in interpret(graph, inputs).items():
+        got = found[graph.names.get(value, value)]
+        if want.dtype.kind != "f":
+            if not np.array_equal(got, want):
+                return "!differs"
+            continue
+        scale = np.nanmax(np.abs(want[np.isfinite(want)]), initial=1.0)
+        if not np.allclose(got / scale, want / scale, rtol=1e-3, atol=1e-3, equal_nan=True):
+            return "!differs"
     return "ok"
 
 
@@ -73,9 +107,12 @@ def main() -> None:
     logging.disable(logging.CRITICAL)
     import planck.compiler.api  # noqa: F401 - its import is not part of the first case's time
 
+    with tempfile.TemporaryDirectory() as folder:  # nor are the seeds
+        write_case(options.kind, options.seed, 0, Path(folder))
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
+    answers.write("ready\n")
     with tempfile.TemporaryDirectory() as folder:
         for line in sys.stdin:
             number = int(line)

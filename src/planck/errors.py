@@ -15,10 +15,11 @@
     |  `- PlanTargetError       built for another machine
     |- ContextInUseError        one execution context, two threads at once
     |- InputError               what was given to run or detect cannot be used
-    |- FileError                a file that cannot be read or written (missing, no rights, disk full)
+    |- FileError                a file that cannot be read or written (missing, disk full, ...)
     `- MissingExtraError        an optional package that this feature needs
 
-A message has up to four lines: what happened; `at:` where; `know:` what was known; `try:` what to do.
+A message has up to four lines: what happened; `at:` where; `know:` what was
+known; `try:` what to do.
 """
 
 from __future__ import annotations

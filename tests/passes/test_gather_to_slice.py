@@ -1,30 +1,30 @@
-"""A gather at one known index becomes a slice."""
+"""A gather at known, evenly spaced places becomes a slice."""
 
 import pytest
 
 from planck.passes.gather_to_slice import RULES
 
-HEAD = "%x: f32[2,3,4]"
+SLICE = "%{}: f32[2,{n},4] = Slice(%x, starts=(0, {}, 0), sizes=(2, {n}, 4), steps=(1, {}, 1))"
+
+
+def program(body):
+    return f'graph "g"(%x: f32[2,3,4]) {{ {body} return %y }}'
 
 
 @pytest.mark.parametrize(
-    ("index", "starts", "shape"),
-    [("i64[] = 2", "(0, 2, 0)", "2,4"), ("i64[1] = [-1]", "(0, 2, 0)", "2,1,4")],
+    ("indices", "shape", "after"),
+    [
+        (
+            "i64[] = -1",
+            "2,4",
+            SLICE.format("s", 2, 1, n=1) + " %y: f32[2,4] = Reshape(%s, shape=(2, 4))",
+        ),
+        ("i64[1] = [-1]", "2,1,4", SLICE.format("y", 2, 1, n=1)),
+        ("i32[2] = [2, 0]", "2,2,4", SLICE.format("y", 2, -2, n=2)),
+        ("i64[3] = [0, 1, 1]", "2,3,4", None),  # not evenly spaced
+        ("i64[1,2] = [0, 1]", "2,1,2,4", None),
+    ],
 )
-def test_one_known_index(check, index, starts, shape):
-    dims = f"({', '.join(shape.split(','))})"
-    check(
-        RULES,
-        f'graph "n"({HEAD}) {{ weight %i: {index} '
-        f"%y: f32[{shape}] = Gather(%x, %i, axis=1) return %y }}",
-        f'graph "n"({HEAD}) {{ %s: f32[2,1,4] = Slice(%x, starts={starts}, sizes=(2, 1, 4), '
-        f"steps=(1, 1, 1)) %y: f32[{shape}] = Reshape(%s, shape={dims}) return %y }}",
-    )
-
-
-def test_several_indices_stay(check):
-    text = (
-        f'graph "n"({HEAD}) {{ weight %i: i64[2] = [0, 2] '
-        "%y: f32[2,2,4] = Gather(%x, %i, axis=1) return %y }"
-    )
-    check(RULES, text, text)
+def test_known_places(check, indices, shape, after):
+    before = f"weight %i: {indices} %y: f32[{shape}] = Gather(%x, %i, axis=1)"
+    check(RULES, program(before), program(after or before))

@@ -75,29 +75,6 @@ def test_goes(check, before, after):
     check(RULES, program(before.replace("'", '"')), program(after.replace("'", '"')))
 
 
-@pytest.mark.parametrize(
-    ("indices", "shape", "after"),
-    [
-        (
-            "i64[] = -1",
-            "2,4",
-            "%s: f32[2,1,4] = Slice(%x, starts=(0, 2, 0), sizes=(2, 1, 4), steps=(1, 1, 1)) "
-            "%y: f32[2,4] = Reshape(%s, shape=(2, 4)) return %y",
-        ),
-        (
-            "i32[2] = [2, 0]",
-            "2,2,4",
-            "%y: f32[2,2,4] = Slice(%x, starts=(0, 2, 0), sizes=(2, 2, 4), steps=(1, -2, 1)) "
-            "return %y",
-        ),
-        ("i64[3] = [0, 1, 1]", "2,3,4", ""),
-    ],
-)
-def test_gathers(check, indices, shape, after):
-    before = f"weight %i: {indices} %y: f32[{shape}] = Gather(%x, %i, axis=1) return %y"
-    check(RULES, program(before), program(after or before))
-
-
 def test_axes_of_extent_one(check):
     head = "%x: f32[1,3,1,1]"
     check(

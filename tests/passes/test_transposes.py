@@ -4,7 +4,7 @@ import pytest
 
 from planck.passes.fold_reshape import fold_reshape
 from planck.passes.push_transposes import RULES
-from planck.passes.remove_noops import reshapes
+from planck.passes.remove_noops import reshapes, same_shape
 
 
 def program(*rows, head="%x: f32[2,5,7,3]"):
@@ -115,6 +115,41 @@ OUT = "%y: f32[2,5,7,3] = Transpose(%z, perm=(0, 2, 3, 1))"
         ),
         (
             (
+                IN,
+                '%a: f32[2,3,5,7] = Pointwise(%t, fn="exp")',
+                '%z: f32[2,3,5,7] = Pointwise(%a, %t, fn="add")',
+                OUT,
+            ),
+            (
+                '%a: f32[2,5,7,3] = Pointwise(%x, fn="exp")',
+                '%y: f32[2,5,7,3] = Pointwise(%a, %x, fn="add")',
+            ),
+        ),
+        (
+            (
+                "%a: f32[10,7,3] = Reshape(%x, shape=(10, 7, 3))",
+                "%b: f32[7,10,3] = Transpose(%a, perm=(1, 0, 2))",
+                "%y: f32[7,2,5,3] = Reshape(%b, shape=(7, 2, 5, 3))",
+            ),
+            ("%y: f32[7,2,5,3] = Transpose(%x, perm=(2, 0, 1, 3))",),
+        ),
+        (
+            (
+                "weight %w: f32[3,4] = ?",
+                "%t: f32[5,2,7,3] = Transpose(%x, perm=(1, 0, 2, 3))",
+                "%m: f32[5,2,7,4] = MatMul(%t, %w)",
+                "%a: f32[5,2,7,2,2] = Reshape(%m, shape=(5, 2, 7, 2, 2))",
+                "%b: f32[5,2,28] = Reshape(%a, shape=(5, 2, 28))",
+                "%y: f32[2,5,28] = Transpose(%b, perm=(1, 0, 2))",
+            ),
+            (
+                "weight %w: f32[3,4] = ?",
+                "%m: f32[2,5,7,4] = MatMul(%x, %w)",
+                "%y: f32[2,5,28] = Reshape(%m, shape=(2, 5, 28))",
+            ),
+        ),
+        (
+            (
                 "%a: f32[2,5,3,7] = Transpose(%x, perm=(0, 1, 3, 2))",
                 "%y: f32[2,5,3,3] = MatMul(%a, %x)",
             ),
@@ -123,18 +158,13 @@ OUT = "%y: f32[2,5,7,3] = Transpose(%z, perm=(0, 2, 3, 1))"
     ],
 )
 def test_sinks(check, before, after):
-    check((*RULES, reshapes), program(*before), program(*after))
+    check((*RULES, reshapes, same_shape), program(*before), program(*after))
 
 
 @pytest.mark.parametrize(
     "rows",
     [
         (IN, '%y: f32[2,3,5,7] = Pointwise(%t, %u, fn="add")'),  # the other is not transposed
-        (
-            IN,
-            '%z: f32[2,3,5,7] = Pointwise(%t, fn="exp")',
-            '%y: f32[2,3,5,7] = Pointwise(%z, %t, fn="add")',
-        ),
         (IN, '%y: f32[2,3,5,7] = Pointwise(%t, fn="exp")'),  # nothing to meet below
     ],
 )
@@ -161,6 +191,27 @@ def test_reshapes_around_a_matrix_product(check):
             "%c: f32[2,3,6] = MatMul(%x, %w)",
             '%d: f32[2,3,6] = Pointwise(%c, %b, fn="add")',
             '%y: f32[2,3,6] = Pointwise(%d, fn="relu")',
+            head=head,
+        ),
+    )
+
+
+def test_reshapes_of_heads(check):
+    weights = "weight %w: f32[20,6] = ?"
+    head = "%x: f32[2,3,4,5]"
+    check(
+        fold_reshape,
+        program(
+            weights,
+            "%a: f32[6,20] = Reshape(%x, shape=(6, 20))",
+            "%c: f32[6,6] = MatMul(%a, %w)",
+            "%y: f32[2,3,6] = Reshape(%c, shape=(2, 3, 6))",
+            head=head,
+        ),
+        program(
+            weights,
+            "%a: f32[2,3,20] = Reshape(%x, shape=(2, 3, 20))",
+            "%y: f32[2,3,6] = MatMul(%a, %w)",
             head=head,
         ),
     )

@@ -47,7 +47,7 @@ def test_matches_float64(case: Any, shape: Any) -> None:
     tactic, kernel = Multiply(), case.kernel(z, threads=2)
     offers = tactic.offers(kernel)
     assert offers, offers
-    for config in offers[:4]:
+    for config in offers[:2]:
         got = case.run(tactic, kernel, config)[z.name]
         np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5, err_msg=str(config))
 

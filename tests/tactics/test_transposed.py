@@ -46,6 +46,6 @@ def test_matches_onnx_runtime(case: Any, shape: Any) -> None:
     z = case.pointwise("silu", y)
     want = want / (1 + np.exp(-want.astype(np.float64)))
     tactic, kern = Transposed(), case.kernel(z, threads=2)
-    for config in tactic.offers(kern)[:3]:
+    for config in tactic.offers(kern)[:2]:
         got = case.run(tactic, kern, config)[z.name]
         np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5, err_msg=str(config))

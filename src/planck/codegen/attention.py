@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from planck.codegen import scalar
 from planck.codegen.llvm import Builder, float_literal, function
 from planck.codegen.microkernel import Carried, Steps, Vector, accumulate
+from planck.codegen.transpose import transpose
 from planck.target import Target
 
 LOWEST = float_literal(float("-inf"))
@@ -144,7 +145,7 @@ class _Writer:
             self._square(source, target, str(whole * self.lanes), count, spec.depth % self.lanes)
 
     def _square(self, source: str, target: str, d: str, count: int, depth: int) -> None:
-        b, kind = self.b, self.vector.kind
+        b = self.b
         place = b.offset(source, b.let(f"mul i64 {d}, 4"))
         rows = []
         for n in range(self.lanes):
@@ -155,7 +156,7 @@ class _Writer:
                 rows.append(self.vector.masked_load(b, pointer, depth))
             else:
                 rows.append(self.vector.load(b, pointer))
-        rows = transposed(b, rows, kind, self.lanes)
+        rows = transpose(b, rows, self.vector.kind)
         out = b.offset(target, b.let(f"mul i64 {d}, {4 * self.padded}"))
         for i in range(depth):
             self.vector.store(b, rows[i], b.offset(out, i * 4 * self.padded))
@@ -318,27 +319,3 @@ class _Writer:
                     self.vector.masked_store(b, value, place, masked)
                 else:
                     self.vector.store(b, value, place)
-
-
-def transposed(b: Builder, rows: Sequence[str], kind: str, lanes: int) -> list[str]:
-    """A square of vectors, transposed by log2(lanes) rounds of interleaving.
-
-    Each round pairs row i with row i + lanes / 2 and interleaves them: a perfect shuffle of the
-    square's addresses. After log2(lanes) rounds row and column have changed places.
-    """
-    low = _picks([n for i in range(lanes // 2) for n in (i, lanes + i)])
-    high = _picks([n for i in range(lanes // 2, lanes) for n in (i, lanes + i)])
-    rows = list(rows)
-    for _ in range(lanes.bit_length() - 1):
-        half = lanes // 2
-        pairs = [(rows[i], rows[i + half]) for i in range(half)]
-        rows = [
-            b.let(f"shufflevector {kind} {x}, {kind} {y}, <{lanes} x i32> {picks}")
-            for x, y in pairs
-            for picks in (low, high)
-        ]
-    return rows
-
-
-def _picks(numbers: Sequence[int]) -> str:
-    return "<" + ", ".join(f"i32 {n}" for n in numbers) + ">"

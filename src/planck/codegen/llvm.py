@@ -150,7 +150,7 @@ def attributes(target: Target) -> str:
     cpu = f' "target-cpu"="{_CPU[target.isa]}"' if _CPU[target.isa] else ""
     return (
         f'attributes #0 = {{ nounwind "prefer-vector-width"="{bits}" "frame-pointer"="none"'
-        f' "min-legal-vector-width"="{bits}" "no-trapping-math"="true"{cpu} }}'
+        f' "min-legal-vector-width"="{bits}" "no-trapping-math"="true" "no-builtins"{cpu} }}'
     )
 
 

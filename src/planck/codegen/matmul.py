@@ -19,6 +19,7 @@ from planck.codegen.llvm import function
 from planck.codegen.microkernel import Steps, Vector, accumulate
 from planck.codegen.tables import TableBuilder
 from planck.codegen.tiling import balanced
+from planck.codegen.transpose import transpose
 from planck.target import Target
 
 # packed: panels made at build time; rows: read as it lies, N contiguous; copy: panels copied to
@@ -254,7 +255,7 @@ class _Writer:
             self.load(b.offset(source, i * column), masked) if i < count else "zeroinitializer"
             for i in range(lanes)
         ]
-        for k, value in enumerate(transposed(b, self.vector, values)[:depth]):
+        for k, value in enumerate(transpose(b, values, self.vector.kind)[:depth]):
             self.vector.store(b, value, b.offset(place, k * row))
 
     # Tiles
@@ -343,23 +344,3 @@ class _Writer:
         if count:
             return self.vector.masked_load(self.b, pointer, count)
         return self.vector.load(self.b, pointer)
-
-
-def transposed(b: TableBuilder, vector: Vector, rows: list[str]) -> list[str]:
-    """A square of lanes x lanes elements, transposed in registers by log2(lanes) interleavings."""
-    lanes = vector.lanes
-    low = [x for i in range(lanes // 2) for x in (i, lanes + i)]
-    high = [x + lanes // 2 for x in low]
-    values = list(rows)
-
-    def shuffle(x: str, y: str, mask: list[int]) -> str:
-        body = ", ".join(f"i32 {i}" for i in mask)
-        kind = vector.kind
-        return b.let(f"shufflevector {kind} {x}, {kind} {y}, <{lanes} x i32> <{body}>")
-
-    # Interleaving rows i and i + lanes / 2 moves one bit of the row number to the column number.
-    for _ in range(lanes.bit_length() - 1):
-        half = lanes // 2
-        pairs = [(values[i], values[i + half]) for i in range(half)]
-        values = [shuffle(x, y, mask) for x, y in pairs for mask in (low, high)]
-    return values

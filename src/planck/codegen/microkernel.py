@@ -9,12 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
 
 from planck.codegen.llvm import Builder
 from planck.target import Target
-
-MAX_ROWS: Final = 28  # more need no registers but much code
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,9 +221,13 @@ def _trip(
     return acc
 
 
+def budget(target: Target) -> int:
+    """Accumulators that fit beside the operands of one k-step."""
+    return {"avx512": 28, "neon": 24, "avx2": 12, "portable": 8}[target.isa]
+
+
 def tallest(target: Target, vectors: int) -> int:
     """Rows of the tallest tile that leaves registers for a row of weights and a broadcast."""
-    others = 1 if target.isa != "portable" else 2  # without fused multiply-add, one for products
-    if vectors == 1:  # all sums depend on one register of weights: the allocator wants more room
-        return min(target.registers * 5 // 8, MAX_ROWS) if target.registers < 32 else MAX_ROWS
-    return min((target.registers - others) // vectors - 1, MAX_ROWS)
+    if vectors == 1 and target.registers < 32:
+        return budget(target) - 2  # all sums share one register of weights: the allocator is tight
+    return min(budget(target), target.registers - vectors - 1) // vectors

@@ -11,6 +11,7 @@ from planck.codegen import memory, scalar
 from planck.codegen.lanes import Lanes, splat
 from planck.codegen.llvm import Builder
 from planck.codegen.memory import lanes_of, register
+from planck.codegen.transpose import transpose
 from planck.dtypes import DType, bool_, i64
 from planck.loops.keep import KEPT
 from planck.loops.lower import Buffer, Keep
@@ -416,7 +417,7 @@ class Across:
                 with e.scope(**{vector: at}):
                     start = e.value(term.args[-1])
                     rows.append(memory.read(e.b, pointer, start, dtype, self.count, e.target))
-        return memory.transpose(e.b, rows, lanes_of(register(dtype), self.count))
+        return transpose(e.b, rows, lanes_of(register(dtype), self.count))
 
     def value(self, e: Emitter, term: Term) -> str:
         return self._rows[term][self.step]

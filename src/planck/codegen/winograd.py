@@ -1,22 +1,22 @@
 """Winograd convolution: 3x3 filters at stride 1 with 2.25 to 5.06 times fewer multiplications.
 
-The output is cut into square tiles, numbered through the whole batch, and the tiles into groups that
-fill the registers of one matrix product. A unit of work is some neighbouring groups by some panels of
-output channels, and needs nothing of another unit:
+The output is cut into square tiles, numbered through the whole batch, and the tiles into groups
+that fill the registers of one matrix product. A unit of work is some neighbouring groups by some
+panels of output channels, and needs nothing of another unit:
 
     for its tiles, for blocks of input channels:      transform (side + 2)^2 pixels    -> V, scratch
     for its panels:
         for the (side + 2)^2 positions, for groups:   V[position] times weights        -> M, scratch
         for its tiles, for blocks of the panel:       transform back, epilogue, store
 
-V is [position][group][block][tile][lane], so that the product reads its broadcasts from one place and
-its weights in the order in which they lie. Tiles that meet the border are read from, and written
-through, a patch in scratch.
+V is [position][group][block][tile][lane], so that the product reads its broadcasts from one place
+and its weights in the order in which they lie. Tiles that meet the border are read from a patch in
+scratch, with zeros around what there is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from planck.codegen.epilogue import Epilogue
@@ -40,6 +40,7 @@ class Winograd:
     vectors:    output blocks in a panel; the packed weights of the last are filled up with zeros
     groups:     of tiles in a unit
     parts:      that the panels are divided into
+    run:        input blocks summed before they are added to the others: long sums lose digits
     arguments:  names in the order of the pointer table; weights and bias by these two names
     """
 
@@ -55,6 +56,7 @@ class Winograd:
     vectors: int
     groups: int
     parts: int
+    run: int
     arguments: tuple[str, ...]
     x: str
     weights: str
@@ -128,9 +130,13 @@ class Winograd:
         return self.m_at + self.positions * self.m_position
 
     @property
+    def half_at(self) -> int:
+        """What is transformed along one axis."""
+        return self.patch_at + self.positions * self.memory[self.x].column
+
+    @property
     def scratch_bytes(self) -> int:
-        column = self.memory[self.x].column
-        return self.patch_at + self.positions * max(column, self.lanes * 4)
+        return self.half_at + self.positions * self.lanes * 4
 
 
 def _odd_lines(bytes_: int) -> int:
@@ -169,6 +175,7 @@ class _Writer:
         self.v = "%scratch"
         self.m = b.offset("%scratch", spec.m_at)
         self.patch = b.offset("%scratch", spec.patch_at)
+        self.half = b.offset("%scratch", spec.half_at)
         with b.loop("%begin", "%end") as unit:
             self.unit(unit)
         b.do("ret void")
@@ -272,6 +279,10 @@ class _Writer:
             to_block = b.offset(to, b.times(block, spec.rows * self.vector.bytes))
             self.read_block(x_block, row, memory.column, to_block)
 
+    def opaque(self, number: int) -> str:
+        """A number that LLVM does not know: it would write a loop's body out as often."""
+        return self.b.let(f'call i64 asm "", "=r,0"(i64 {number})')
+
     def all_equal(self, values: list[str], numbers: list[int]) -> str:
         b = self.b
         tests = [
@@ -284,21 +295,35 @@ class _Writer:
 
     def read_block(self, x: str, row: str, column: int, to: str) -> None:
         """window^2 vectors from x, transformed along both axes to the positions of V."""
-        b, spec = self.b, self.spec
+        b, spec, size = self.b, self.spec, self.vector.bytes
         window = spec.window
-        lines = [x]
-        for _ in range(window - 1):
-            lines.append(b.offset(lines[-1], row))
-        columns = [
-            self.transform.forward(
-                [self.vector.load(b, b.offset(line, j * column)) for line in lines]
-            )
-            for j in range(window)
-        ]
-        for i in range(window):
-            for j, value in enumerate(self.transform.forward([c[i] for c in columns])):
-                position = b.offset(to, (i * window + j) * spec.v_position)
-                self.vector.store(b, value, position)
+        with b.loop(0, self.opaque(window)) as j:
+            line = b.offset(x, b.times(j, column))
+            lines = [line]
+            for _ in range(window - 1):
+                lines.append(b.offset(lines[-1], row))
+            for line in lines:  # the next tile's
+                self.prefetch(b.offset(line, spec.side * column))
+            half = b.offset(self.half, b.times(j, size))
+            values = self.transform.forward([self.vector.load(b, line) for line in lines])
+            self.spread(values, half, window * size)
+        with b.loop(0, self.opaque(window)) as i:
+            half = b.offset(self.half, b.times(i, window * size))
+            values = self.transform.forward(self.gather(half, size))
+            self.spread(values, b.offset(to, b.times(i, window * spec.v_position)), spec.v_position)
+
+    def prefetch(self, pointer: str) -> None:
+        read, keep, data = ("i32", "0"), ("i32", "3"), ("i32", "1")
+        self.b.call("void", "llvm.prefetch.p0", ("ptr", pointer), read, keep, data)
+
+    def gather(self, pointer: str, step: int) -> list[str]:
+        """window vectors, some bytes apart."""
+        b = self.b
+        return [self.vector.load(b, b.offset(pointer, i * step)) for i in range(self.spec.window)]
+
+    def spread(self, values: list[str], pointer: str, step: int) -> None:
+        for i, value in enumerate(values):
+            self.vector.store(self.b, value, self.b.offset(pointer, i * step))
 
     # The products
 
@@ -327,31 +352,57 @@ class _Writer:
                     )
 
     def product(self, count: int, v: str, w: str, m: str) -> None:
-        """One group at one position: count tiles by vectors."""
-        b, spec, size = self.b, self.spec, self.vector.bytes
+        """One group at one position: count tiles by vectors, in runs of input channels."""
+        b, spec = self.b, self.spec
         whole, tail = divmod(spec.channels, spec.lanes)
-        width = spec.vectors
-        rows = [(i, "", i * size) for i in range(count)]
-        acc = ["zeroinitializer"] * (count * width)
-        kinds = [self.vector.kind] * len(acc)
-        v_block, w_block = spec.rows * size, spec.lanes * width * size
-
-        def block(acc: list[str], number: str, channels: int) -> list[str]:
-            x = b.offset(v, b.times(number, v_block))
-            weights = b.offset(w, b.times(number, w_block))
-            unroll = next(u for u in (4, 2, 1) if channels % u == 0)
-            steps = Steps(self.vector, width, 4, width * size, unroll)
-            placed = [(i, x, shift) for i, _, shift in rows]
-            return accumulate(b, steps, acc, placed, weights, channels)
-
-        if whole:
-            with Carried(b, 0, whole, kinds, acc) as loop:
-                loop.values = block(loop.values, loop.counter, spec.lanes)
+        runs = -(-whole // spec.run)
+        zeros = ["zeroinitializer"] * (count * spec.vectors)
+        kinds = [self.vector.kind] * len(zeros)
+        if not runs:
+            self.spread(self.block(zeros, v, w, "0", tail), m, self.vector.bytes)
+            return
+        with b.loop(0, runs) as run:
+            begin, end = b.times(run, spec.run), str(whole)
+            if runs > 1:
+                end = self.smaller(end, b.plus(begin, str(spec.run)))
+            with Carried(b, begin, end, kinds, zeros) as loop:
+                loop.values = self.block(loop.values, v, w, loop.counter, spec.lanes)
             acc = loop.values
-        if tail:
-            acc = block(acc, str(whole), tail)
+            if runs == 1 and tail:
+                acc = self.block(acc, v, w, str(whole), tail)
+            if runs > 1:
+                self.add_up(acc, m, b.let(f"icmp eq i64 {run}, 0"))
+            else:
+                self.spread(acc, m, self.vector.bytes)
+        if runs > 1 and tail:
+            self.add_up(self.block(zeros, v, w, str(whole), tail), m)
+
+    def block(self, acc: list[str], v: str, w: str, number: str, channels: int) -> list[str]:
+        """One block of input channels."""
+        b, spec, size = self.b, self.spec, self.vector.bytes
+        width = spec.vectors
+        x = b.offset(v, b.times(number, spec.rows * size))
+        weights = b.offset(w, b.times(number, spec.lanes * width * size))
+        unroll = next(u for u in (4, 2, 1) if channels % u == 0)
+        steps = Steps(self.vector, width, 4, width * size, unroll)
+        rows = [(i, x, i * size) for i in range(len(acc) // width)]
+        return accumulate(b, steps, acc, rows, weights, channels)
+
+    def add_up(self, acc: list[str], m: str, first: str = "false") -> None:
+        """Add to what earlier runs left; the first finds nothing."""
+        b, kind = self.b, self.vector.kind
+        fresh, more, done = b.label("fresh"), b.label("more"), b.label("summed")
+        b.branch_if(first, fresh, more)
+        b.block(fresh)
+        self.spread(acc, m, self.vector.bytes)
+        b.branch(done)
+        b.block(more)
         for i, value in enumerate(acc):
-            self.vector.store(b, value, b.offset(m, i * size))
+            place = b.offset(m, i * self.vector.bytes)
+            total = b.let(f"fadd {kind} {self.vector.load(b, place)}, {value}")
+            self.vector.store(b, total, place)
+        b.branch(done)
+        b.block(done)
 
     # Back to pixels
 
@@ -382,7 +433,7 @@ class _Writer:
         pointer = self.base[name]
         if name == spec.bias or spec.epilogue.operands.get(name) == "channel":
             return b.offset(pointer, b.times(block, self.vector.bytes))
-        if name in spec.epilogue.outputs or spec.epilogue.operands.get(name) == "full":
+        if self.is_image(name):
             memory = spec.memory[name]
             image = b.offset(pointer, b.times(place.image, memory.batch))
             return self.at(
@@ -391,60 +442,66 @@ class _Writer:
         return pointer
 
     def write_block(self, m: str, left: list[str], bases: Mapping[str, str]) -> None:
-        """side^2 pixels of one block: from registers if whole and cheap, else through the patch."""
+        """side^2 pixels of one block, row by row."""
         b, spec, size = self.b, self.spec, self.vector.bytes
-        window, side = spec.window, spec.side
-        columns = [
-            self.transform.inverse(
-                [
-                    self.vector.load(b, b.offset(m, (i * window + j) * spec.m_position))
-                    for i in range(window)
-                ]
-            )
-            for j in range(window)
-        ]
-        pixels = [self.transform.inverse([c[i] for c in columns]) for i in range(side)]
-        if spec.bias:
-            bias = self.vector.load(b, bases[spec.bias])
-            pixels = [
-                [b.let(f"fadd {self.vector.kind} {v}, {bias}") for v in row] for row in pixels
-            ]
+        window = spec.window
+        with b.loop(0, self.opaque(window)) as j:
+            column = b.offset(m, b.times(j, spec.m_position))
+            values = self.transform.inverse(self.gather(column, window * spec.m_position))
+            self.spread(values, b.offset(self.half, b.times(j, size)), window * size)
+        bias = self.vector.load(b, bases[spec.bias]) if spec.bias else ""
+        with b.loop(0, left[0]) as y:
+            half = b.offset(self.half, b.times(y, window * size))
+            values = self.transform.inverse(self.gather(half, size))
+            if bias:
+                values = [b.let(f"fadd {self.vector.kind} {v}, {bias}") for v in values]
+            rows = {
+                name: b.offset(base, b.times(y, spec.memory[name].row))
+                if self.is_image(name)
+                else base
+                for name, base in bases.items()
+            }
+            self.write_row(values, left[1], rows)
+
+    def write_row(self, values: list[str], left: str, bases: Mapping[str, str]) -> None:
+        """side pixels: from registers if whole and cheap, else through the patch."""
+        b, spec, size = self.b, self.spec, self.vector.bytes
         clipped, done = b.label("clipped"), b.label("written")
         if spec.epilogue.cheap:
             whole = b.label("whole")
-            b.branch_if(self.all_equal(left, [side, side]), whole, clipped)
+            b.branch_if(b.let(f"icmp eq i64 {left}, {spec.side}"), whole, clipped)
             b.block(whole)
-            for y, row in enumerate(pixels):
-                for x, value in enumerate(row):
-                    self.emit(value, bases, lambda m, y=y, x=x: y * m.row + x * m.column)
+            for i, value in enumerate(values):
+                self.emit(value, bases, str(i))
             b.branch(done)
         else:
             b.branch(clipped)
         b.block(clipped)
-        for y, row in enumerate(pixels):
-            for x, value in enumerate(row):
-                self.vector.store(b, value, b.offset(self.patch, (y * side + x) * size))
-        with b.loop(0, left[0]) as down, b.loop(0, left[1]) as along:
-            number = b.plus(b.times(down, side), along)
-            value = self.vector.load(b, b.offset(self.patch, b.times(number, size)))
-            self.emit(
-                value, bases, lambda m: b.plus(b.times(down, m.row), b.times(along, m.column))
-            )
+        self.spread(values, self.patch, size)
+        with b.loop(0, left) as x:
+            value = self.vector.load(b, b.offset(self.patch, b.times(x, size)))
+            self.emit(value, bases, x)
         b.branch(done)
         b.block(done)
 
-    def emit(self, value: str, bases: Mapping[str, str], at: Callable[[Memory], int | str]) -> None:
-        """The epilogue of one vector, at a pixel of its tile."""
+    def emit(self, value: str, bases: Mapping[str, str], x: str) -> None:
+        """The epilogue of one vector, at a pixel of its row."""
         b, spec = self.b, self.spec
+
+        def place(name: str) -> str:
+            return b.offset(bases[name], b.times(x, spec.memory[name].column))
 
         def load(name: str) -> str:
             kind = spec.epilogue.operands[name]
             if kind == "scalar":
                 return self.vector.broadcast(b, bases[name])
-            if kind == "channel":
-                return self.vector.load(b, bases[name])
-            return self.vector.load(b, b.offset(bases[name], at(spec.memory[name])))
+            return self.vector.load(b, bases[name] if kind == "channel" else place(name))
 
         results = spec.epilogue.apply(b, value, load, self.vector.kind, self.target)
         for name, result in zip(spec.epilogue.outputs, results, strict=True):
-            self.vector.store(b, result, b.offset(bases[name], at(spec.memory[name])))
+            self.vector.store(b, result, place(name))
+
+    def is_image(self, name: str) -> bool:
+        """Whether the epilogue reads or writes it pixel by pixel."""
+        epilogue = self.spec.epilogue
+        return name in epilogue.outputs or epilogue.operands.get(name) == "full"

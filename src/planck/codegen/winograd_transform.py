@@ -1,4 +1,4 @@
-"""Winograd's minimal filtering F(m, 3): the points, the weight transform, and the vector transforms.
+"""Winograd's minimal filtering F(m, 3): points, the weight transform, and vector transforms.
 
 Points are 0, pairs +-a, and infinity. With N(x) the product of (x - p) over the finite points, a
 tile d of m + 2 inputs meets a filter g of 3 as
@@ -31,7 +31,7 @@ TAPS: Final = 3
 # The pairs of each output tile's side: those of least error whose powers are exact in float32.
 PAIRS: Final[dict[int, tuple[float, ...]]] = {
     2: (1.0,),
-    4: (0.625, 1.5),
+    4: (0.6875, 1.5),
     6: (0.5, 1.0, 2.0),
 }
 

@@ -8,6 +8,7 @@ way becomes a copy.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -142,7 +143,8 @@ class _Placer:
             self.spots[source.name] = Spot(spot.root, spot.offset, tuple(strides))
             return
         found = restride(out.type.physical, spot.strides, source.type.physical)
-        if found and (not source.type.block or is_flat(source.type)):
+        flat = not source.type.block or is_flat(source.type)
+        if flat and not isinstance(found, No):
             self.spots[source.name] = Spot(spot.root, spot.offset, found)
 
     # Forwards: views find their sources
@@ -194,14 +196,23 @@ class _Placer:
             return Spot(spot.root, spot.offset, tuple(spot.strides[axis] for axis in node.op.perm))
         if source.type.block and not is_flat(source.type):
             return No("a blocked tensor does not reshape in place")
-        strides = restride(source.type.physical, spot.strides, out.type.physical)
-        return Spot(spot.root, spot.offset, strides) if strides else No("its strides do not split")
+        extents, strides = _row(source.type, spot.strides)
+        found = restride(extents, strides, out.type.physical)
+        return found if isinstance(found, No) else Spot(spot.root, spot.offset, found)
 
 
 def _axis_offset(type_: TensorType, axis: int, at: int, spot: Spot) -> int:
     if type_.block and axis == 1:
         return at // type_.block * spot.strides[1]
     return at * spot.strides[axis]
+
+
+def _row(type_: TensorType, strides: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Extents and strides of a flat value, without the lanes past the last channel."""
+    padded = math.prod(type_.physical) != type_.size
+    if padded and (type_.physical[1] == 1 or strides[1] == type_.block):
+        return (type_.size,), (1,)
+    return type_.physical, strides
 
 
 def _slice_view(op: Slice, type_: TensorType, spot: Spot) -> Spot | No:
@@ -223,6 +234,8 @@ def restride(
     >>> restride((2, 6), (12, 1), (2, 3, 2))
     (12, 2, 1)
     """
+    if math.prod(old) != math.prod(new):
+        return No("the lanes past the last channel lie between its elements")
     if 0 in new:
         return strides_of(new)
     olds = [(n, s) for n, s in zip(old, strides, strict=True) if n != 1]

@@ -36,10 +36,27 @@ def split(
 def _launch(
     node: Node, placement: Placement, weights: Mapping[str, Array], target: Target, threads: int
 ) -> Launch:
-    if not isinstance(node.op, Region) or not all(n.op.has_body for n in node.op.graph.nodes):
-        anchored = isinstance(node.op, Region) and len(node.op.graph.nodes) > 1
-        if not anchored:
-            return Launch(node, None, {v.name: v for v in (*node.inputs, *node.outputs)})
+    bodies = isinstance(node.op, Region) and all(n.op.has_body for n in node.op.graph.nodes)
+    if not bodies:
+        return Launch(node, None, {v.name: v for v in (*node.inputs, *node.outputs)})
+    operands = {
+        v.name: Operand(v.type, placement.spots[v.name].strides)
+        for v in (*node.inputs, *node.outputs)
+    }
+    return Launch(node, *kernel_of(node, operands, weights, target, threads))
+
+
+def kernel_of(
+    node: Node,
+    operands: Mapping[str, Operand],
+    weights: Mapping[str, Array],
+    target: Target,
+    threads: int,
+) -> tuple[Kernel, Mapping[str, Value]]:
+    """A region's kernel, and which of the graph's values its canonical names stand for.
+
+    operands:  how the region's inputs and outputs lie, by the graph's names
+    """
     assert isinstance(node.op, Region)
     inner = node.op.graph
     renamed: dict[str, str] = {}
@@ -55,12 +72,8 @@ def _launch(
     outputs = tuple(canonical(v) for v in inner.outputs)
     scalars = {renamed[name]: array for name, array in inner.weights.items() if name in renamed}
     graph = Graph("kernel", inputs, nodes, outputs, scalars)
-    outer = dict(
-        zip((v.name for v in (*inputs, *outputs)), (*node.inputs, *node.outputs), strict=True)
-    )
-    operands = {
-        name: Operand(value.type, placement.spots[value.name].strides)
-        for name, value in outer.items()
-    }
+    names = (v.name for v in (*inputs, *outputs))
+    outer = dict(zip(names, (*node.inputs, *node.outputs), strict=True))
+    own = {name: operands[value.name] for name, value in outer.items()}
     constants = frozenset(name for name, value in outer.items() if value.name in weights)
-    return Launch(node, Kernel(graph, operands, constants, target, threads), outer)
+    return Kernel(graph, own, constants, target, threads), outer

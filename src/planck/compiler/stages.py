@@ -12,6 +12,7 @@ from typing import Any, Final
 from planck.codegen.processes import CompilePool
 from planck.compiler.assemble import assemble
 from planck.compiler.dump import dump_kernels, dump_stage
+from planck.compiler.feasible import take_apart
 from planck.compiler.place import place
 from planck.compiler.split import Launch, split
 from planck.errors import BuildError
@@ -104,6 +105,7 @@ def run_stages(graph: Graph, options: Options, stop_after: str | None = None) ->
 def compile_graph(graph: Graph, options: Options) -> Plan:
     """A graph (at any stage) -> the plan. raises: BuildError, GraphError"""
     graph = run_stages(graph, options)
+    graph = take_apart(graph, TACTICS, options.target, options.threads)
     placement = place(graph)
     launches = split(placement, graph.weights, options.target, options.threads)
     cache = TimingCache.open(options.timing_cache, options.target)

@@ -77,8 +77,8 @@ class Select:
 class Reduce:
     """A reduction of `value` over loop variables that stand nowhere outside it.
 
-    kind: "sum", "prod", "max", "min", "any", "all", "argmax", "argmin" (first wins; gives the row-major
-          position as i64), "argmax_last", "argmin_last" (last wins)
+    kind: "sum", "prod", "max", "min", "any", "all", "argmax", "argmin" (first wins; gives the
+          row-major position as i64), "argmax_last", "argmin_last" (last wins)
     """
 
     kind: str

@@ -397,8 +397,8 @@ def _waste(
     for term in walk_outside_reductions(roots):
         if term in seen or term.kind not in ("reduce", "apply"):
             continue
-        if term.kind == "apply" and term.what not in EXPENSIVE:
-            continue
+        if term.kind == "apply" and (term.what not in EXPENSIVE or term.dtype is i64):
+            continue  # whole numbers of i64 are index arithmetic: cheap, or hoisted with its loop
         seen.add(term)
         used = [k for k, name in enumerate(order) if name in term.free]
         runs = math.prod(extents[name] for name in order[: max(used, default=-1) + 1])

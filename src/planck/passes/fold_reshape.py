@@ -14,20 +14,27 @@ from planck.refusal import No
 
 @rule(MatMul)
 def below_matmul(view: View, node: Node) -> Patch | No:
-    """matmul(reshape(x, [m, k]), w) ... reshape -> reshape(matmul(x, w)) ... reshape"""
+    """matmul(reshape(x, [m, k]), w) ... reshape -> reshape(matmul(x, w)) ... reshape
+
+    The product works on the leading axes of x, or on those of the reshape that follows.
+    """
     assert isinstance(node.op, MatMul)
     a, w = node.inputs
+    out = node.outputs[0]
     reshape = inner(view, a, Reshape)
     if reshape is None or node.op.transpose_a or a.type.rank != 2 or w.type.rank != 2:
         return SKIP
     x = reshape.inputs[0]
-    if x.type.rank <= 2 or x.type.dims[-1] != a.type.dims[-1]:
-        return SKIP
-    if not _meets_reshape(view, node.outputs[0]):
+    following = _next_reshape(view, out)
+    if following is None:
         return No("no reshape follows")
+    shape = following.outputs[0].type.dims
     patch = view.patch()
-    wide = patch(node.op, x, w)
-    return patch.replace(node.outputs[0], patch(Reshape(node.outputs[0].type.dims), wide))
+    if x.type.rank <= 2 or x.type.dims[-1] != a.type.dims[-1]:
+        if len(shape) <= 2 or shape[-1] != out.type.dims[-1]:
+            return SKIP
+        x = patch(Reshape((*shape[:-1], a.type.dims[-1])), x)
+    return patch.replace(out, patch(Reshape(out.type.dims), patch(node.op, x, w)))
 
 
 @rule(Pointwise)
@@ -46,26 +53,26 @@ def below_pointwise(view: View, node: Node) -> Patch | No:
     for k, value in enumerate(node.inputs):
         if k != found[0] and not (value.type.rank == 0 or (value.type.rank == 1 and same_last)):
             return SKIP
-    if not _meets_reshape(view, out):
+    if _next_reshape(view, out) is None:
         return No("no reshape follows")
     inputs = [x if k == found[0] else value for k, value in enumerate(node.inputs)]
     patch = view.patch()
     return patch.replace(out, patch(Reshape(out.type.dims), patch(node.op, *inputs)))
 
 
-def _meets_reshape(view: View, value: Value) -> bool:
-    """Whether a chain of pointwise nodes with constants, each used once, ends in a reshape."""
+def _next_reshape(view: View, value: Value) -> Node | None:
+    """The reshape at the end of a chain of pointwise nodes with constants, each used once."""
     while view.once(value):
         user = view.users(value)[0]
         if isinstance(user.op, Reshape):
-            return True
+            return user
         others = [v for v in user.inputs if v != value]
         if not isinstance(user.op, Pointwise) or any(
             view.weight(v) is None or v.type.rank > 1 for v in others
         ):
-            return False
+            return None
         value = user.outputs[0]
-    return False
+    return None
 
 
 RULES = (same_shape, reshapes, below_matmul, below_pointwise)

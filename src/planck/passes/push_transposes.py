@@ -7,7 +7,6 @@ product or the axes of a reduction. Nothing ever moves up, so that the rules end
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import replace
 from typing import Final
 
@@ -65,7 +64,9 @@ def _ends_at(view: View, value: Value, user: Node, perm: tuple[int, ...], budget
     if isinstance(op, Transpose):
         return True
     if isinstance(op, MatMul):
-        return rank >= 2 and perm == (*range(rank - 2), rank - 1, rank - 2)
+        if perm == (*range(rank - 2), rank - 1, rank - 2):
+            return True
+        return _keeps_rows(view, user, value, perm) and _ends(view, user.outputs[0], perm, budget)
     if isinstance(op, Reduce) and not op.keep:
         gone = {axis % rank for axis in op.axes}
         kept = [axis for k, axis in enumerate(perm) if k not in gone]
@@ -73,7 +74,7 @@ def _ends_at(view: View, value: Value, user: Node, perm: tuple[int, ...], budget
             return True
         perm = tuple(sorted(kept).index(axis) for axis in kept)
     elif isinstance(op, Reshape):
-        found = _units(perm, value.type.dims, user.outputs[0].type.dims)
+        found = _reshaped(perm, value.type.dims, user.outputs[0].type.dims)
         if found is None:
             return False
         perm = found[1]
@@ -103,10 +104,10 @@ def below_pointwise(view: View, node: Node) -> Patch | No:
     perm = perms[0]
     if len(perm) != node.outputs[0].type.rank:
         return SKIP
-    if any(_shared(view, value, node) for value in node.inputs if _perm(view, value) == perm):
-        return No("the transposed value is used elsewhere")
-    together = len({v.name for v in node.inputs if _perm(view, v) == perm}) > 1
-    if not together and not _ends_at(view, _first(view, node, perm), node, perm, 100):
+    moving = {value for value in node.inputs if _perm(view, value) == perm}
+    if len(moving) > 1 and all(_shared(view, value, node) for value in moving):
+        return No("the transposed values are used elsewhere")
+    if len(moving) == 1 and not _ends_at(view, next(iter(moving)), node, perm, 100):
         return NOWHERE
     patch = view.patch()
     inputs = [_moved(view, patch, value, perm) for value in node.inputs]
@@ -119,10 +120,6 @@ def below_pointwise(view: View, node: Node) -> Patch | No:
         if any(a.type.rank != len(perm) for a in known):
             return SKIP
     return patch.replace(node.outputs[0], patch(Transpose(perm), patch(op, *known)))
-
-
-def _first(view: View, node: Node, perm: tuple[int, ...]) -> Value:
-    return next(value for value in node.inputs if _perm(view, value) == perm)
 
 
 def _shared(view: View, value: Value, node: Node) -> bool:
@@ -189,18 +186,21 @@ def _permuted(op: Op, order: tuple[int, ...]) -> Slice | Pad:
 
 
 @rule(Reshape)
-def below_units(view: View, node: Node) -> Patch | No:
-    """reshape(transpose(x)) that adds or drops axes of extent 1 -> transpose(reshape(x))"""
+def below_reshape(view: View, node: Node) -> Patch | No:
+    """reshape(transpose(x)) that splits axes, or joins axes that lie together in x, or adds or
+    drops axes of extent 1 -> transpose(reshape(x))
+    """
     perm = _perm(view, node.inputs[0])
     if perm is None:
         return SKIP
     value, out = node.inputs[0], node.outputs[0]
-    found = _units(perm, value.type.dims, out.type.dims)
+    found = _reshaped(perm, value.type.dims, out.type.dims)
     if found is None:
         return SKIP
     if not view.once(value):
         return No("the transposed value is used elsewhere")
-    if not _ends(view, value, perm):
+    joins = isinstance(getattr(view.producer(_above(view, value)), "op", None), Reshape)
+    if not joins and not _ends(view, value, perm):
         return NOWHERE
     shape, order = found
     patch = view.patch()
@@ -208,47 +208,77 @@ def below_units(view: View, node: Node) -> Patch | No:
     return patch.replace(out, patch(Transpose(order), reshaped))
 
 
-def _units(
+def _reshaped(
     perm: tuple[int, ...], before: tuple[int, ...], after: tuple[int, ...]
 ) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
-    """How reshape(transpose(x)) is transpose(reshape(x)): shape and order, the nearest to sorted.
+    """How reshape(transpose(x)) is transpose(reshape(x)): shape and order; None if it is not.
+
+    Axes may split; axes may join that follow each other in x; axes of extent 1 come and go.
 
     before:  the transposed shape
-    gives:   None if extents other than 1 change
+    after:   the shape that the reshape gives
     """
-    if [n for n in before if n != 1] != [n for n in after if n != 1] or before == after:
+    groups = _groups([n for n in before if n != 1], [n for n in after if n != 1])
+    if groups is None:
         return None
-    ones = [k for k, n in enumerate(before) if n == 1]
-    new_ones = [j for j, n in enumerate(after) if n == 1]
-    for count in range(min(len(ones), len(new_ones)), -1, -1):
-        found = [
-            _reordered(perm, before, after, dict(zip(right, left, strict=True)))
-            for kept in itertools.combinations(ones, count)
-            for new_kept in itertools.combinations(new_ones, count)
-            for left in [[k for k, n in enumerate(before) if n != 1 or k in kept]]
-            for right in [[j for j, n in enumerate(after) if n != 1 or j in new_kept]]
-            if [before[k] for k in left] == [after[j] for j in right]
-        ]
-        if found:
-            return min(found, key=lambda answer: _crossings(answer[1]))
-    return None
+    wide = [axis for axis, n in zip(perm, before, strict=True) if n != 1]
+    place = [sorted(wide).index(axis) for axis in wide]  # in x without axes of extent 1
+    blocks: list[tuple[int, list[int]]] = []  # first axis in x, axes after
+    wide_after = [j for j, n in enumerate(after) if n != 1]
+    for source, result in groups:
+        axes = [place[k] for k in source]
+        if axes != list(range(axes[0], axes[0] + len(axes))):
+            return None
+        blocks.append((axes[0], [wide_after[j] for j in result]))
+    layout = [axis for _, group in sorted(blocks) for axis in group]
+    for j, n in enumerate(after):
+        if n == 1:
+            layout.insert(min(j, len(layout)), j)
+    order = tuple(layout.index(axis) for axis in range(len(after)))
+    return tuple(after[axis] for axis in layout), order
 
 
-def _crossings(order: tuple[int, ...]) -> int:
-    return sum(a > b for a, b in itertools.combinations(order, 2))
+def _groups(before: list[int], after: list[int]) -> list[tuple[list[int], list[int]]] | None:
+    """The shortest runs of axes, before and after, that hold equally many elements."""
+    groups: list[tuple[list[int], list[int]]] = []
+    i = j = 0
+    while i < len(before) and j < len(after):
+        source, result = [i], [j]
+        n, m = before[i], after[j]
+        while n != m:
+            if n < m and source[-1] + 1 < len(before):
+                source.append(source[-1] + 1)
+                n *= before[source[-1]]
+            elif n > m and result[-1] + 1 < len(after):
+                result.append(result[-1] + 1)
+                m *= after[result[-1]]
+            else:
+                return None
+        groups.append((source, result))
+        i, j = source[-1] + 1, result[-1] + 1
+    return groups if i == len(before) and j == len(after) else None
 
 
-def _reordered(
-    perm: tuple[int, ...], before: tuple[int, ...], after: tuple[int, ...], source: dict[int, int]
-) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Shape and order, given which axis before each axis after is; the others are new."""
-    layout = sorted((perm[k], before[k]) for k in source.values())  # axes of x that stay
-    for j in range(len(after)):
-        if j not in source:
-            layout.insert(min(j, len(layout)), (-1 - j, 1))
-    names = [axis for axis, _ in layout]
-    places = [perm[source[j]] if j in source else -1 - j for j in range(len(after))]
-    return tuple(n for _, n in layout), tuple(map(names.index, places))
+@rule(MatMul)
+def below_matmul(view: View, node: Node) -> Patch | No:
+    """matmul(transpose(x), w) where the last axis stays -> transpose(matmul(x, w))"""
+    x = node.inputs[0]
+    perm = _perm(view, x)
+    if perm is None or not _keeps_rows(view, node, x, perm):
+        return SKIP
+    if not _ends(view, node.outputs[0], perm):
+        return NOWHERE
+    patch = view.patch()
+    result = patch(node.op, _above(view, x), node.inputs[1])
+    return patch.replace(node.outputs[0], patch(Transpose(perm), result))
+
+
+def _keeps_rows(view: View, node: Node, x: Value, perm: tuple[int, ...]) -> bool:
+    """Whether a product takes the rows of a transposed x, and a constant matrix."""
+    assert isinstance(node.op, MatMul)
+    a, b = node.inputs
+    flat = view.weight(b) is not None and b.type.rank == 2
+    return a == x and flat and not node.op.transpose_a and perm[-1] == len(perm) - 1
 
 
 @rule(MatMul)
@@ -270,7 +300,15 @@ def into_matmul(view: View, node: Node) -> Patch | No:
     return patch.replace(node.outputs[0], patch(MatMul(flags[0], flags[1]), *inputs))
 
 
-RULES = (transposes, into_matmul, below_pointwise, below_reduction, below_slice, below_units)
+RULES = (
+    transposes,
+    into_matmul,
+    below_pointwise,
+    below_reduction,
+    below_slice,
+    below_reshape,
+    below_matmul,
+)
 
 
 def push_transposes(graph: Graph) -> Graph:

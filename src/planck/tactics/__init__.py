@@ -7,10 +7,12 @@ from planck.tactics.kernel import Tactic
 from planck.tactics.loops import Loops
 from planck.tactics.matmul import Multiply
 from planck.tactics.sliding import Depthwise, Pooling
+from planck.tactics.winograd import WinogradConvolution
 
 TACTICS: tuple[Tactic, ...] = (
     Depthwise(),
     Direct(),
+    WinogradConvolution(),
     Transposed(),
     Multiply(),
     FusedAttention(),

@@ -90,10 +90,12 @@ def read_problem(kernel: Kernel, anchor: type[Conv] | type[ConvTranspose]) -> Pr
     if row_major and (op.groups > 1 or c > lanes):
         return No(f"%{x.name} lies in rows and has {c} channels")
     names = (*form.epilogue.of_kind("full"), *form.epilogue.outputs)
-    refusal = check_blocked(form, lanes, names if row_major else (x.name, *names))
-    refusal = refusal or check_channel_operands(form, m, lanes)
-    if refusal:
-        return refusal
+    for refusal in (
+        check_blocked(form, lanes, names if row_major else (x.name, *names)),
+        check_channel_operands(form, m, lanes),
+    ):
+        if refusal is not None:  # a No is false
+            return refusal
     if len(node.inputs) > 2 and not form.is_constant(node.inputs[2].name) and m % lanes:
         return No("the bias is known at run time only and has no room for padding lanes")
     return Problem(

@@ -11,7 +11,7 @@ L2_BYTES: Final = 24  # a cycle, to one core
 FMA_LATENCY: Final = 4  # cycles; Zen 3 to 5 and Intel since Skylake
 
 
-def k_step_cycles(target: Target, rows: int, vectors: int, panel_bytes: int) -> float:
+def k_step_cycles(target: Target, rows: int, vectors: int, panel_bytes: int = 0) -> float:
     """Cycles of one k-step of a rows x vectors tile, by its narrowest part."""
     per_cycle = 1 if target.isa == "avx512" else 2
     compute = max(rows * vectors / per_cycle, FMA_LATENCY)

@@ -11,10 +11,9 @@ Notebook (EPYC with Zen 4 cores, AVX-512, one core; a loop of fused multiply-add
   and a broadcast are 33 registers; nobody notices here, but it would on wider cores.
 - Tiles of several rows lose: at the borders their rows disagree on the taps to skip (3 x 7: 101 at
   7x7, against 115 with 1 x 7).
-- Epilogues of more than a few instructions run in a loop over the stored tile: 200 us of SiLU in
-  registers were spills and half a second of compiling; the loop costs 28 stores and loads a tile.
+- SiLU by a loop over the stored tile is as fast as in registers (1x1 64-256@56: 1084 against
+  1101 us, where ReLU takes 894) and compiles in half the time; ReLU by the loop costs 5 %.
 - Compile time 40 to 150 ms, with a second shape for the last panel up to 450.
-- A row of 320 pixels and more: still 93, the input comes from L3.
 """
 
 from __future__ import annotations

@@ -66,7 +66,7 @@ def anchored(kernel: Kernel, anchor: type[Op], channel_axis: int) -> Anchored | 
             if weight is not None and weight.size == 1:
                 constants[value.name] = float(weight.reshape(()))
                 continue
-            kind = _kind(kernel, value, result, channel_axis % result.type.rank)
+            kind = _kind(kernel, value, result, channel_axis)
             if not kind:
                 return No(f"the epilogue reads a tensor of shape {value.type.dims}")
             operands[value.name] = kind
@@ -87,7 +87,7 @@ def _kind(kernel: Kernel, value: Value, result: Value, axis: int) -> str:
     if value.type.size == 1:
         return "scalar"
     padded = (1,) * (len(shape) - len(own)) + own
-    along = tuple(n if i == axis else 1 for i, n in enumerate(shape))
+    along = tuple(n if i == axis % len(shape) else 1 for i, n in enumerate(shape))
     if padded == along and not (padded == shape and value.type.block):
         return "channel"
     return "full" if own == shape and value.name in kernel.operands else ""

@@ -212,9 +212,9 @@ def _problem(
     n, c, *image = x.type.dims
     out = form.result.type.dims[2:]
     names = (x.name, *form.epilogue.of_kind("full"), *form.epilogue.outputs)
-    refusal = check_blocked(form, lanes, names) or check_channel_operands(form, c, lanes)
-    if refusal:
-        return refusal
+    for refusal in (check_blocked(form, lanes, names), check_channel_operands(form, c, lanes)):
+        if refusal is not None:  # a No is false
+            return refusal
     scales = [
         _scales(image[i], out[i], kernel[i], strides[i], dilations[i], pads[i], pads[rank + i],
                 include_pad)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
+from itertools import product
 from typing import Final
 
 import numpy as np
 
-from planck.codegen.microkernel import budget
+from planck.codegen.microkernel import tallest
+from planck.codegen.tiling import balanced
 from planck.codegen.winograd import Winograd, write
-from planck.codegen.winograd_transform import PAIRS, transform_weights
+from planck.codegen.winograd_transform import PAIRS, TAPS, transform_weights
 from planck.dtypes import Array
 from planck.ops.nn import Conv
 from planck.refusal import No
@@ -31,9 +33,16 @@ from planck.tactics.pattern import (
 MAX_OFFERS: Final = 6
 MAX_SCRATCH_BYTES: Final = 4 << 20
 
-# Cycles to transform one vector block of one tile, there and back, measured on Zen 4; by side.
-READ_CYCLES: Final = {2: 60.0, 4: 230.0, 6: 600.0}
-WRITE_CYCLES: Final = {2: 50.0, 4: 160.0, 6: 450.0}
+# Input channels that one sum may run over before the error exceeds 2e-5 of the largest output, by
+# side; where it is not named, more than any layer has. See the notebook.
+MAX_RUN: Final = {6: 64}
+
+# Cycles to transform one vector block of one tile, there and back, fitted on Zen 4; by side.
+READ_CYCLES: Final = {2: 60.0, 4: 230.0, 6: 540.0}
+WRITE_CYCLES: Final = {2: 50.0, 4: 160.0, 6: 400.0}
+ADD_CYCLES: Final = 3.0  # to load, add and store a vector
+MEMORY_BYTES_PER_CYCLE: Final = 10.0  # one core or two: 38 GB/s
+L3_BYTES_PER_CYCLE: Final = 200.0  # what is not hidden behind the products
 
 
 class WinogradConvolution:
@@ -43,10 +52,15 @@ class WinogradConvolution:
 
     def offers(self, kernel: Kernel) -> tuple[Config, ...] | No:
         form = anchored(kernel, Conv, 1)
-        if not form:
+        if isinstance(form, No):
             return form
         refusal = _refusal(form)
-        return refusal or tuple(_configs(form)[:MAX_OFFERS])
+        if refusal is not None:
+            return refusal
+        configs = _configs(form)
+        if configs[0][0] > _direct_cycles(form, form.node.inputs[0].type.dims[1]):
+            return No("the transforms would cost more than they save")
+        return tuple(config for _, config in configs[:MAX_OFFERS])
 
     def build(self, kernel: Kernel, config: Config) -> Code:
         spec = _spec(_take(kernel), config)
@@ -92,9 +106,12 @@ def _refusal(form: Anchored) -> No | None:
         return No("the weights are not known at build time")
     channels = form.result.type.dims[1]
     names = (x.name, *form.epilogue.of_kind("full"), *form.epilogue.outputs)
-    refusal = check_blocked(form, lanes, names) or check_channel_operands(form, channels, lanes)
-    if refusal:
-        return refusal
+    for refusal in (
+        check_blocked(form, lanes, names),
+        check_channel_operands(form, channels, lanes),
+    ):
+        if refusal is not None:
+            return refusal
     if len(node.inputs) > 2 and not form.is_constant(node.inputs[2].name) and channels % lanes:
         return No("the bias is known at run time only and has no room for padding lanes")
     return None
@@ -103,39 +120,65 @@ def _refusal(form: Anchored) -> No | None:
 # The tuning space
 
 
-def _configs(form: Anchored) -> list[dict[str, int]]:
-    """Configurations, the one that the cost model likes best first."""
-    kernel = form.kernel
-    found: list[tuple[float, dict[str, int]]] = []
+def _configs(form: Anchored) -> list[tuple[float, dict[str, int]]]:
+    """Configurations and their cycles: the best for each side and width, the best of all first."""
+    threads = form.kernel.threads
+    found: dict[tuple[int, int], tuple[float, dict[str, int]]] = {}
     for side in PAIRS:
-        for vectors in (1, 2, 4):
+        for vectors in (1, 2, 3, 4):
             config = {"side": side, "rows": 1, "vectors": vectors, "groups": 1, "parts": 1}
-            spec = _spec(form, config)
-            if vectors > spec.blocks:
+            wide = _spec(form, config)
+            if vectors > wide.blocks:
                 continue
-            rows = min(budget(kernel.target) // vectors, spec.tiles)
-            config["rows"] = -(-spec.tiles // -(-spec.tiles // rows))
-            for groups in (1, 2, 3, 4):
-                for parts in (1, 2, 4, 8):
-                    config = {**config, "groups": groups, "parts": parts}
-                    spec = _spec(form, config)
-                    fits = spec.scratch_bytes <= MAX_SCRATCH_BYTES
-                    if fits and groups <= spec.all_groups and parts <= spec.panels:
-                        found.append((_cycles(kernel, spec), config))
-    found.sort(key=lambda pair: pair[0])
-    return [config for _, config in found]
+            most = min(tallest(form.kernel.target, vectors), wide.tiles)
+            rows = -(-wide.tiles // -(-wide.tiles // most))
+            for groups, parts in product((1, 2, 4), (1, 2, 4, 8) if threads > 1 else (1,)):
+                spec = replace(wide, rows=rows, groups=groups, parts=parts)
+                if groups > spec.all_groups or parts > spec.panels:
+                    continue
+                if spec.scratch_bytes > MAX_SCRATCH_BYTES:
+                    continue
+                cycles = _cycles(form.kernel, spec)
+                known = found.get((side, vectors))
+                if known is None or cycles < known[0]:
+                    chosen = {**config, "rows": rows, "groups": groups, "parts": parts}
+                    found[side, vectors] = cycles, chosen
+    return sorted(found.values(), key=lambda pair: pair[0])
 
 
 def _cycles(kernel: Kernel, spec: Winograd) -> float:
-    """Cycles of the whole kernel, on one thread of as many as share it."""
+    """Cycles of the whole kernel when all threads work on it."""
     target = kernel.target
-    speed = 1 if target.isa == "avx512" else 2
-    steps = spec.all_groups * spec.panels * spec.positions * spec.channels
-    cycles = steps * k_step_cycles(target, spec.rows, spec.vectors)
-    cycles += spec.tiles * spec.parts * spec.in_blocks * READ_CYCLES[spec.side] / speed
-    cycles += spec.tiles * spec.blocks * WRITE_CYCLES[spec.side] / speed
+    speed = _fma_per_cycle(kernel)
+    groups = balanced(spec.tiles, spec.rows)
+    slab = spec.channels * spec.vectors * spec.lanes * 4
+    step = sum(k_step_cycles(target, size, spec.vectors, slab) for _, size in groups)
+    compute = step * spec.panels * spec.positions * spec.channels
+    runs = -(-spec.in_blocks // spec.run)
+    compute += (runs - 1) * spec.tiles * spec.blocks * spec.positions * ADD_CYCLES
+    compute += spec.tiles * spec.parts * spec.in_blocks * READ_CYCLES[spec.side] / speed
+    compute += spec.tiles * spec.blocks * WRITE_CYCLES[spec.side] / speed
+    weights_bytes = spec.panels * spec.vectors * spec.lanes * spec.positions * spec.channels * 4
+    if weights_bytes > target.l2_bytes // 2:
+        compute += spec.strips * weights_bytes / L3_BYTES_PER_CYCLE
+    if spec.scratch_bytes > target.l2_bytes * 3 // 4:
+        compute *= 1.02
     waves = -(-spec.units // kernel.threads)
-    return cycles * waves / spec.units
+    compute *= (waves + 0.1) / spec.units
+    memory = weights_bytes / MEMORY_BYTES_PER_CYCLE
+    return max(compute, memory) + 0.1 * min(compute, memory)
+
+
+def _fma_per_cycle(kernel: Kernel) -> int:
+    return 1 if kernel.target.isa == "avx512" else 2
+
+
+def _direct_cycles(form: Anchored, channels: int) -> float:
+    """Cycles of the multiplications that a direct convolution would do."""
+    kernel = form.kernel
+    n, m, *out = form.result.type.dims
+    vectors = n * -(-m // kernel.target.lanes) * math.prod(out)
+    return vectors * channels * TAPS**2 / _fma_per_cycle(kernel) / kernel.threads
 
 
 # From a configuration to code
@@ -166,6 +209,7 @@ def _spec(form: Anchored, config: Config) -> Winograd:
         vectors=config["vectors"],
         groups=config["groups"],
         parts=config["parts"],
+        run=max(1, MAX_RUN.get(config["side"], channels) // lanes),
         arguments=(x.name, packed, *biases, *operands, *form.epilogue.outputs),
         x=x.name,
         weights=packed,

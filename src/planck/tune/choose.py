@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 # Candidates that each optimisation level measures, over all tactics that offer.
 CANDIDATES: Final = (1, 2, 3, 4, 8, 1000)
 Report = Callable[[str, int, int, str], None]
+MARGIN: Final = 1.02
 LAST_RESORT: Final = "loops"
 HEAVY: Final = frozenset({"Conv", "ConvTranspose", "MatMul", "Attention"})
 
@@ -151,9 +152,14 @@ class _Job:
             best = self.ready[0]
             rows = self.cached or [Timing(best[0].tactic.name, best[0].config), *self.refused]
             return Choice(best[0].tactic, best[0].config, best[1], best[2], tuple(rows))
-        timed = sorted((self._time(*row), n) for n, row in enumerate(self.ready))
+        runs = [(c.tactic, c.config, code, object_) for c, code, object_ in self.ready]
+        # Rounded as the cache keeps them, so that a build from the cache gives the same bytes.
+        times = [round(us, 3) for us in measure(self.kernel, runs)]
+        # The first offer is the cost model's; a rival must beat it by more than noise.
+        timed = sorted((us * (MARGIN if n else 1.0), n) for n, us in enumerate(times))
         rows = [
-            Timing(self.ready[n][0].tactic.name, self.ready[n][0].config, us) for us, n in timed
+            Timing(self.ready[n][0].tactic.name, self.ready[n][0].config, times[n])
+            for _, n in timed
         ]
         rows += self.refused
         self.cache.put(self._key, rows)
@@ -161,8 +167,3 @@ class _Job:
             log.info("%s", "\n".join([self.title, *(f"  {row.as_json()}" for row in rows)]))
         candidate, code, object_ = self.ready[timed[0][1]]
         return Choice(candidate.tactic, candidate.config, code, object_, tuple(rows))
-
-    def _time(self, candidate: Candidate, code: Code, object_: bytes) -> float:
-        """Microseconds, rounded as the cache keeps them, so that a cached build is the same."""
-        us = measure(self.kernel, candidate.tactic, candidate.config, code, object_)
-        return round(us, 3)

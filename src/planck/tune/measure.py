@@ -1,4 +1,4 @@
-"""Times one candidate: a plan of that kernel alone, run by the engine as a network would run it.
+"""Times candidates: a plan of the kernel alone, run by the engine as a network would run it.
 
 The kernel is repeated with copies of its weights, so many that a core's L2 cannot hold them all:
 in a network, a layer's weights have been pushed out by the other layers'.
@@ -7,6 +7,7 @@ in a network, a layer's weights have been pushed out by the other layers'.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -17,27 +18,47 @@ from planck.codegen.llvm import compile_object
 from planck.dtypes import Array
 from planck.ir.types import TensorType
 from planck.plan.model import Place, Plan, Step
-from planck.runtime import Engine
+from planck.runtime import Engine, ExecutionContext
 from planck.tactics.kernel import Code, Config, Kernel, Tactic
 from planck.target import Target
 
 _OVERREAD_BYTES = 64
 _MAX_COPIES = 8
-_LEAST_US, _MOST_US = 4_000.0, 60_000.0  # time to spend on one candidate
-_REPEATS = 12
+_ROUNDS = 6  # each candidate runs at least so often, in turn with the others
+_MOST_ROUNDS = 24
+_BUDGET_US = 40_000.0  # for one candidate; rounds stop early where a run is long
+_HOPELESS = 1.6  # a candidate this much slower than the best after two rounds is not run again
 
 
-def measure(kernel: Kernel, tactic: Tactic, config: Config, code: Code, object_: bytes) -> float:
-    """Microseconds of one launch on kernel.threads threads: the lower quartile of the repeats."""
-    plan = plan_of(kernel, tactic, config, code, object_)
-    with Engine(plan).create_execution_context(threads=kernel.threads) as context:
-        once = context.profile({}, runs=1)
-        spent = sum(step.us for step in once.steps)
-        runs = int(np.clip(_LEAST_US / max(spent, 1.0), 3, _REPEATS))
-        if spent * runs > _MOST_US:
-            runs = 2
-        rounds = context.profile({}, runs=runs)
-    return float(np.median([step.us for step in rounds.steps]))
+def measure(
+    kernel: Kernel, candidates: Sequence[tuple[Tactic, Config, Code, bytes]]
+) -> list[float]:
+    """Microseconds of one launch of each candidate, on kernel.threads threads.
+
+    The candidates take turns, and the best of a candidate's runs counts: another process that
+    takes the core for a while then hits none of them harder than the others.
+    """
+    contexts: list[ExecutionContext] = []
+    best = [math.inf] * len(candidates)
+    spent = [0.0] * len(candidates)
+    try:
+        for tactic, config, code, object_ in candidates:
+            engine = Engine(plan_of(kernel, tactic, config, code, object_))
+            contexts.append(engine.create_execution_context(threads=kernel.threads))
+        for number in range(_MOST_ROUNDS):
+            for i, context in enumerate(contexts):
+                slow = number >= 2 and best[i] > _HOPELESS * min(best)
+                if slow or (number >= _ROUNDS and spent[i] > _BUDGET_US):
+                    continue
+                times = context.times_us({})
+                best[i] = min(best[i], min(times))
+                spent[i] += sum(times)
+            if all(s > _BUDGET_US for s in spent):
+                break
+    finally:
+        for context in contexts:
+            context.close()
+    return best
 
 
 def plan_of(kernel: Kernel, tactic: Tactic, config: Config, code: Code, object_: bytes) -> Plan:

@@ -66,6 +66,7 @@ def eye_like(c: NodeContext) -> Value:
         raise ShapeError(f"EyeLike of a tensor of rank {x.type.rank}")
     dtype = dtype_of(c.integer("dtype")) if c.has("dtype") else x.type.dtype
     rows, columns = x.type.dims
+    c.bounded(x.type.size)
     return c.const(np.eye(rows, columns, c.integer("k", 0)).astype(dtype.numpy))
 
 
@@ -75,14 +76,14 @@ def arange(c: NodeContext) -> Value:
     first, last, step = (bound.astype(wide).item() for bound in (start, limit, delta))
     if not step:
         raise ShapeError("Range in steps of 0")
-    number = max(math.ceil((last - first) / step), 0)
+    number = c.bounded(max(math.ceil((last - first) / step), 0))
     values = first + np.arange(number, dtype=wide) * step
     return c.const(values.astype(start.dtype))
 
 
 def window(c: NodeContext) -> Value:
     """Sums of cosines over a constant size."""
-    number = c.need_integers(0, "the size")[0]
+    number = c.bounded(c.need_integers(0, "the size")[0])
     steps = number if c.integer("periodic", 1) else number - 1
     angle = 2 * np.pi * np.arange(number) / max(steps, 1)
     terms = {

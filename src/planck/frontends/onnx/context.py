@@ -24,6 +24,7 @@ from planck.ir.types import TensorType
 LOG = logging.getLogger(__name__)
 LARGEST_BYTES = 1 << 36  # a tensor beyond this is a damaged shape, not a model
 FOLD_BYTES = 1 << 28  # constants are evaluated up to this, or while they do not grow
+LARGEST_CONSTANT = 1 << 26  # elements that a node may make of numbers alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -326,6 +327,12 @@ class NodeContext:
         return tuple(int(n) for n in self._typed(name, given, tuple, "a list of integers"))
 
     # Results
+
+    def bounded(self, size: int) -> int:
+        """The number of elements of a constant to be made. raises: ShapeError if it is absurd"""
+        if size > LARGEST_CONSTANT:
+            raise ShapeError(f"{self.type} makes a constant of {size} elements")
+        return size
 
     def const(self, array: Any, wish: str = "c") -> Value:
         """A constant (array, scalar of a NumPy dtype) as a value."""

@@ -13,7 +13,7 @@ from planck.errors import ModelFormatError, ShapeError
 from planck.frontends.onnx.context import Item, NodeContext, Table
 from planck.frontends.onnx.emit import apply, cast, reshape, total, transpose
 from planck.ir.graph import Value
-from planck.ops.nn import Conv, ConvTranspose, MatMul, MaxPoolIndices, Pool
+from planck.ops.nn import Conv, ConvTranspose, DeformConv, MatMul, MaxPoolIndices, Pool
 
 
 def window_attributes(
@@ -96,11 +96,14 @@ def _conv_transpose(ctx: NodeContext) -> Item:
         ctx.integers("dilations", (1,) * rank),
     )
     extra = ctx.integers("output_padding", (0,) * rank)
-    for name, values in (("strides", strides), ("dilations", dilations), ("output_padding", extra)):
+    wanted = ctx.integers("output_shape", ())[-rank:]
+    for name, values in (
+        ("strides", strides), ("dilations", dilations), ("output_padding", extra),
+        ("output_shape", wanted or spatial), ("kernel_shape", kernel),
+    ):  # fmt: skip
         if len(values) != rank:
             raise ShapeError(f"ConvTranspose has {name} {list(values)} for {rank} spatial axes")
     mode = ctx.text("auto_pad", "NOTSET")
-    wanted = ctx.integers("output_shape", ())[-rank:]
     if not wanted and mode.startswith("SAME"):
         wanted = tuple(n * s for n, s in zip(spatial, strides, strict=True))
     if mode == "VALID":
@@ -117,6 +120,25 @@ def _conv_transpose(ctx: NodeContext) -> Item:
         pads = (*begins, *ends)
     op = ConvTranspose(strides, pads, dilations, ctx.integer("group", 1), extra)
     return ctx.emit(op, x, w, *([bias] if bias else []))
+
+
+def _deform_conv(ctx: NodeContext) -> Item:
+    x, w, offsets, bias, mask = (
+        ctx.input(0),
+        ctx.input(1),
+        ctx.input(2),
+        ctx.optional(3),
+        ctx.optional(4),
+    )
+    dtype, parts = x.type.dtype.numpy, ctx.integer("offset_group", 1)
+    strides, pads, dilations = window_attributes(ctx, _kernel(ctx, w))
+    if bias is None:
+        bias = ctx.const(np.zeros(w.type.dims[0], dtype))
+    if mask is None:
+        n, channels, *at = offsets.type.dims
+        mask = ctx.const(np.ones((n, channels // 2, *at), dtype))
+    op = DeformConv(strides, pads, dilations, ctx.integer("group", 1), parts)
+    return ctx.emit(op, x, w, offsets, bias, mask)
 
 
 # Matrix products
@@ -246,6 +268,7 @@ TABLE: Final[Table] = {
     ("", "Conv"): _conv,
     ("", "ConvInteger"): _conv_integer,
     ("", "ConvTranspose"): _conv_transpose,
+    ("", "DeformConv"): _deform_conv,
     ("", "DepthToSpace"): _depth_to_space,
     ("", "Dropout"): _dropout,
     ("", "Gemm"): _gemm,

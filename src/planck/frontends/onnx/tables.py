@@ -8,6 +8,7 @@ from planck.frontends.onnx import (
     constants,
     control,
     einsum,
+    fourier,
     indexing,
     math,
     nn,
@@ -16,6 +17,7 @@ from planck.frontends.onnx import (
     recurrent,
     reduce,
     resize,
+    sample,
     sequence,
     tensor,
 )
@@ -26,8 +28,10 @@ TABLES: Final[tuple[Table, ...]] = (
     norm.TABLE,
     quantize.TABLE,
     resize.TABLE,
+    sample.TABLE,
     recurrent.TABLE,
     einsum.TABLE,
+    fourier.TABLE,
     math.TABLE,
     reduce.TABLE,
     tensor.TABLE,
@@ -40,3 +44,8 @@ TABLES: Final[tuple[Table, ...]] = (
 TRANSLATIONS: Final[dict[tuple[str, str], Translation]] = {
     key: translation for table in TABLES for key, translation in table.items()
 }
+
+
+def operators() -> tuple[str, ...]:
+    """What is translated, by name; names of other domains than ONNX's own as "domain::Name"."""
+    return tuple(sorted(f"{domain}::{kind}" if domain else kind for domain, kind in TRANSLATIONS))

@@ -119,6 +119,8 @@ def split(c: NodeContext) -> tuple[Value, ...]:
         sizes = c.need_integers(1, "the sizes")
     else:
         parts = c.integer("num_outputs", len(c.node.output))
+        if parts != len(c.node.output):
+            raise ShapeError(f"Split has num_outputs {parts} and {len(c.node.output)} outputs")
         if parts < 1 or (c.version < 18 and extent % parts):
             raise ShapeError(f"Split cuts {extent} into {parts} equal parts")
         sizes = split_sizes("Split", extent, parts)

@@ -2,19 +2,39 @@
 
 from planck.ops.nn.attention import Attention
 from planck.ops.nn.convolution import Conv, ConvTranspose
+from planck.ops.nn.deform import DeformConv
 from planck.ops.nn.matmul import MatMul
 from planck.ops.nn.norm import LRN, BatchNorm, GroupNorm, InstanceNorm, LayerNorm, RMSNorm
 from planck.ops.nn.pool import MaxPoolIndices, Pool
 from planck.ops.nn.resize import Resize
+from planck.ops.nn.sample import GridSample, RoiAlign
 from planck.ops.nn.softmax import Hardmax, LogSoftmax, Softmax
 
 OPERATORS = (
     Conv, ConvTranspose, MatMul, Pool, MaxPoolIndices, BatchNorm, LayerNorm, RMSNorm, InstanceNorm,
     GroupNorm, LRN, Softmax, LogSoftmax, Hardmax, Resize, Attention,
+    GridSample, RoiAlign, DeformConv,
 )  # fmt: skip
 
 __all__ = [
-    "LRN", "OPERATORS", "Attention", "BatchNorm", "Conv", "ConvTranspose", "GroupNorm", "Hardmax",
-    "InstanceNorm", "LayerNorm", "LogSoftmax", "MatMul", "MaxPoolIndices", "Pool", "RMSNorm",
-    "Resize", "Softmax",
-]  # fmt: skip
+    "LRN",
+    "OPERATORS",
+    "Attention",
+    "BatchNorm",
+    "Conv",
+    "ConvTranspose",
+    "DeformConv",
+    "GridSample",
+    "GroupNorm",
+    "Hardmax",
+    "InstanceNorm",
+    "LayerNorm",
+    "LogSoftmax",
+    "MatMul",
+    "MaxPoolIndices",
+    "Pool",
+    "RMSNorm",
+    "Resize",
+    "RoiAlign",
+    "Softmax",
+]

@@ -1,0 +1,143 @@
+"""Sampling, unpooling and choosing boxes: ONNX nodes to canonical operators."""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+import numpy as np
+
+from planck.dtypes import Array, i64
+from planck.errors import ShapeError
+from planck.frontends.onnx.context import Item, NodeContext, Table
+from planck.frontends.onnx.emit import cast, reshape
+from planck.ops.movement import Pad, ScatterElements
+from planck.ops.nn import ConvTranspose, GridSample, RoiAlign
+
+
+def _grid_sample(ctx: NodeContext) -> Item:
+    mode = ctx.text("mode", "linear")
+    mode = {"bilinear": "linear", "bicubic": "cubic"}.get(mode, mode)
+    op = GridSample(mode, ctx.text("padding_mode", "zeros"), bool(ctx.integer("align_corners", 0)))
+    return ctx.emit(op, ctx.input(0), ctx.input(1))
+
+
+def _roi_align(ctx: NodeContext) -> Item:
+    half = (
+        ctx.version >= 16
+        and ctx.text("coordinate_transformation_mode", "half_pixel") == "half_pixel"
+    )
+    op = RoiAlign(
+        ctx.text("mode", "avg"),
+        ctx.integer("output_height", 1),
+        ctx.integer("output_width", 1),
+        ctx.integer("sampling_ratio", 0),
+        ctx.number("spatial_scale", 1.0),
+        0.5 if half else 0.0,
+    )
+    return ctx.emit(op, ctx.input(0), ctx.input(1), cast(ctx, ctx.input(2), i64))
+
+
+def _col_to_im(ctx: NodeContext) -> Item:
+    """Columns back to where they came from: a transposed convolution with unit kernels."""
+    x = ctx.input(0)
+    image, block = ctx.need_integers(1, "the image's shape"), ctx.need_integers(2, "the block")
+    rank, taps = len(image), math.prod(block)
+    if x.type.rank != 3 or len(block) != rank or taps < 1 or x.type.dims[1] % taps:
+        raise ShapeError(f"Col2Im of {x.type} to {list(image)} in blocks {list(block)}")
+    strides, dilations = (
+        ctx.integers("strides", (1,) * rank),
+        ctx.integers("dilations", (1,) * rank),
+    )
+    pads = ctx.integers("pads", (0,) * (2 * rank))
+    if not len(strides) == len(dilations) == len(pads) // 2 == rank or min(strides) < 1:
+        raise ShapeError(f"Col2Im has strides {strides}, dilations {dilations}, pads {pads}")
+    channels = x.type.dims[1] // taps
+    spans = [(b - 1) * d + 1 for b, d in zip(block, dilations, strict=True)]
+    padded = [n + pads[a] + pads[a + rank] for a, n in enumerate(image)]
+    counts = [(n - k) // s + 1 for n, k, s in zip(padded, spans, strides, strict=True)]
+    rest = tuple(
+        n - (c - 1) * s - k for n, c, s, k in zip(padded, counts, strides, spans, strict=True)
+    )
+    columns = reshape(ctx, x, (x.type.dims[0], channels * taps, *counts))
+    kernel = np.eye(taps, dtype=x.type.dtype.numpy).reshape(taps, 1, *block)
+    weights = ctx.const(np.tile(kernel, (channels, *[1] * (rank + 1))))
+    return ctx.emit(ConvTranspose(strides, pads, dilations, channels, rest), columns, weights)
+
+
+def _max_unpool(ctx: NodeContext) -> Item:
+    """Each element back to where MaxPool found it; zeros elsewhere."""
+    x, indices = ctx.input(0), ctx.input(1)
+    rank = x.type.rank - 2
+    kernel, strides = ctx.integers("kernel_shape"), ctx.integers("strides", (1,) * rank)
+    pads = ctx.integers("pads", (0,) * (2 * rank))
+    if rank < 1 or not len(kernel) == len(strides) == len(pads) // 2 == rank:
+        raise ShapeError(f"MaxUnpool of {x.type} has kernel_shape {kernel}, strides {strides}")
+    spatial = [
+        (n - 1) * strides[a] + kernel[a] - pads[a] - pads[a + rank]
+        for a, n in enumerate(x.type.dims[2:])
+    ]
+    own = (*x.type.dims[:2], *spatial)
+    shape = ctx.need_integers(2, "the output's shape") if ctx.optional(2) else own
+    if len(shape) != x.type.rank or any(n < m for n, m in zip(shape, own, strict=False)):
+        raise ShapeError(f"MaxUnpool of {x.type} to {list(shape)}")
+    zeros = ctx.const(np.zeros(math.prod(own), x.type.dtype.numpy))
+    flat = ctx.emit(
+        ScatterElements(0),
+        zeros,
+        reshape(ctx, cast(ctx, indices, i64), (x.type.size,)),
+        reshape(ctx, x, (x.type.size,)),
+    )
+    image = reshape(ctx, flat, own)
+    if tuple(shape) == own:
+        return image
+    pads_to = [0] * len(shape) + [n - m for n, m in zip(shape, own, strict=True)]
+    return ctx.emit(Pad(tuple(pads_to)), image, ctx.like(0, x))
+
+
+# Boxes
+
+
+def _non_max_suppression(ctx: NodeContext) -> Item:
+    """Evaluated where the boxes are known: how many stay depends on them."""
+    boxes = ctx.need_constant(0, "how many boxes stay")
+    scores = ctx.need_constant(1, "how many boxes stay")
+    most = int(ctx.scalar(2, "the number of boxes", 0))
+    overlap, lowest = float(ctx.scalar(3, "the overlap", 0)), ctx.scalar(4, "the score", -np.inf)
+    fits = boxes.ndim == 3 and scores.ndim == 3 and boxes.shape[2] == 4
+    if not fits or boxes.shape[:2] != (scores.shape[0], scores.shape[2]):
+        raise ShapeError(f"NonMaxSuppression of boxes {boxes.shape}, scores {scores.shape}")
+    corners = boxes.astype(np.float64)
+    if ctx.integer("center_point_box", 0):
+        middle, half = corners[..., :2], corners[..., 2:] / 2
+        corners = np.concatenate([middle - half, middle + half], -1)
+    low = np.minimum(corners[..., :2], corners[..., 2:])
+    high = np.maximum(corners[..., :2], corners[..., 2:])
+    chosen = []
+    for image, kind in np.ndindex(*scores.shape[:2]):
+        kept: list[int] = []
+        for box in np.argsort(-scores[image, kind], kind="stable"):
+            if len(kept) >= most or not scores[image, kind, box] > lowest:
+                break
+            if not kept or _overlap(low[image], high[image], int(box), kept).max() <= overlap:
+                kept.append(int(box))
+        chosen += [(image, kind, box) for box in kept]
+    return ctx.const(np.array(chosen, np.int64).reshape(-1, 3))
+
+
+def _overlap(low: Array, high: Array, box: int, kept: list[int]) -> Array:
+    """Intersection over union of a box with others."""
+    inner = np.minimum(high[box], high[kept]) - np.maximum(low[box], low[kept])
+    shared = np.clip(inner, 0, None).prod(-1)
+    areas = (high - low).prod(-1)
+    union = areas[box] + areas[kept] - shared
+    return np.where(union > 0, shared / np.where(union > 0, union, 1), 0)
+
+
+TABLE: Final[Table] = {
+    ("", "Col2Im"): _col_to_im,
+    ("", "GridSample"): _grid_sample,
+    ("", "MaxUnpool"): _max_unpool,
+    ("", "NonMaxSuppression"): _non_max_suppression,
+    ("", "RoiAlign"): _roi_align,
+}

@@ -1,0 +1,141 @@
+"""Deformable convolution: each tap reads between pixels, at an offset that is an input."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+
+from planck.dtypes import Array, bool_, from_numpy, i64
+from planck.errors import ShapeError
+from planck.ir.graph import Op
+from planck.ir.types import TensorType
+from planck.loops import expr
+from planck.loops.expr import Const, Expr, Select, Tensor
+from planck.ops.nn.windows import accumulator, extents
+from planck.ops.shapes import count, need_kind, same_dtype
+
+
+@dataclass(frozen=True)
+class DeformConv(Op):
+    """Convolution of x[N, C, H, W] whose taps are moved and weighed.
+
+    inputs:         x, w[M, C/groups, kH, kW], offsets[N, 2 * taps, P, Q] (y before x), b[M],
+                    mask[N, taps, P, Q]; taps = offset_groups * kH * kW
+    offset_groups:  parts of the channels that share their offsets
+    source:         ONNX operator DeformConv; https://arxiv.org/abs/1811.11168
+    """
+
+    strides: tuple[int, ...]
+    pads: tuple[int, ...]
+    dilations: tuple[int, ...]
+    groups: int
+    offset_groups: int
+
+    def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
+        count("DeformConv", inputs, 5)
+        dtype = same_dtype("DeformConv", inputs)
+        need_kind("DeformConv", dtype, "f")
+        x, w, offsets, bias, mask = (kind.dims for kind in inputs)
+        if len(x) != 4 or len(w) != 4 or self.groups < 1 or self.offset_groups < 1:
+            raise ShapeError(f"DeformConv of {inputs[0]} with weights {inputs[1]}")
+        if x[1] != w[1] * self.groups or w[0] % self.groups or x[1] % self.offset_groups:
+            raise ShapeError(f"DeformConv of {inputs[0]} with weights {inputs[1]}: channels")
+        at = extents("DeformConv", x[2:], w[2:], self.strides, self.pads, self.dilations)
+        parts = self.offset_groups * w[2] * w[3]
+        for name, given, wanted in (
+            ("offsets", offsets, (x[0], 2 * parts, *at)),
+            ("bias", bias, (w[0],)),
+            ("mask", mask, (x[0], parts, *at)),
+        ):
+            if given != wanted:
+                raise ShapeError(f"DeformConv has {name} {list(given)}, must be {list(wanted)}")
+        return (TensorType((x[0], w[0], *at), dtype),)
+
+    def reference(self, *inputs: Array) -> tuple[Array, ...]:
+        dtype = inputs[0].dtype
+        wide = accumulator(from_numpy(dtype)).numpy
+        x, w, offsets, bias, mask = (array.astype(wide, copy=False) for array in inputs)
+        n, parts, (high, broad) = x.shape[0], self.offset_groups, w.shape[2:]
+        at = offsets.shape[2:]
+        moved = offsets.reshape(n, parts, high, broad, 2, *at)
+        weighed = mask.reshape(n, parts, high, broad, *at)
+        image = x.reshape(n, parts, -1, *x.shape[2:])
+        columns = np.zeros((*image.shape[:3], high, broad, *at), wide)
+        for i, j in np.ndindex(high, broad):
+            rows = (
+                np.arange(at[0])[:, None] * self.strides[0] - self.pads[0] + i * self.dilations[0]
+            )
+            lines = np.arange(at[1]) * self.strides[1] - self.pads[1] + j * self.dilations[1]
+            y, z = moved[:, :, i, j, 0] + rows, moved[:, :, i, j, 1] + lines
+            columns[:, :, :, i, j] = _between(image, y, z) * weighed[:, :, i, j][:, :, None]
+        grouped = columns.reshape(n, self.groups, -1, at[0] * at[1])
+        kernel = w.reshape(self.groups, w.shape[0] // self.groups, -1)
+        result = np.matmul(kernel, grouped).reshape(n, w.shape[0], *at)
+        return ((result + bias[:, None, None]).astype(dtype),)
+
+    def body(self, inputs: tuple[Tensor, ...], index: tuple[Expr, ...], output: int = 0) -> Expr:
+        x, w, offsets, bias, mask = inputs
+        n, m, p, q = index
+        wide = accumulator(x.dtype)
+        loops = expr.variables(index, w.shape[1:])
+        own, i, j = loops
+        channel = expr.add(expr.mul(expr.floordiv(m, w.shape[0] // self.groups), w.shape[1]), own)
+        part = expr.floordiv(channel, x.shape[1] // self.offset_groups)
+        tap = expr.add(expr.mul(expr.add(expr.mul(part, w.shape[2]), i), w.shape[3]), j)
+        places = []
+        for axis, (o, k) in enumerate(((p, i), (q, j))):
+            grid = expr.add(expr.mul(o, self.strides[axis]), expr.mul(k, self.dilations[axis]))
+            moved = offsets(n, expr.add(expr.mul(tap, 2), axis), p, q)
+            at = expr.cast(expr.add(grid, -self.pads[axis]), wide)
+            places.append(expr.apply("add", at, expr.cast(moved, wide)))
+        value = _between_expr(x, n, channel, places)
+        value = expr.apply("mul", value, expr.cast(mask(n, tap, p, q), wide))
+        value = expr.apply("mul", value, expr.cast(w(m, own, i, j), wide))
+        total = expr.reduce("sum", loops, value)
+        return expr.cast(expr.apply("add", total, expr.cast(bias(m), wide)), x.dtype)
+
+
+def _between(image: Array, y: Array, x: Array) -> Array:
+    """image[N, G, C, H, W] at y, x[N, G, P, Q], bilinear, 0 outside: [N, G, C, P, Q]."""
+    n, g = (np.arange(extent) for extent in image.shape[:2])
+    lead = (n[:, None, None, None], g[:, None, None])
+    last = np.moveaxis(image, 2, -1)
+    total = np.zeros((*y.shape, image.shape[2]), image.dtype)
+    top, left = np.floor(y), np.floor(x)
+    for down, right in product((0, 1), repeat=2):
+        row, line = top + down, left + right
+        inside = (row >= 0) & (row < image.shape[3]) & (line >= 0) & (line < image.shape[4])
+        weight = (1 - np.abs(y - row)) * (1 - np.abs(x - line))
+        place = (
+            np.clip(np.nan_to_num(at), 0, size - 1).astype(np.int64)
+            for at, size in ((row, image.shape[3]), (line, image.shape[4]))
+        )
+        total += np.where(inside, weight, 0)[..., None] * last[(*lead, *place)]
+    return np.moveaxis(total, -1, 2)
+
+
+def _between_expr(x: Tensor, n: Expr, channel: Expr, places: Sequence[Expr]) -> Expr:
+    """x[n, channel] at two positions, bilinear, 0 outside."""
+    dtype = places[0].dtype
+    bases = [expr.apply("floor", place) for place in places]
+    total: Expr | None = None
+    for steps in product((0.0, 1.0), repeat=2):
+        index, conditions, weight = [], [], None
+        for axis, step in enumerate(steps):
+            size = x.shape[2 + axis]
+            at = expr.apply("add", bases[axis], step)
+            away = expr.apply("abs", expr.apply("sub", places[axis], at))
+            near = expr.apply("sub", Const(1.0, dtype), away)
+            weight = near if weight is None else expr.apply("mul", weight, near)
+            conditions.append(expr.Apply("less_equal", (Const(0.0, dtype), at), bool_))
+            conditions.append(expr.Apply("less", (at, Const(float(size), dtype)), bool_))
+            index.append(expr.cast(expr.apply("min", expr.apply("max", at, 0.0), size - 1.0), i64))
+        assert weight is not None, "two axes"
+        read = expr.apply("mul", expr.cast(x(n, channel, *index), dtype), weight)
+        value = Select(expr.both(*conditions), read, Const(0.0, dtype))
+        total = value if total is None else expr.apply("add", total, value)
+    assert total is not None, "four neighbours"
+    return total
