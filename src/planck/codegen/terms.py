@@ -280,12 +280,16 @@ class Emitter:
         return result
 
     def _scaled(self, term: Term) -> str:
-        """Lanes over one divisor: times its inverse, where floats are divided."""
+        """Lanes over one divisor: times its inverse where that is a sum, as softmax divides.
+
+        A sum is rounded already, one more rounding is nothing to it. Any other division is exact:
+        quantisation rounds its quotients to whole numbers.
+        """
         x, divisor = term.args
         kind = self.kind(term.dtype, True)
-        if not term.dtype.is_float:
+        if not (term.dtype.is_float and divisor.kind == "reduce" and divisor.what[0] == "sum"):
             unsigned = term.dtype.kind == "u"
-            args = [self.value(x), self.lanes_value(divisor)]
+            args = [self.lanes_value(x), self.lanes_value(divisor)]
             return scalar.emit(self.b, "div", args, kind, self.target, unsigned)
         inverse = self.lanes_value(self.pool.apply("reciprocal", (divisor,), term.dtype))
         return self.b.let(f"fmul {kind} {self.value(x)}, {inverse}")
