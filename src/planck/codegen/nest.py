@@ -13,7 +13,6 @@ from planck.codegen.llvm import Builder, function
 from planck.codegen.memory import register
 from planck.codegen.terms import Across, Emitter
 from planck.dtypes import Array
-from planck.loops.keep import KEPT
 from planck.loops.lower import EXPENSIVE, Buffer, Nest, Store
 from planck.loops.terms import Term, walk
 from planck.target import Target
@@ -52,17 +51,16 @@ def generate(
     """
     b = Builder()
     pointers = {name: _table(b, name, array) for name, array in tables.items()}
-    pointers[KEPT] = "%scratch"
     for k, name in enumerate(arguments):
         pointers[name] = b.load("ptr", b.offset("%args", 8 * k), 8)
-    first = 0
+    first = scratch = 0
     for nest in nests:
         writer = _NestWriter(b, nest, buffers, pointers, target)
         tiling = writer.tiling(threads)
         writer.write(tiling, first, alone=len(nests) == 1)
         first += tiling.tiles
+        scratch = max(scratch, writer.scratch_bytes)
     b.do("ret void")
-    scratch = max((nest.keep.bytes for nest in nests if nest.keep), default=0)
     return function(target, symbol, b), first, scratch
 
 
@@ -94,6 +92,13 @@ class _NestWriter:
                 self.lanes, _power(nest.extent(nest.across)), _power(nest.extent(nest.vector))
             )
             self.e.across = Across(nest.across, nest.vector, self.rows)
+
+    @property
+    def scratch_bytes(self) -> int:
+        keep = self.nest.keep
+        if keep is None:
+            return 0
+        return keep.steps * keep.value.dtype.bytes * (self.lanes if keep.wide else 1)
 
     def step(self, name: str) -> int:
         """Elements that one step of a loop covers."""

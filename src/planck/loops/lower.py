@@ -61,11 +61,15 @@ class Store:
 
 @dataclass(frozen=True, slots=True)
 class Keep:
-    """A row that a reduction leaves in scratch: `value`, at each step of its only loop."""
+    """A row that a reduction leaves in scratch: `value`, at each step of its only loop.
+
+    steps:  of that loop; wide: each step leaves a vector, as each lane is a reduction of its own
+    """
 
     reduction: Term
     value: Term
-    bytes: int
+    steps: int
+    wide: bool
 
 
 @dataclass(frozen=True, slots=True)
