@@ -217,8 +217,7 @@ class _NestWriter:
     def _stores(self) -> None:
         e, b, nest = self.e, self.b, self.nest
         if e.across is None or nest.across is None:
-            for store in nest.stores:
-                self._store(store)
+            self._row()
             return
         loads = [t for t in walk(nest.roots) if t.kind == "load" and self._transposed(t)]
         first = e.variable(nest.across)
@@ -227,8 +226,22 @@ class _NestWriter:
             e.across.step = k
             at = b.let(f"add nsw i64 {first}, {k}") if k else first
             with e.scope(**{nest.across: at}):
-                for store in nest.stores:
-                    self._store(store)
+                self._row()
+
+    def _row(self) -> None:
+        """All stores of one place, if it is one."""
+        b, nest = self.b, self.nest
+        skip = ""
+        if nest.partial and nest.guard is not None:
+            there, skip = b.label("there"), b.label("skip")
+            b.branch_if(self.e.value(nest.guard), there, skip)
+            b.block(there)
+        with self.e.scope():
+            for store in nest.stores:
+                self._store(store)
+        if skip:
+            b.branch(skip)
+            b.block(skip)
 
     def _transposed(self, term: Term) -> bool:
         assert self.e.across is not None
