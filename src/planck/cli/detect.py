@@ -140,4 +140,4 @@ def _show(results: list[dict[str, Any]], output: Path) -> None:
                 f"{row['ms']:.1f}" if first else "",
             )
     console.print(shown)
-    console.print(f"pictures and detections.json are in [bold]{output}[/bold]")
+    console.print(f"pictures and detections.json are in [bold]{output}[/bold]", soft_wrap=True)

@@ -30,6 +30,7 @@ def why(
     plan = engine_of(model, progress=not as_json).plan
     number, step = _find(plan, layer)
     timings: list[dict[str, Any]] = plan.build.get("timings", {}).get(step.kernel, [])
+    reason = plan.build.get("references", {}).get(step.name, "")
     if as_json:
         show_json(
             {
@@ -40,10 +41,15 @@ def why(
                 "tactic": step.tactic,
                 "config": step.config,
                 "considered": timings,
+                "reference": reason,
             }
         )
         return
     console.print(f"step {number}, {step.name}: {', '.join(step.origin)}", markup=False)
+    if not step.symbol:
+        console.print("It runs by its NumPy reference, because no tactic compiles it:")
+        console.print("\n".join(f"  {part}" for part in reason.split("; ")), markup=False)
+        return
     tried = table("tactic", "configuration", "us", "")
     for row in timings:
         chosen = row["tactic"] == step.tactic and row.get("config") == step.config
@@ -55,8 +61,6 @@ def why(
             "" if "refused" in row else time_us,
             escape(row.get("refused", "chosen" if chosen else "")),
         )
-    if not step.symbol:
-        console.print("It runs as a reference step: no tactic compiles it.")
     console.print(tried, highlight=False)
     for value, reason in plan.build.get("copies", []):
         if value == step.name:
