@@ -78,7 +78,9 @@ def test_single_operators(name: str, target: Target) -> None:
     np.testing.assert_allclose(got, want, rtol=2e-5, atol=3e-6)
 
 
-@pytest.mark.parametrize("name", ["batch", "instance", "conv", "max pool", "linear", "crop", "group"])
+@pytest.mark.parametrize(
+    "name", ["batch", "instance", "conv", "max pool", "linear", "crop", "group"]
+)
 def test_single_operators_on_blocks(name: str) -> None:
     target = TARGETS[-1]
     m, output = CASES[name]()

@@ -178,14 +178,23 @@ def element_pointer(b: Builder, pointer: str, offset: str, dtype: DType) -> str:
     return b.let(f"getelementptr inbounds {stored(dtype)}, ptr {pointer}, i64 {offset}", "p")
 
 
-def read(b: Builder, pointer: str, offset: str, dtype: DType, count: int, target: Target) -> str:
-    """`count` neighbouring elements from an offset on, in registers."""
+def read(
+    b: Builder, pointer: str, offset: str, dtype: DType, count: int, target: Target,
+    constant: bool = True,
+) -> str:  # fmt: skip
+    """`count` neighbouring elements from an offset on, in registers.
+
+    constant:  what is read does not change while the kernel runs; said so, loads leave loops
+    """
     at = element_pointer(b, pointer, offset, dtype)
     kind = lanes_of(stored(dtype), count)
-    # What a kernel reads does not change while it runs; said so, loads leave loops.
-    b.declarations.add("!0 = !{}")
-    raw = b.let(f"load {kind}, ptr {at}, align {dtype.bytes}, !invariant.load !0")
+    raw = b.let(f"load {kind}, ptr {at}, align {dtype.bytes}{_constant(b) if constant else ''}")
     return widened(b, raw, dtype, count, target)
+
+
+def _constant(b: Builder) -> str:
+    b.declarations.add("!0 = !{}")
+    return ", !invariant.load !0"
 
 
 def read_masked(
@@ -210,17 +219,16 @@ def read_strided(
     """Elements a constant stride apart, one by one; backwards neighbours by one load."""
     kind = lanes_of(stored(dtype), count)
     start = element_pointer(b, pointer, offset, dtype)
-    b.declarations.add("!0 = !{}")
     if stride == -1:
         first = b.offset(start, -(count - 1) * dtype.bytes)
-        raw = b.let(f"load {kind}, ptr {first}, align {dtype.bytes}, !invariant.load !0")
+        raw = b.let(f"load {kind}, ptr {first}, align {dtype.bytes}{_constant(b)}")
         order = ", ".join(f"i32 {count - 1 - k}" for k in range(count))
         raw = b.let(f"shufflevector {kind} {raw}, {kind} poison, <{count} x i32> <{order}>")
         return widened(b, raw, dtype, count, target)
     raw = "poison"
     for k in range(count):
         at = b.offset(start, k * stride * dtype.bytes)
-        one = b.let(f"load {stored(dtype)}, ptr {at}, align {dtype.bytes}, !invariant.load !0")
+        one = b.let(f"load {stored(dtype)}, ptr {at}, align {dtype.bytes}{_constant(b)}")
         raw = b.let(f"insertelement {kind} {raw}, {stored(dtype)} {one}, i64 {k}")
     return widened(b, raw, dtype, count, target)
 

@@ -13,6 +13,7 @@ from planck.codegen.llvm import Builder, function
 from planck.codegen.memory import register
 from planck.codegen.terms import Across, Emitter
 from planck.dtypes import Array
+from planck.loops.keep import KEPT
 from planck.loops.lower import EXPENSIVE, Buffer, Nest, Store
 from planck.loops.terms import Term, walk
 from planck.target import Target
@@ -43,14 +44,15 @@ def generate(
     tables: Mapping[str, Array],
     target: Target,
     threads: int,
-) -> tuple[str, int]:
-    """The LLVM IR of a kernel, and its number of tiles.
+) -> tuple[str, int, int]:
+    """The LLVM IR of a kernel, its number of tiles, and the bytes of scratch that it needs.
 
     arguments:  operands in the order of the pointer table
     tables:     operands that are constants written into the module
     """
     b = Builder()
     pointers = {name: _table(b, name, array) for name, array in tables.items()}
+    pointers[KEPT] = "%scratch"
     for k, name in enumerate(arguments):
         pointers[name] = b.load("ptr", b.offset("%args", 8 * k), 8)
     first = 0
@@ -60,7 +62,8 @@ def generate(
         writer.write(tiling, first, alone=len(nests) == 1)
         first += tiling.tiles
     b.do("ret void")
-    return function(target, symbol, b), first
+    scratch = max((nest.keep.bytes for nest in nests if nest.keep), default=0)
+    return function(target, symbol, b), first, scratch
 
 
 def _table(b: Builder, name: str, array: Array) -> str:
@@ -84,6 +87,7 @@ class _NestWriter:
         self.lanes = _lanes(nest, target)
         self.rows = 1
         self.e = Emitter(b, nest.pool, buffers, pointers, target)
+        self.e.keep = nest.keep
         self.pointers = pointers
         if nest.across and nest.vector:
             self.rows = self.lanes = min(

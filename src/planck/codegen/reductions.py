@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Final
 
-from planck.codegen import scalar
+from planck.codegen import memory, scalar
 from planck.codegen.lanes import Lanes, splat
 from planck.codegen.memory import lanes_of, register
 from planck.codegen.terms import Emitter
@@ -144,6 +144,13 @@ class _Fold(_Loops):
                     )
                 new = self._join(old, value, self.type)
             b.store(self.type, new, self.slots[slot], 4)
+            if e.keep is not None and e.keep.reduction is self.term:
+                self._keep(e.keep.value, step)
+
+    def _keep(self, term: Term, step: _Step) -> None:
+        e, dtype = self.e, term.dtype
+        value = self._value(term)
+        memory.write(e.b, value, "%scratch", step.at, dtype, self.lanes, e.target)
 
     def _join(self, x: str, y: str, kind: str) -> str:
         unsigned = self.dtype.kind == "u"

@@ -13,7 +13,8 @@ from planck.codegen.llvm import Builder
 from planck.codegen.memory import lanes_of, register
 from planck.codegen.transpose import transpose
 from planck.dtypes import DType, bool_, i64
-from planck.loops.lower import Buffer
+from planck.loops.keep import KEPT
+from planck.loops.lower import Buffer, Keep
 from planck.loops.terms import Pool, Term, factor_of, split
 from planck.target import Target
 
@@ -36,6 +37,7 @@ class Emitter:
 
     vector, lanes:  the open variable that stands for several elements at once, and how many
     mask:           i1 lanes that matter; others must not touch memory out of range
+    keep:           the row that a reduction writes to scratch on its way
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class Emitter:
         self.lanes = 1
         self.mask: str | None = None
         self.across: Across | None = None
+        self.keep: Keep | None = None
 
     # Scopes
 
@@ -358,7 +361,8 @@ class Emitter:
             return self.across.value(self, term)
         step = factor_of(clamped, self.vector)
         if step == 1:
-            return memory.read(b, pointer, self._start(clamped), dtype, count, target)
+            start, constant = self._start(clamped), term.what != KEPT
+            return memory.read(b, pointer, start, dtype, count, target, constant)
         masked = self.mask is not None and dtype.bytes in _MASKABLE.get(target.isa, ())
         if masked and clamped is not offset and factor_of(offset, self.vector) == 1:
             start = self._start(offset)
@@ -422,7 +426,7 @@ class Across:
 def _fits(term: Term) -> bool:
     if term.low is None or term.high is None:
         return False
-    return -_INT32 <= term.low and term.high < _INT32
+    return term.low >= -_INT32 and term.high < _INT32
 
 
 def _all_fit(term: Term) -> bool:

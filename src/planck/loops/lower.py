@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from planck.dtypes import DType, bool_, i64
 from planck.loops.build import axis
@@ -60,6 +60,15 @@ class Store:
 
 
 @dataclass(frozen=True, slots=True)
+class Keep:
+    """A row that a reduction leaves in scratch: `value`, at each step of its only loop."""
+
+    reduction: Term
+    value: Term
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Nest:
     """Loops around stores.
 
@@ -75,7 +84,7 @@ class Nest:
     guard: Term | None = None
     vector: str | None = None
     across: str | None = None
-    notes: tuple[str, ...] = field(default=())
+    keep: Keep | None = None
 
     @property
     def roots(self) -> list[Term]:

@@ -302,6 +302,11 @@ class Pool:
             memo[term] = self._replaced(term, bind, memo)
         return memo[term]
 
+    def at(self, term: Term, name: str, value: Term) -> Term:
+        """A term with a free variable replaced; reductions over one of that name stay."""
+        inside = {t for t in walk((term,)) if t.kind == "reduce" and name not in t.free}
+        return self.replace(term, {name: value}, {t: t for t in inside})
+
     def _replaced(self, term: Term, bind: Mapping[str, Term], memo: dict[Term, Term]) -> Term:
         if term.kind == "index":
             return bind[term.what]

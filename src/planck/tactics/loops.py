@@ -9,6 +9,7 @@ from planck.codegen.nest import generate
 from planck.dtypes import Array
 from planck.ir.graph import Graph, Value
 from planck.loops.build import compose
+from planck.loops.keep import keep
 from planck.loops.lower import Buffer, Nest, frugal, lower
 from planck.refusal import No
 from planck.tactics.kernel import Code, Config, Kernel, Operand
@@ -33,16 +34,16 @@ class Loops:
     def build(self, kernel: Kernel, config: Config) -> Code:
         arguments = tuple(v.name for v in (*kernel.graph.inputs, *kernel.graph.outputs))
         symbol = f"loops_{kernel.key}"
-        text, tiles = generate(
+        text, tiles, scratch = generate(
             symbol,
-            _nests(kernel),
+            [keep(nest) for nest in _nests(kernel)],
             arguments,
             _buffers(kernel),
             _tables(kernel),
             kernel.target,
             kernel.threads,
         )
-        return Code(symbol, text, arguments, tiles, level=2)
+        return Code(symbol, text, arguments, tiles, scratch, level=2)
 
     def pack(
         self, kernel: Kernel, config: Config, constants: Mapping[str, Array]
