@@ -8,7 +8,7 @@ import typer
 from rich.markup import escape
 
 from planck.cli.app import console, show_json, table
-from planck.cli.model import AsJson, Model, engine_of
+from planck.cli.model import AsJson, Cache, Level, Model, Shapes, Threads, WeightsFile, engine_of
 from planck.errors import InputError
 from planck.plan.model import Plan, Step
 
@@ -18,6 +18,11 @@ def why(
     layer: Annotated[
         str, typer.Argument(help="A step's number or name, or part of the layer's own name.")
     ],
+    threads: Threads = None,
+    shape: Shapes = None,
+    weights: WeightsFile = None,
+    timing_cache: Cache = None,
+    level: Level = 3,
     as_json: AsJson = False,
 ) -> None:
     """Say why a layer runs the way it does.
@@ -27,7 +32,15 @@ def why(
       planck why yolov5s.plan /model.0/conv/Conv
       planck why yolov5s.plan 12
     """
-    plan = engine_of(model, progress=not as_json).plan
+    plan = engine_of(
+        model,
+        threads=threads,
+        shapes=shape,
+        weights=weights,
+        timing_cache=timing_cache,
+        level=level,
+        progress=not as_json,
+    ).plan
     number, step = _find(plan, layer)
     timings: list[dict[str, Any]] = plan.build.get("timings", {}).get(step.kernel, [])
     reason = plan.build.get("references", {}).get(step.name, "")
