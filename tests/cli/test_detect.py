@@ -18,12 +18,21 @@ channels=3
 height=32
 width=64
 [convolutional]
-filters=14
-size=8
-stride=8
+filters=21
+size=4
+stride=16
 activation=linear
 [yolo]
-anchors=10,14, 23,27
+anchors=10,14, 23,27, 37,58
+classes=2
+[route]
+layers=0
+[convolutional]
+filters=21
+stride=2
+activation=linear
+[yolo]
+anchors=10,14, 23,27, 37,58
 classes=2
 """
 
@@ -33,7 +42,10 @@ def detector(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A plan with a YOLO head and weights that somebody made up."""
     path = tmp_path_factory.mktemp("detector") / "tiny.cfg"
     path.write_text(CFG)
-    numbers = np.random.default_rng(0).standard_normal(14 + 14 * 3 * 64).astype("<f4") * 0.3
+    numbers = (
+        np.random.default_rng(0).standard_normal(21 * (1 + 3 * 16) + 21 * (1 + 21)).astype("<f4")
+        * 0.3
+    )
     path.with_suffix(".weights").write_bytes(struct.pack("<3iq", 0, 2, 5, 0) + numbers.tobytes())
     planck.build(path, threads=1, optimization_level=0).save(path.with_suffix(".plan"))
     return path.with_suffix(".plan")

@@ -24,8 +24,7 @@ def test_damage_is_refused_or_survived(kind: Kind) -> None:
     failed = [f"case {r.number}: {r.outcome}\n{r.detail}" for r in results if r.failed]
     assert not failed, "\n".join(failed)
     outcomes = {r.outcome for r in results}
-    assert len(outcomes) > 3, "the damage is too much alike"
-    assert "ok" in outcomes
+    assert {"ok", "ModelFormatError", "UnsupportedOperator"} <= outcomes
 
 
 @pytest.mark.slow
