@@ -17,7 +17,7 @@ from bench.models.net import Net, Tensor
 EPSILON = 1e-3  # ultralytics' batch norm
 CLASSES = 80
 REG_MAX = 16
-HEAD_GAIN = 0.1  # keeps scores out of the sigmoid's flat ends, and rounding from growing in exp
+HEAD_GAIN = 0.18  # keeps scores out of the sigmoid's flat ends, and rounding from growing in exp
 STRIDES = (8, 16, 32)
 # yolov5s.yaml, pixels: (width, height) of three anchors for each stride
 ANCHORS = (
