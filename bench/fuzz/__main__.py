@@ -3,8 +3,9 @@
     python -m bench.fuzz onnx --count 2000 --seed 0
     python -m bench.fuzz darknet --count 2000 --build-every 20
 
-What ends otherwise (another exception, a crash, ten seconds, two gigabytes) is printed, and its
-file is kept in --out.
+What ends otherwise is printed, and its file is kept in --out: another exception, a crash, more than
+ten seconds (a hundred and twenty if it is compiled), more than two gigabytes, compiled code that
+differs from the interpreter.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from typing import NamedTuple
 from bench.fuzz.worker import Kind, write_case
 
 ROOT = Path(__file__).parent.parent.parent
-LIMIT_SECONDS = 10.0
+READ_SECONDS, BUILD_SECONDS = 10.0, 120.0
 
 
 class Result(NamedTuple):
@@ -45,6 +46,7 @@ class Worker:
     def __init__(self, kind: Kind, seed: int, build_every: int) -> None:
         arguments = ["--seed", str(seed), "--build-every", str(build_every)]
         self.command = [sys.executable, "-m", "bench.fuzz.worker", kind, *arguments]
+        self.build_every = build_every
         self.process: subprocess.Popen[str] | None = None
 
     def run(self, number: int) -> Result:
@@ -54,7 +56,9 @@ class Worker:
         assert process.stdout is not None
         process.stdin.write(f"{number}\n")
         process.stdin.flush()
-        ready, _, _ = select.select([process.stdout], [], [], LIMIT_SECONDS)
+        builds = self.build_every and number % self.build_every == 0
+        limit = BUILD_SECONDS if builds else READ_SECONDS
+        ready, _, _ = select.select([process.stdout], [], [], limit)
         seconds = time.monotonic() - start
         line = process.stdout.readline() if ready else ""
         if line:

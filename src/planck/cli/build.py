@@ -57,7 +57,8 @@ def build(
         path = output or model.with_suffix(".graph")
         graph = stage(model, stop_after, target=target, shapes=parse_shapes(shape), weights=weights)
         save(graph, path)
-        console.print(f"{path}: the graph after {stop_after}, {len(graph.nodes)} nodes")
+        nodes = f"{len(graph.nodes)} nodes"
+        console.print(f"{path}: the graph after {stop_after}, {nodes}", soft_wrap=True)
         return
     start = time.perf_counter()
     engine = engine_of(
@@ -88,9 +89,11 @@ def build(
         return
     console.print(
         f"[bold]{path}[/bold]: {summary['steps']} steps, {path.stat().st_size / 1e6:.1f} MB,"
-        f" {report.target}, {report.threads} threads, in {summary['seconds']} s"
+        f" {report.target}, {report.threads} threads, in {summary['seconds']} s",
+        soft_wrap=True,
     )
     if report.reference_steps:
         console.print(
-            f"{report.reference_steps} steps run slowly; `planck inspect {path}` says which"
+            f"{report.reference_steps} steps run slowly; `planck inspect {path}` says which",
+            soft_wrap=True,
         )

@@ -11,7 +11,7 @@ import typer
 from rich.markup import escape
 
 from planck.cli.app import console, show_json, table
-from planck.cli.model import AsJson, Cache, Model, Threads, WeightsFile, engine_of
+from planck.cli.model import AsJson, Cache, Level, Model, Shapes, Threads, WeightsFile, engine_of
 from planck.errors import FileError, InputError, PlanckError
 from planck.files import write_file
 
@@ -26,8 +26,10 @@ def detect(
     score: Annotated[float, typer.Option(min=0, max=1, help="Least score.")] = 0.25,
     iou: Annotated[float, typer.Option(min=0, max=1, help="Overlap that suppresses.")] = 0.45,
     threads: Threads = None,
+    shape: Shapes = None,
     weights: WeightsFile = None,
     timing_cache: Cache = None,
+    level: Level = 3,
     as_json: AsJson = False,
 ) -> None:
     """Find objects on pictures with a YOLO model (v3, v4, v5, v8 heads).
@@ -44,7 +46,13 @@ def detect(
 
     files = _pictures(images)
     engine = engine_of(
-        model, threads=threads, weights=weights, timing_cache=timing_cache, progress=not as_json
+        model,
+        threads=threads,
+        shapes=shape,
+        weights=weights,
+        timing_cache=timing_cache,
+        level=level,
+        progress=not as_json,
     )
     settings = vision.Settings(score=score, iou=iou)
     names = _names(labels) if labels else vision.labels_of(engine.metadata)
@@ -140,4 +148,4 @@ def _show(results: list[dict[str, Any]], output: Path) -> None:
                 f"{row['ms']:.1f}" if first else "",
             )
     console.print(shown)
-    console.print(f"pictures and detections.json are in [bold]{output}[/bold]")
+    console.print(f"pictures and detections.json are in [bold]{output}[/bold]", soft_wrap=True)

@@ -7,7 +7,18 @@ from typing import Annotated
 import typer
 
 from planck.cli.app import console, show_json
-from planck.cli.model import AsJson, Model, Shapes, Target, WeightsFile, engine_of, parse_shapes
+from planck.cli.model import (
+    AsJson,
+    Cache,
+    Level,
+    Model,
+    Shapes,
+    Target,
+    Threads,
+    WeightsFile,
+    engine_of,
+    parse_shapes,
+)
 from planck.errors import InputError
 
 
@@ -17,8 +28,11 @@ def inspect(
         str | None, typer.Option(help="Print a model's graph after this stage: read, simplify, ...")
     ] = None,
     target: Target = "cpu",
+    threads: Threads = None,
     shape: Shapes = None,
     weights: WeightsFile = None,
+    timing_cache: Cache = None,
+    level: Level = 3,
     as_json: AsJson = False,
 ) -> None:
     """Show steps, tactics, shapes, bytes and origins of a plan, or the text of a stage.
@@ -42,7 +56,14 @@ def inspect(
         print(text(graph), end="")
         return
     report = engine_of(
-        model, target=target, shapes=shape, weights=weights, progress=not as_json
+        model,
+        target=target,
+        threads=threads,
+        shapes=shape,
+        weights=weights,
+        timing_cache=timing_cache,
+        level=level,
+        progress=not as_json,
     ).inspect()
     if as_json:
         show_json(report.to_json())

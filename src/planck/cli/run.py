@@ -9,7 +9,18 @@ import numpy as np
 import typer
 
 from planck.cli.app import console, show_json, table
-from planck.cli.model import AsJson, Model, Shapes, Threads, WeightsFile, engine_of, load_inputs
+from planck.cli.model import (
+    AsJson,
+    Cache,
+    Level,
+    Model,
+    Shapes,
+    Target,
+    Threads,
+    WeightsFile,
+    engine_of,
+    load_inputs,
+)
 from planck.dtypes import Array
 from planck.errors import FileError
 
@@ -24,8 +35,11 @@ def run(
         Path | None, typer.Option("-o", "--output", help="Write the outputs to this .npz.")
     ] = None,
     threads: Threads = None,
+    target: Target = "cpu",
     shape: Shapes = None,
     weights: WeightsFile = None,
+    timing_cache: Cache = None,
+    level: Level = 3,
     as_json: AsJson = False,
 ) -> None:
     """Run a plan (or build a model and run it) once.
@@ -35,7 +49,16 @@ def run(
       planck run yolov5s.plan -i images=picture.npy -o outputs.npz
       planck run net.onnx
     """
-    engine = engine_of(model, threads=threads, shapes=shape, weights=weights, progress=not as_json)
+    engine = engine_of(
+        model,
+        target=target,
+        threads=threads,
+        shapes=shape,
+        weights=weights,
+        timing_cache=timing_cache,
+        level=level,
+        progress=not as_json,
+    )
     outputs = engine(load_inputs(engine, inputs or []))
     if output:
         try:

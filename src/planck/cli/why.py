@@ -8,7 +8,7 @@ import typer
 from rich.markup import escape
 
 from planck.cli.app import console, show_json, table
-from planck.cli.model import AsJson, Model, engine_of
+from planck.cli.model import AsJson, Cache, Level, Model, Shapes, Threads, WeightsFile, engine_of
 from planck.errors import InputError
 from planck.plan.model import Plan, Step
 
@@ -18,6 +18,11 @@ def why(
     layer: Annotated[
         str, typer.Argument(help="A step's number or name, or part of the layer's own name.")
     ],
+    threads: Threads = None,
+    shape: Shapes = None,
+    weights: WeightsFile = None,
+    timing_cache: Cache = None,
+    level: Level = 3,
     as_json: AsJson = False,
 ) -> None:
     """Say why a layer runs the way it does.
@@ -27,9 +32,18 @@ def why(
       planck why yolov5s.plan /model.0/conv/Conv
       planck why yolov5s.plan 12
     """
-    plan = engine_of(model, progress=not as_json).plan
+    plan = engine_of(
+        model,
+        threads=threads,
+        shapes=shape,
+        weights=weights,
+        timing_cache=timing_cache,
+        level=level,
+        progress=not as_json,
+    ).plan
     number, step = _find(plan, layer)
     timings: list[dict[str, Any]] = plan.build.get("timings", {}).get(step.kernel, [])
+    reason = plan.build.get("references", {}).get(step.name, "")
     if as_json:
         show_json(
             {
@@ -40,10 +54,15 @@ def why(
                 "tactic": step.tactic,
                 "config": step.config,
                 "considered": timings,
+                "reference": reason,
             }
         )
         return
     console.print(f"step {number}, {step.name}: {', '.join(step.origin)}", markup=False)
+    if not step.symbol:
+        console.print("It runs by its NumPy reference, because no tactic compiles it:")
+        console.print("\n".join(f"  {part}" for part in reason.split("; ")), markup=False)
+        return
     tried = table("tactic", "configuration", "us", "")
     for row in timings:
         chosen = row["tactic"] == step.tactic and row.get("config") == step.config
@@ -55,8 +74,6 @@ def why(
             "" if "refused" in row else time_us,
             escape(row.get("refused", "chosen" if chosen else "")),
         )
-    if not step.symbol:
-        console.print("It runs as a reference step: no tactic compiles it.")
     console.print(tried, highlight=False)
     for value, reason in plan.build.get("copies", []):
         if value == step.name:

@@ -121,6 +121,7 @@ def compile_graph(graph: Graph, options: Options) -> Plan:
             report=options.progress,
         )
     choices: dict[str, Choice] = {k: a for k, a in answers.items() if not isinstance(a, No)}
+    references = _references(launches, answers)
     launches = [_or_reference(launch, answers) for launch in launches]
     if dump := knobs().dump:
         dump_kernels(dump, kernels, choices)
@@ -133,10 +134,23 @@ def compile_graph(graph: Graph, options: Options) -> Plan:
         target=options.target,
         threads=options.threads,
         precision=options.precision,
-        build=_record(options, launches, choices, placement.refused),
+        build=_record(options, references, choices, placement.refused),
     )
     options.progress("done", 1, 1, "")
     return plan
+
+
+def _references(launches: list[Launch], answers: Mapping[str, Choice | No]) -> dict[str, str]:
+    """Why steps run by their reference, by the step's name."""
+    reasons: dict[str, str] = {}
+    for launch in launches:
+        name = launch.node.outputs[0].name if launch.node.outputs else "nothing"
+        answer = answers.get(launch.kernel.key) if launch.kernel else None
+        if launch.kernel is None:
+            reasons[name] = f"{type(launch.node.op).__name__} is never compiled"
+        elif isinstance(answer, No):
+            reasons[name] = answer.reason
+    return reasons
 
 
 def _or_reference(launch: Launch, answers: Mapping[str, Choice | No]) -> Launch:
@@ -154,7 +168,7 @@ def _or_reference(launch: Launch, answers: Mapping[str, Choice | No]) -> Launch:
 
 def _record(
     options: Options,
-    launches: list[Launch],
+    references: Mapping[str, str],
     choices: Mapping[str, Choice],
     refused: list[tuple[str, str]],
 ) -> dict[str, Any]:
@@ -164,6 +178,7 @@ def _record(
         "timings": {
             key: [timing.as_json() for timing in choice.timings] for key, choice in choices.items()
         },
+        "references": dict(references),
         "copies": [list(row) for row in refused],
         **options.notes,
     }

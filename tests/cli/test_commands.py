@@ -1,0 +1,252 @@
+"""Each command on a small model, end to end: what it prints, what it writes, how it exits."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper
+from onnx import load as load_onnx
+
+import planck
+from tests.cli.conftest import Command
+
+SHAPE = "x:1x3x8x8"
+FAST = ("--threads", 1, "-O", 0)
+
+
+def test_build(command: Command, model: Path, tmp_path: Path) -> None:
+    path, cache = tmp_path / "a.plan", tmp_path / "times.cache"
+    done = command(
+        "build", model, "-o", path, "--shape", SHAPE, "--threads", 1, "--timing-cache", cache
+    )
+    assert (done.code, done.err) == (0, "")
+    assert str(path) in done.out.replace("\n", "")
+    assert planck.load(path).inputs[0].shape == (1, 3, 8, 8)
+    assert json.loads(cache.read_text())["entries"]
+
+
+def test_build_json(command: Command, model: Path, tmp_path: Path) -> None:
+    path = tmp_path / "a.plan"
+    done = command("build", model, "-o", path, "--shape", SHAPE, *FAST, "--json")
+    assert done.code == 0
+    assert done.json["bytes"] == path.stat().st_size
+    assert done.json["threads"] == 1
+    assert done.json["reference_steps"] == 0
+
+
+def test_stages_can_be_stopped_at_and_resumed(
+    command: Command, model: Path, plan: Path, tmp_path: Path
+) -> None:
+    text, resumed = tmp_path / "net.graph", tmp_path / "b.plan"
+    done = command("build", model, "--shape", SHAPE, "--stop-after", "fuse", "-o", text)
+    assert done.code == 0
+    assert "Region(" in text.read_text()
+    text.write_text(text.read_text().replace('fn="relu"', 'fn="abs"'))
+    assert command("build", text, "-o", resumed, *FAST).code == 0
+    x = np.random.default_rng(0).standard_normal((1, 3, 8, 8)).astype(np.float32)
+    (changed,), (original,) = planck.load(resumed)(x).values(), planck.load(plan)(x).values()
+    assert changed.shape == original.shape
+    assert not np.allclose(changed, original)
+
+
+def test_run(command: Command, plan: Path, tmp_path: Path) -> None:
+    x = np.random.default_rng(0).standard_normal((1, 3, 8, 8)).astype(np.float32)
+    given, written = tmp_path / "x.npy", tmp_path / "y.npz"
+    np.save(given, x)
+    done = command("run", plan, "-i", f"x={given}", "-o", written)
+    assert done.code == 0
+    assert "float32" in done.out
+    with np.load(written) as outputs:
+        np.testing.assert_array_equal(outputs["y"], planck.load(plan)(x)["y"])
+
+
+def test_run_json_on_a_model(command: Command, model: Path) -> None:
+    (row,) = command("run", model, "--shape", SHAPE, "--threads", 1, "--json").json
+    assert (row["name"], row["shape"], row["dtype"]) == ("y", [1, 5], "float32")
+    assert row["min"] <= row["mean"] <= row["max"]
+
+
+def test_bench(command: Command, plan: Path) -> None:
+    few = ("--iterations", 3, "--duration", 0, "--warmup", 1)
+    assert "median" in command("bench", plan, *few).out
+    result = command("bench", plan, *few, "--profile", "--json").json
+    assert result["runs"] == 3
+    assert result["min"] <= result["median"] <= result["p99"]
+    assert len(result["profile"]["steps"]) == len(planck.load(plan).plan.steps)
+
+
+def test_inspect(command: Command, plan: Path) -> None:
+    done = command("inspect", plan)
+    assert "stem/conv" in done.out
+    assert "reference steps 0" in done.out
+    report = command("inspect", plan, "--json").json
+    assert report["inputs"] == ["x: f32[1,3,8,8]"]
+    assert report["steps"][0]["tactic"]
+
+
+@pytest.mark.parametrize(
+    ("stage", "holds"), [("read", "Conv("), ("fuse", "Region("), ("layout", ":c")]
+)
+def test_inspect_stage(command: Command, model: Path, stage: str, holds: str) -> None:
+    done = command("inspect", model, "--shape", SHAPE, "--stage", stage)
+    assert done.code == 0
+    assert holds in done.out
+
+
+def test_why_by_number_and_by_origin(command: Command, plan: Path) -> None:
+    by_number = command("why", plan, 0, "--json").json
+    by_origin = command("why", plan, "stem/conv", "--json").json
+    assert by_number == by_origin
+    assert by_number["considered"][0]["tactic"] == by_number["tactic"]
+    shown = command("why", plan, 0)
+    assert "chosen" in shown.out
+    assert by_number["tactic"] in shown.out
+
+
+def test_why_of_no_layer(command: Command, plan: Path) -> None:
+    done = command("why", plan, "stern/conv")
+    assert (done.code, done.out) == (1, "")
+    assert "InputError: 'stern/conv' names no layer" in done.err
+    assert "give the step's number" in done.err
+
+
+def test_ops(command: Command) -> None:
+    found = command("ops", "--json").json
+    assert {"Conv", "Pointwise"} <= {row["name"] for row in found["graph"]}
+    assert "relu" in found["pointwise"]
+    assert {"Conv", "Relu"} <= set(found["onnx"])
+    assert "yolo" in found["darknet"]
+    shown = command("ops").out
+    assert all(name in shown for name in ("Conv", "scale_channels"))
+
+
+@pytest.mark.parametrize("form", ["x", "x:", "x:1xx3", "1x3x8x8", "x:-1x3"])
+def test_bad_shape(command: Command, model: Path, form: str) -> None:
+    done = command("build", model, "--shape", form)
+    assert done.code == 1
+    assert f"--shape {form} is not NAME:DIMS" in done.err
+
+
+def test_open_shape_says_what_to_write(command: Command, model: Path, tmp_path: Path) -> None:
+    proto, path = load_onnx(model), tmp_path / "open.onnx"
+    proto.graph.input[0].type.tensor_type.shape.dim[2].dim_param = "H"
+    path.write_bytes(proto.SerializeToString())
+    done = command("build", path)
+    assert done.code == 1
+    assert "dimension 2 (H) of input 'x' is open" in done.err
+    assert "shapes={'x': (...)}" in done.err
+
+
+def test_why_of_a_reference_step(command: Command, tmp_path: Path) -> None:
+    """TopK is never compiled: `why` says so."""
+    path = tmp_path / "top.onnx"
+    values = [helper.make_tensor_value_info("x", TensorProto.FLOAT, [9])]
+    outputs = [helper.make_tensor_value_info("y", TensorProto.FLOAT, [3])]
+    k = helper.make_tensor("k", TensorProto.INT64, [1], [3])
+    node = helper.make_node("TopK", ["x", "k"], ["y", ""], name="best")
+    graph = helper.make_graph([node], "top", values, outputs, [k])
+    path.write_bytes(helper.make_model(graph).SerializeToString())
+    done = command("why", path, "best")
+    assert done.code == 0
+    assert "TopK is never compiled" in done.out
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".plan", ".cfg", ".graph"])
+def test_missing_file(command: Command, tmp_path: Path, suffix: str) -> None:
+    done = command("run", tmp_path / f"gone{suffix}")
+    assert (done.code, done.out) == (1, "")
+    assert done.err.startswith("FileError: ")
+    assert "gone" in done.err
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".plan", ".cfg", ".graph"])
+def test_damaged_file(command: Command, tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"net{suffix}"
+    path.write_bytes(b"\x00\x01damaged\xff" * 9)
+    done = command("run", path)
+    assert done.code == 1
+    assert "Error: " in done.err
+    assert "Traceback" not in done.err
+
+
+def test_unknown_suffix(command: Command, tmp_path: Path) -> None:
+    done = command("run", tmp_path / "net.pt")
+    assert done.code == 1
+    assert "it reads .onnx, .cfg, .graph" in done.err
+
+
+def test_unknown_stage(command: Command, model: Path) -> None:
+    done = command("inspect", model, "--shape", SHAPE, "--stage", "magic")
+    assert done.code == 1
+    assert "there is no stage 'magic'" in done.err
+    assert "simplify" in done.err
+
+
+def test_a_plan_has_no_stages(command: Command, plan: Path) -> None:
+    assert "a plan has no stages left" in command("inspect", plan, "--stage", "fuse").err
+
+
+def test_unknown_target(command: Command, model: Path) -> None:
+    done = command("build", model, "--shape", SHAPE, "--target", "tpu")
+    assert done.code == 1
+    assert "no target 'tpu'" in done.err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("fly",), ("run",), ("run", "--what"), ("bench", "a.plan", "--threads", "0"), ("-x",)],
+)
+def test_wrong_command_line(command: Command, arguments: tuple[str, ...]) -> None:
+    done = command(*arguments)
+    assert (done.code, done.out) == (2, "")
+    assert "Usage:" in done.err
+
+
+def test_unwritable_output(command: Command, plan: Path, model: Path, tmp_path: Path) -> None:
+    nowhere = tmp_path / "no" / "where"
+    assert "cannot write" in command("run", plan, "-o", nowhere).err
+    built = command("build", model, "--shape", SHAPE, *FAST, "-o", nowhere)
+    assert built.code == 1
+    assert "FileError" in built.err
+
+
+def test_bad_inputs(command: Command, plan: Path, tmp_path: Path) -> None:
+    wrong, text = tmp_path / "wrong.npy", tmp_path / "text.npy"
+    np.save(wrong, np.zeros((2, 3, 8, 8), np.float32))
+    text.write_text("not an array")
+    done = command("run", plan, "-i", wrong)
+    assert done.code == 1
+    assert "ShapeError" in done.err
+    assert "cannot read arrays" in command("run", plan, "-i", text).err
+    assert "cannot read arrays" in command("run", plan, "-i", tmp_path / "gone.npy").err
+    done = command("run", plan, "-i", f"z={wrong}")
+    assert done.code == 1
+    assert "'z'" in done.err
+
+
+def test_unsupported_operator(command: Command, model: Path, tmp_path: Path) -> None:
+    proto, path = load_onnx(model), tmp_path / "odd.onnx"
+    proto.graph.node[1].op_type = "Wobble"
+    path.write_bytes(proto.SerializeToString())
+    done = command("run", path, "--shape", SHAPE)
+    assert done.code == 1
+    assert "UnsupportedOperator" in done.err
+    assert "Wobble" in done.err
+    assert "stem/relu" in done.err
+
+
+def test_version_and_help(command: Command) -> None:
+    assert command("--version").out == f"planck {planck.__version__}\n"
+    done = command("--help")
+    assert done.code == 0
+    assert all(name in done.out for name in ("build", "detect", "why"))
+
+
+@pytest.mark.parametrize("name", ["build", "run", "bench", "inspect", "why", "ops", "detect"])
+def test_help_shows_examples_line_by_line(command: Command, name: str) -> None:
+    lines = [line.strip() for line in command(name, "--help").out.splitlines()]
+    assert "Examples:" in lines
+    assert any(line.startswith(f"planck {name}") for line in lines)
