@@ -17,7 +17,9 @@ the ticket, and a step is only replaced once its range is empty.
 
 from __future__ import annotations
 
-from planck.codegen.llvm import attributes
+from functools import lru_cache
+
+from planck.codegen.llvm import attributes, compile_object
 from planck.errors import BuildError
 from planck.plan import record
 from planck.target import Target
@@ -313,3 +315,9 @@ def source(target: Target) -> str:
     for name, value in words.items():
         text = text.replace(f"<{name}>", value)
     return text + attributes(target) + "\n"
+
+
+@lru_cache(maxsize=4)
+def compiled(target: Target) -> bytes:
+    """The loop's object file. raises: BuildError as `source`"""
+    return compile_object(target, source(target), 2)

@@ -13,7 +13,6 @@ from planck.codegen.llvm import Builder, function
 from planck.codegen.memory import register
 from planck.codegen.terms import Across, Emitter
 from planck.dtypes import Array
-from planck.loops.keep import KEPT
 from planck.loops.lower import EXPENSIVE, Buffer, Nest, Store
 from planck.loops.terms import Term, walk
 from planck.target import Target
@@ -52,17 +51,16 @@ def generate(
     """
     b = Builder()
     pointers = {name: _table(b, name, array) for name, array in tables.items()}
-    pointers[KEPT] = "%scratch"
     for k, name in enumerate(arguments):
         pointers[name] = b.load("ptr", b.offset("%args", 8 * k), 8)
-    first = 0
+    first = scratch = 0
     for nest in nests:
         writer = _NestWriter(b, nest, buffers, pointers, target)
         tiling = writer.tiling(threads)
         writer.write(tiling, first, alone=len(nests) == 1)
         first += tiling.tiles
+        scratch = max(scratch, writer.scratch_bytes)
     b.do("ret void")
-    scratch = max((nest.keep.bytes for nest in nests if nest.keep), default=0)
     return function(target, symbol, b), first, scratch
 
 
@@ -94,6 +92,13 @@ class _NestWriter:
                 self.lanes, _power(nest.extent(nest.across)), _power(nest.extent(nest.vector))
             )
             self.e.across = Across(nest.across, nest.vector, self.rows)
+
+    @property
+    def scratch_bytes(self) -> int:
+        keep = self.nest.keep
+        if keep is None:
+            return 0
+        return keep.steps * keep.value.dtype.bytes * (self.lanes if keep.wide else 1)
 
     def step(self, name: str) -> int:
         """Elements that one step of a loop covers."""
@@ -212,8 +217,7 @@ class _NestWriter:
     def _stores(self) -> None:
         e, b, nest = self.e, self.b, self.nest
         if e.across is None or nest.across is None:
-            for store in nest.stores:
-                self._store(store)
+            self._row()
             return
         loads = [t for t in walk(nest.roots) if t.kind == "load" and self._transposed(t)]
         first = e.variable(nest.across)
@@ -222,8 +226,22 @@ class _NestWriter:
             e.across.step = k
             at = b.let(f"add nsw i64 {first}, {k}") if k else first
             with e.scope(**{nest.across: at}):
-                for store in nest.stores:
-                    self._store(store)
+                self._row()
+
+    def _row(self) -> None:
+        """All stores of one place, if it is one."""
+        b, nest = self.b, self.nest
+        skip = ""
+        if nest.partial and nest.guard is not None:
+            there, skip = b.label("there"), b.label("skip")
+            b.branch_if(self.e.value(nest.guard), there, skip)
+            b.block(there)
+        with self.e.scope():
+            for store in nest.stores:
+                self._store(store)
+        if skip:
+            b.branch(skip)
+            b.block(skip)
 
     def _transposed(self, term: Term) -> bool:
         assert self.e.across is not None

@@ -149,8 +149,10 @@ class _Fold(_Loops):
 
     def _keep(self, term: Term, step: _Step) -> None:
         e, dtype = self.e, term.dtype
-        value = self._value(term)
-        memory.write(e.b, value, "%scratch", step.at, dtype, self.lanes, e.target)
+        at = step.at
+        if not self.inside and self.lanes > 1:
+            at = e.b.let(f"mul nsw i64 {at}, {self.lanes}")
+        memory.write(e.b, self._value(term), "%scratch", at, dtype, self.lanes, e.target)
 
     def _join(self, x: str, y: str, kind: str) -> str:
         unsigned = self.dtype.kind == "u"

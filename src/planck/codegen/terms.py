@@ -280,12 +280,16 @@ class Emitter:
         return result
 
     def _scaled(self, term: Term) -> str:
-        """Lanes over one divisor: times its inverse, where floats are divided."""
+        """Lanes over one divisor: times its inverse where that is a sum, as softmax divides.
+
+        A sum is rounded already, one more rounding is nothing to it. Any other division is exact:
+        quantisation rounds its quotients to whole numbers.
+        """
         x, divisor = term.args
         kind = self.kind(term.dtype, True)
-        if not term.dtype.is_float:
+        if not (term.dtype.is_float and divisor.kind == "reduce" and divisor.what[0] == "sum"):
             unsigned = term.dtype.kind == "u"
-            args = [self.value(x), self.lanes_value(divisor)]
+            args = [self.lanes_value(x), self.lanes_value(divisor)]
             return scalar.emit(self.b, "div", args, kind, self.target, unsigned)
         inverse = self.lanes_value(self.pool.apply("reciprocal", (divisor,), term.dtype))
         return self.b.let(f"fmul {kind} {self.value(x)}, {inverse}")
@@ -351,6 +355,8 @@ class Emitter:
     # Loads
 
     def _load(self, term: Term) -> str:
+        if term.what == KEPT:
+            return self._kept(term)
         b, target, dtype, pointer = self.b, self.target, term.dtype, self.pointers[term.what]
         offset, clamped = term.args[0], term.args[-1]
         if not self.is_vector(term):
@@ -361,8 +367,7 @@ class Emitter:
             return self.across.value(self, term)
         step = factor_of(clamped, self.vector)
         if step == 1:
-            start, constant = self._start(clamped), term.what != KEPT
-            return memory.read(b, pointer, start, dtype, count, target, constant)
+            return memory.read(b, pointer, self._start(clamped), dtype, count, target)
         masked = self.mask is not None and dtype.bytes in _MASKABLE.get(target.isa, ())
         if masked and clamped is not offset and factor_of(offset, self.vector) == 1:
             start = self._start(offset)
@@ -373,6 +378,14 @@ class Emitter:
             return memory.read_strided(b, pointer, start, step, dtype, count, target)
         offsets = self.whole_lanes(clamped, 64)
         return memory.read_gathered(b, pointer, offsets, dtype, count, target)
+
+    def _kept(self, term: Term) -> str:
+        """A row's element from scratch, or its vector where each lane has a row of its own."""
+        row, dtype = self._start(term.args[0]), term.dtype
+        assert self.keep is not None
+        if self.keep.wide:
+            row = self.b.let(f"mul nsw i64 {row}, {self.lanes}")
+        return memory.read(self.b, "%scratch", row, dtype, self.lanes, self.target, constant=False)
 
     def _start(self, offset: Term) -> str:
         """The first lane's value of a sum in which only the vector's variable has lanes."""

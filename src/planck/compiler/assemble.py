@@ -9,7 +9,6 @@ import numpy as np
 
 from planck.codegen import engine
 from planck.codegen.link import link
-from planck.codegen.llvm import compile_object
 from planck.compiler import memory
 from planck.compiler.place import Placement
 from planck.compiler.split import Launch
@@ -73,7 +72,7 @@ def assemble(
     }
     numbers = {name: i for i, name in enumerate(slots)}
     steps = tuple(_step(launch, choices, places, numbers, graph.weights) for launch in launches)
-    objects = {"engine": compile_object(target, engine.source(target), 2)}
+    objects = {"engine": engine.compiled(target)}
     for launch in launches:
         if launch.kernel:
             choice = choices[launch.kernel.key]

@@ -55,8 +55,10 @@ class _Placer:
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.producers = graph.producers()
+        self.users = graph.users()
         self.namer = Namer(v.name for v in graph.values())
         self.unmade: list[tuple[Value, Value]] = []
+        self.within: set[str] = set()  # slices whose source lies where they are wanted
         self.result = Placement([], {}, {}, {})
         self.spots = self.result.spots
 
@@ -66,6 +68,8 @@ class _Placer:
             if isinstance(node.op, Concat):
                 self._adopt(node)
             elif isinstance(node.op, Reshape | Transpose):
+                if self._joins_heads(node):
+                    self._root(node.outputs[0])
                 self._adopt_view(node)
         for node in self.graph.nodes:
             self._place_node(node)
@@ -115,12 +119,43 @@ class _Placer:
         out = node.outputs[0]
         spot = self.spots.get(out.name) or self._root(out)
         names = [v.name for v in node.inputs]
+        self._adopt_whole(node, spot)
         for value, part in self._parts(node, spot):
+            if value.name in self.within:
+                continue
             free = self._free(value) if names.count(value.name) == 1 else No("it stands twice")
             if free:
                 self.spots[value.name] = part
             else:
                 self.result.refused.append((value.name, str(free)))
+
+    def _adopt_whole(self, node: Node, spot: Spot) -> None:
+        """Slices that stand in the concat side by side, as in their source: it moves in whole."""
+        assert isinstance(node.op, Concat)
+        axis, at = node.op.axis % node.outputs[0].type.rank, 0
+        found: dict[str, list[tuple[int, int, Value]]] = {}  # where its source would begin, start
+        sources: dict[str, Value] = {}
+        for value in node.inputs:
+            maker = self.producers.get(value.name)
+            if maker is not None and isinstance(maker.op, Slice):
+                source = maker.inputs[0]
+                cuts = [k for k, n in enumerate(source.type.dims) if n != value.type.dims[k]]
+                if cuts == [axis] and set(maker.op.steps) == {1}:
+                    start = maker.op.starts[axis]
+                    sources[source.name] = source
+                    found.setdefault(source.name, []).append((at - start, start, value))
+            at += value.type.dims[axis]
+        for name, rows in found.items():
+            source, begin = sources[name], rows[0][0]
+            end = 0
+            for where, start, value in sorted(rows, key=lambda row: row[1]):
+                if (where, start) != (begin, end):
+                    break
+                end += value.type.dims[axis]
+            if end == source.type.dims[axis] and self._free(source):
+                offset = spot.offset + _axis_offset(source.type, axis, begin, spot)
+                self.spots[name] = Spot(spot.root, offset, spot.strides)
+                self.within.update(value.name for _, _, value in rows)
 
     def _parts(self, node: Node, spot: Spot) -> Iterator[tuple[Value, Spot]]:
         assert isinstance(node.op, Concat)
@@ -129,6 +164,20 @@ class _Placer:
             offset = spot.offset + _axis_offset(value.type, axis, at, spot)
             yield value, Spot(spot.root, offset, spot.strides)
             at += value.type.dims[axis]
+
+    def _joins_heads(self, node: Node) -> bool:
+        """A reshape of a transpose, as behind attention: no view of the source shows it.
+
+        Its source can be written transposed, if nobody else reads it.
+        """
+        source, out = node.inputs[0], node.outputs[0]
+        maker = self.producers.get(source.name)
+        if not isinstance(node.op, Reshape) or out.name in self.spots or maker is None:
+            return False
+        if not isinstance(maker.op, Transpose) or source.type.block:
+            return False
+        alone = all(len(self.users.get(v.name, ())) == 1 for v in (source, maker.inputs[0]))
+        return alone and bool(self._free(source)) and bool(self._free(maker.inputs[0]))
 
     def _adopt_view(self, node: Node) -> None:
         """Reshape or transpose of something placed: its source is the same bytes, if they allow."""
@@ -169,7 +218,7 @@ class _Placer:
         if view and out.name not in self.spots:
             self.spots[out.name] = view
             return
-        if view and self.spots[out.name] == view:
+        if view and _same(self.spots[out.name], view, out.type):
             return
         if not view:
             self.result.refused.append((out.name, str(view)))
@@ -178,7 +227,7 @@ class _Placer:
         self.result.steps.append(region_of(node))
 
     def _copy_unless(self, value: Value, part: Spot, node: Node) -> None:
-        if self.spots[value.name] == part:
+        if _same(self.spots[value.name], part, value.type):
             return
         copy = Value(self.namer(f"{value.name}_part"), value.type)
         self.spots[copy.name] = part
@@ -199,6 +248,14 @@ class _Placer:
         extents, strides = _row(source.type, spot.strides)
         found = restride(extents, strides, out.type.physical)
         return found if isinstance(found, No) else Spot(spot.root, spot.offset, found)
+
+
+def _same(a: Spot, b: Spot, type_: TensorType) -> bool:
+    """Whether two spots are the same bytes: the stride of an axis of one element says nothing."""
+    if (a.root, a.offset) != (b.root, b.offset):
+        return False
+    rows = zip(type_.physical, a.strides, b.strides, strict=True)
+    return all(n == 1 or s == t for n, s, t in rows)
 
 
 def _axis_offset(type_: TensorType, axis: int, at: int, spot: Spot) -> int:

@@ -28,9 +28,12 @@ from planck.refusal import No
 from planck.tactics import TACTICS
 from planck.target import Target
 from planck.tune.cache import TimingCache
-from planck.tune.choose import Choice, choose
+from planck.tune.choose import CANDIDATES, Choice, choose
 
 log = logging.getLogger(__name__)
+
+# So few kernels are compiled before another process has started.
+FEW = 8
 
 Progress = Callable[[str, int, int, str], None]  # stage, done, total, what
 
@@ -112,7 +115,8 @@ def compile_graph(graph: Graph, options: Options) -> Plan:
     launches = split(placement, graph.weights, options.target, options.threads)
     cache = TimingCache.open(options.timing_cache, options.target)
     kernels = {launch.kernel.key: launch.kernel for launch in launches if launch.kernel}
-    with CompilePool(options.target) as pool:
+    jobs = 1 if len(kernels) * CANDIDATES[options.level] <= FEW else 0
+    with CompilePool(options.target, jobs) as pool:
         answers = choose(
             list(kernels.values()),
             TACTICS,

@@ -61,11 +61,15 @@ class Store:
 
 @dataclass(frozen=True, slots=True)
 class Keep:
-    """A row that a reduction leaves in scratch: `value`, at each step of its only loop."""
+    """A row that a reduction leaves in scratch: `value`, at each step of its only loop.
+
+    steps:  of that loop; wide: each step leaves a vector, as each lane is a reduction of its own
+    """
 
     reduction: Term
     value: Term
-    bytes: int
+    steps: int
+    wide: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +77,8 @@ class Nest:
     """Loops around stores.
 
     loops:   (variable, extent), outermost first
-    guard:   a condition outside which nothing need be right (padding lanes), or None
+    guard:   a condition outside which nothing need be right (padding lanes), or None;
+             partial: outside which nothing may be stored
     vector:  the loop whose steps are lanes; across: the loop along which operands are contiguous
              that `vector` strides over, so that tiles are transposed in registers
     """
@@ -85,6 +90,7 @@ class Nest:
     vector: str | None = None
     across: str | None = None
     keep: Keep | None = None
+    partial: bool = False
 
     @property
     def roots(self) -> list[Term]:
@@ -113,12 +119,14 @@ def lower(outputs: Mapping[str, Expr], buffers: Mapping[str, Buffer], lanes: int
 def _lowered(outputs: Mapping[str, Expr], buffers: Mapping[str, Buffer]) -> Nest:
     pool = Pool()
     like = buffers[next(iter(outputs))]
-    loops = tuple((f"d{k}", n) for k, n in enumerate(like.physical))
+    block = like.block or _uneven(like, buffers)
+    walked = replace(like, block=block)
+    loops = tuple((f"d{k}", n) for k, n in enumerate(walked.physical))
     variables = [pool.index(name, n) for name, n in loops]
     index = list(variables)
     guard = None
-    if like.block:
-        channel = pool.add(pool.scale(variables[1], like.block), variables[-1])
+    if block:
+        channel = pool.add(pool.scale(variables[1], block), variables[-1])
         index = [variables[0], channel, *variables[2:-1]]
         guard = pool.apply("less", (channel, pool.integer(like.dims[1])), bool_)
         guard = None if guard.kind == "const" else guard
@@ -126,10 +134,22 @@ def _lowered(outputs: Mapping[str, Expr], buffers: Mapping[str, Buffer]) -> Nest
     stores = []
     for name, expr in outputs.items():
         buffer = buffers[name]
-        offset = lowering.linear(variables, buffer.strides)
+        place = variables if buffer.block else index
+        offset = lowering.linear(place, buffer.strides)
         stores.append(Store(name, offset, lowering.term(expr), buffer.dtype))
     used = tuple((name, n) for name, n in loops if n != 1)
-    return Nest(pool, used, tuple(stores), guard)
+    return Nest(pool, used, tuple(stores), guard, partial=guard is not None and not like.block)
+
+
+def _uneven(output: Buffer, buffers: Mapping[str, Buffer]) -> int:
+    """The block to walk a row-major output in, where its channels fill the blocks of an operand
+    in part: the last block then has fewer steps, and no address needs a division."""
+    if len(output.dims) < 3 or math.prod(output.dims[2:]) < 2:
+        return 0
+    for buffer in buffers.values():
+        if buffer.block and buffer.dims == output.dims and output.dims[1] % buffer.block:
+            return buffer.block
+    return 0
 
 
 class _Lowering:

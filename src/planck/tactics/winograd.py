@@ -1,21 +1,23 @@
 """Winograd convolution on blocked layouts: 3x3, stride 1, ungrouped, 2-D.
 
-Notebook (Zen 4, AVX-512, 3.7 GHz, one core; cold weights, bias and ReLU; us, least of many)
+Notebook (Zen 4, AVX-512, 3.7 GHz; cold weights, bias and ReLU; us, least of many)
 
-    layer            direct  F(2,3)  F(4,3)  F(6,3)   offered first, against direct
-    64 @ 104x104       6865    3884    2750    2006   F6   3.4
-    128 @ 52x52        6733    3701    2138    1780   F6   3.8
-    256 @ 26x26        6583    3574    2293    2108   F6   3.1
-    64 @ 56x56         1967    1003     587     549   F6   3.6
-    128 @ 28x28        1906     952     544     502   F6   3.8
-    256 @ 14x14        1862     915     687     740   F4   2.7
-    512 @ 7x7          1668    1192    1045    1720   F4   1.6
-    32 @ 160x160       4246    2231    1499    1258   F6   3.4
-    384->256 @ 26x26  10085    5214    3597    3280   F6   3.1
+                       one core                                two cores
+    layer            direct  F(2,3)  F(4,3)  F(6,3)  times    direct  first offer  times
+    64 @ 104x104       6865    3884    2750    2006    3.4      3693   F6     934    4.0
+    128 @ 52x52        6733    3701    2138    1780    3.8      3386   F6     892    3.8
+    256 @ 26x26        6583    3574    2293    2108    3.1      3259   F6    1001    3.3
+    64 @ 56x56         1967    1003     587     549    3.6       976   F6     287    3.4
+    128 @ 28x28        1906     952     544     502    3.8       967   F6     274    3.5
+    256 @ 14x14        1862     915     687     740    2.7       903   F4     362    2.5
+    512 @ 7x7          1668    1192    1045    1720    1.6       820   F4     512    1.6
+    32 @ 160x160       4246    2231    1499    1258    3.4      2154   F6     610    3.5
+    384->256 @ 26x26  10085    5214    3597    3280    3.1      4931   F6    1591    3.1
 
 - The products run at 95 to 97 % of peak; the transforms take the rest, from 10 % (128 @ 28) to 40 %
   (32 @ 160). A block of a tile costs some 330 cycles in and 240 out for F4, 650 and 690 for F6.
-- 512 @ 7: F4's 38 MB of weights come from memory at 39 GB/s, which is all it does.
+- 512 @ 7: F4's 38 MB of weights come from memory at 36 GB/s to one core and 74 to two, which is all
+  that it does.
 - A transform kept wholly in registers, or spilled by LLVM, is no faster than one that goes through
   scratch between its two axes, and takes 40 ms longer to compile. SiLU costs nothing measurable.
 - Prefetching the next tile's pixels: 25 % off the transform at 160x160, nothing where L2 holds x.
@@ -73,8 +75,9 @@ MAX_RUN: Final = {6: 64}
 # Cycles to transform one vector block of one tile, there and back, fitted on Zen 4; by side.
 READ_CYCLES: Final = {2: 60.0, 4: 230.0, 6: 540.0}
 WRITE_CYCLES: Final = {2: 50.0, 4: 160.0, 6: 400.0}
-ADD_CYCLES: Final = 3.0  # to load, add and store a vector
-MEMORY_BYTES_PER_CYCLE: Final = 10.0  # one core or two: 38 GB/s
+ADD_CYCLES: Final = 2.0  # to load, add and store a vector
+MEMORY_BYTES_PER_CYCLE: Final = 10.0  # to each core, 37 GB/s
+MEMORY_CORES: Final = 2  # that have this much at once
 L3_BYTES_PER_CYCLE: Final = 100.0  # what is not hidden behind the products
 
 
@@ -198,7 +201,7 @@ def _cycles(kernel: Kernel, spec: Winograd) -> float:
         compute *= 1.02
     waves = -(-spec.units // kernel.threads)
     compute *= (waves + 0.1) / spec.units
-    memory = weights_bytes / MEMORY_BYTES_PER_CYCLE
+    memory = weights_bytes / MEMORY_BYTES_PER_CYCLE / min(kernel.threads, MEMORY_CORES)
     return max(compute, memory) + 0.1 * min(compute, memory)
 
 

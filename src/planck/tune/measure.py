@@ -8,19 +8,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import lru_cache
 
 import numpy as np
 
 from planck.codegen import engine as engine_code
 from planck.codegen.link import link
-from planck.codegen.llvm import compile_object
 from planck.dtypes import Array
 from planck.ir.types import TensorType
 from planck.plan.model import Place, Plan, Step
 from planck.runtime import Engine, ExecutionContext
 from planck.tactics.kernel import Code, Config, Kernel, Tactic
-from planck.target import Target
 
 _OVERREAD_BYTES = 64
 _MAX_COPIES = 8
@@ -104,7 +101,7 @@ def plan_of(kernel: Kernel, tactic: Tactic, config: Config, code: Code, object_:
                 scratch_bytes=code.scratch_bytes,
             )
         )
-    image = link({"engine": _engine_object(kernel.target), code.symbol: object_})
+    image = link({"engine": engine_code.compiled(kernel.target), code.symbol: object_})
     return Plan(
         name="measure",
         target=kernel.target,
@@ -119,11 +116,6 @@ def plan_of(kernel: Kernel, tactic: Tactic, config: Config, code: Code, object_:
         symbols=image.symbols,
         weights=weights.tobytes(),
     )
-
-
-@lru_cache(maxsize=4)
-def _engine_object(target: Target) -> bytes:
-    return compile_object(target, engine_code.source(target), 2)
 
 
 def _span_bytes(type_: TensorType, strides: tuple[int, ...]) -> int:

@@ -109,4 +109,4 @@ latch9:
 done7:
   ret void
 }
-attributes #0 = { nounwind "prefer-vector-width"="128" "frame-pointer"="none" "min-legal-vector-width"="128" "no-trapping-math"="true" }
+attributes #0 = { nounwind "prefer-vector-width"="128" "frame-pointer"="none" "min-legal-vector-width"="128" "no-trapping-math"="true" "no-builtins" }
