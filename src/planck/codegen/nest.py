@@ -279,4 +279,4 @@ def _is_index(term: Term) -> bool:
 
 def _power(extent: int) -> int:
     """The largest power of two up to an extent."""
-    return 1 << (extent.bit_length() - 1)
+    return 1 << max(extent.bit_length() - 1, 0)

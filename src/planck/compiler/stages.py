@@ -15,6 +15,7 @@ from planck.compiler.dump import dump_kernels, dump_stage
 from planck.compiler.feasible import take_apart
 from planck.compiler.place import place
 from planck.compiler.split import Launch, split
+from planck.dtypes import string
 from planck.errors import BuildError
 from planck.ir.graph import Graph
 from planck.ir.verify import verify
@@ -108,6 +109,7 @@ def run_stages(graph: Graph, options: Options, stop_after: str | None = None) ->
 def compile_graph(graph: Graph, options: Options) -> Plan:
     """A graph (at any stage) -> the plan. raises: BuildError, GraphError"""
     graph = run_stages(graph, options)
+    _refuse_strings(graph)
     graph = take_apart(graph, TACTICS, options.target, options.threads)
     placement = place(graph)
     launches = split(placement, graph.weights, options.target, options.threads)
@@ -142,6 +144,18 @@ def compile_graph(graph: Graph, options: Options) -> Plan:
     )
     options.progress("done", 1, 1, "")
     return plan
+
+
+def _refuse_strings(graph: Graph) -> None:
+    """raises: BuildError naming the first tensor of strings: a plan has numbers only"""
+    for value in graph.values():
+        if value.type.dtype is string:
+            maker = graph.producers().get(value.name)
+            raise BuildError(
+                f"%{value.name} is a tensor of strings, which planck does not compile",
+                at=", ".join(maker.origin) if maker else "",
+                try_="cut the model before it: strings only work where they are constants",
+            )
 
 
 def _references(launches: list[Launch], answers: Mapping[str, Choice | No]) -> dict[str, str]:
