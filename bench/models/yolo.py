@@ -17,7 +17,10 @@ from bench.models.net import Net, Tensor
 EPSILON = 1e-3  # ultralytics' batch norm
 CLASSES = 80
 REG_MAX = 16
-HEAD_GAIN = 0.18  # keeps scores out of the sigmoid's flat ends, and rounding from growing in exp
+HEAD_GAIN = 0.8  # keeps most scores out of the sigmoid's flat ends
+BLOCK_GAIN = 0.8  # at 1, SiLU would amplify with depth: it passes on more of a large signal
+    0.8  # SiLU passes on more of a large signal than of a small one: at 1, depth would amplify
+)
 STRIDES = (8, 16, 32)
 # yolov5s.yaml, pixels: (width, height) of three anchors for each stride
 ANCHORS = (
@@ -80,7 +83,7 @@ def yolov8n(batch: int, small: bool) -> ModelProto:
 def _block(
     net: Net, x: Tensor, channels: int, size: int = 1, stride: int = 1, pad: int | None = None
 ) -> Tensor:
-    x = net.batch_norm(net.conv(x, channels, size, stride, pad), EPSILON)
+    x = net.batch_norm(net.conv(x, channels, size, stride, pad), EPSILON, BLOCK_GAIN)
     return net.activation(x, "silu")
 
 

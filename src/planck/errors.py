@@ -4,6 +4,7 @@
     |- ModelError               a model file or graph that cannot be used
     |  |- ModelFormatError      damaged, cut or not of the format it claims
     |  |- UnsupportedOperator   operators that Planck cannot read (all of a model's, at once)
+    |  |  `- NotConstant        what decides the graph comes from an input's values
     |  |- GraphError            a graph that breaks a rule of the IR (the verifier's)
     |  `- GraphSyntaxError      a text graph that does not parse
     |- ShapeError               shapes that do not fit
@@ -63,6 +64,10 @@ class ModelFormatError(ModelError):
 
 class UnsupportedOperator(ModelError):  # noqa: N818 - the name users know from other runtimes
     """Operators that Planck cannot read; the message lists all of the model's."""
+
+
+class NotConstant(UnsupportedOperator):
+    """What decides the graph (a shape, axes, a count, a sequence) comes from an input's values."""
 
 
 class GraphError(ModelError):

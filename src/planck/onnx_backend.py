@@ -11,7 +11,7 @@ model is compiled at its first run, for the values it is given then, and again w
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import onnx
@@ -20,9 +20,12 @@ from onnx.backend.base import Backend, BackendRep
 from planck.compiler.api import options_of
 from planck.compiler.stages import compile_graph
 from planck.dtypes import Array
-from planck.errors import BuildError, PlanckError
+from planck.errors import BuildError, NotConstant, PlanckError, ShapeError
 from planck.frontends.onnx import read
+from planck.frontends.onnx.inputs import Constant
 from planck.runtime import Engine
+
+_REALS: Final = (onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE, onnx.TensorProto.FLOAT16)
 
 
 class PlanckBackendRep(BackendRep):  # type: ignore[misc]
@@ -32,15 +35,15 @@ class PlanckBackendRep(BackendRep):  # type: ignore[misc]
         self._model = model
         self._options = dict(options)
         initial = {tensor.name for tensor in model.graph.initializer}
-        self._names = [v.name for v in model.graph.input if v.name not in initial]
-        self._outputs = [v.name for v in model.graph.output]
+        self._inputs = [info for info in model.graph.input if info.name not in initial]
+        self._outputs = [(v.name, v.type.WhichOneof("value")) for v in model.graph.output]
         self._built: Engine | None = None
         self._refusal: PlanckError | None = None
-        self._constants: dict[str, Array] = {}
+        self._constants: dict[str, Constant] = {}
         try:
-            self._built = self._build({})
-        except PlanckError as error:
-            if not self._deciding():
+            self._built = self._build({}, {})
+        except (NotConstant, ShapeError) as error:
+            if isinstance(error, ShapeError) and not any(map(_is_open, self._inputs)):
                 raise
             self._refusal = error
 
@@ -55,47 +58,54 @@ class PlanckBackendRep(BackendRep):  # type: ignore[misc]
             )
         return self._built
 
-    def run(self, inputs: Any, **kwargs: Any) -> tuple[Array, ...]:
-        """The outputs in the model's order.
+    def run(self, inputs: Any, **kwargs: Any) -> tuple[Any, ...]:
+        """The outputs in the model's order; a list of arrays for a sequence.
 
-        inputs:  arrays in the model's order, or by name
+        inputs:  arrays (lists for sequences, None for an absent optional), in order or by name
         """
-        arrays = self._by_name(inputs)
-        if self._refusal is not None:
-            self._specialise(arrays)
-        wanted = {b.name for b in self.engine.inputs}
-        found = self.engine({name: a for name, a in arrays.items() if name in wanted})
-        return tuple(found[name] for name in self._outputs)
+        given = self._by_name(inputs)
+        if not self._fits(given):
+            self._specialise(given)
+        found = self.engine({binding.name: given[binding.name] for binding in self.engine.inputs})
+        return tuple(_output(found, name, kind) for name, kind in self._outputs)
 
-    def _by_name(self, inputs: Any) -> dict[str, Array]:
-        if isinstance(inputs, Mapping):
-            return {name: np.asarray(array) for name, array in inputs.items()}
-        if not isinstance(inputs, Sequence):
-            inputs = [inputs]
-        return {n: np.asarray(a) for n, a in zip(self._names, inputs, strict=False)}
+    def _by_name(self, inputs: Any) -> dict[str, Any]:
+        if not isinstance(inputs, Mapping):
+            rows = inputs if isinstance(inputs, Sequence) else [inputs]
+            inputs = dict(zip((info.name for info in self._inputs), rows, strict=False))
+        return {name: _plain(item) for name, item in inputs.items()}
 
-    def _deciding(self) -> list[str]:
-        """Inputs whose values may decide shapes: whole numbers, and short lists of reals."""
-        floats = {onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE, onnx.TensorProto.FLOAT16}
-        found = []
-        for info in self._model.graph.input:
-            kind = info.type.tensor_type
-            short = len(kind.shape.dim) <= 1
-            if info.name in self._names and (kind.elem_type not in floats or short):
-                found.append(info.name)
-        return found
+    def _fits(self, given: Mapping[str, Any]) -> bool:
+        """Whether the engine is made for the values and open dims of these inputs."""
+        if self._built is None:
+            return False
+        shapes = {binding.name: binding.shape for binding in self._built.inputs}
+        for info in self._inputs:
+            item: Any = given.get(info.name)
+            if info.name in self._constants and not _same(self._constants[info.name], item):
+                return False
+            if info.name in shapes and _is_open(info) and shapes[info.name] != np.shape(item):
+                return False
+        return True
 
-    def _specialise(self, arrays: Mapping[str, Array]) -> None:
-        constants = {name: arrays[name] for name in self._deciding() if name in arrays}
-        same = self._constants.keys() == constants.keys() and all(
-            np.array_equal(self._constants[name], array) for name, array in constants.items()
-        )
-        if self._built is None or not same:
-            self._built = self._build(constants)
-            self._constants = {name: array.copy() for name, array in constants.items()}
+    def _specialise(self, given: Mapping[str, Any]) -> None:
+        """Compile for the fewest values that decide the graph."""
+        for decides in _DECIDING:
+            constants = {i.name: given.get(i.name) for i in self._inputs if decides(i)}
+            try:
+                self._built = self._build(constants, given)
+            except NotConstant as error:
+                self._refusal = error
+                continue
+            self._constants = {name: _copy(item) for name, item in constants.items()}
+            return
+        assert self._refusal
+        raise self._refusal
 
-    def _build(self, constants: Mapping[str, Array]) -> Engine:
-        graph = read(self._model, constants=constants)
+    def _build(self, constants: Mapping[str, Constant], given: Mapping[str, Any]) -> Engine:
+        open_ = [i.name for i in self._inputs if _is_open(i) and i.name not in constants]
+        shapes = {name: np.shape(given[name]) for name in open_ if name in given}
+        graph = read(self._model, shapes=shapes, constants=constants)
         options = options_of(
             self._options.get("target", "cpu"),
             self._options.get("precision", "fp32"),
@@ -105,6 +115,63 @@ class PlanckBackendRep(BackendRep):  # type: ignore[misc]
             self._options.get("timing_cache"),
         )
         return Engine(compile_graph(graph, options))
+
+
+def _is_open(info: onnx.ValueInfoProto) -> bool:
+    """Whether a tensor's shape is not all numbers."""
+    kind = info.type.tensor_type
+    return not kind.HasField("shape") or any(not d.HasField("dim_value") for d in kind.shape.dim)
+
+
+def _is_no_tensor(info: onnx.ValueInfoProto) -> bool:
+    return not info.type.HasField("tensor_type")
+
+
+def _is_list(info: onnx.ValueInfoProto) -> bool:
+    """Shapes, axes and the like: whole numbers along one axis at most, and what is no tensor."""
+    whole = info.type.tensor_type.elem_type not in _REALS
+    return _is_no_tensor(info) or (whole and len(info.type.tensor_type.shape.dim) <= 1)
+
+
+def _is_short(info: onnx.ValueInfoProto) -> bool:
+    """Lists, of reals as well: scales."""
+    return _is_no_tensor(info) or len(info.type.tensor_type.shape.dim) <= 1
+
+
+def _is_whole(info: onnx.ValueInfoProto) -> bool:
+    """Whole numbers in any shape, and lists of reals."""
+    return _is_short(info) or info.type.tensor_type.elem_type not in _REALS
+
+
+# Which inputs a model is compiled for the values of: the first that is enough.
+_DECIDING: Final = (_is_no_tensor, _is_list, _is_short, _is_whole)
+
+
+def _plain(item: Any) -> Any:
+    """Arrays, lists of arrays for sequences, None for an absent optional."""
+    if item is None:
+        return None
+    return [_plain(one) for one in item] if isinstance(item, list) else np.asarray(item)
+
+
+def _same(a: Any, b: Any) -> bool:
+    if isinstance(a, list) and isinstance(b, list):
+        return len(a) == len(b) and all(map(_same, a, b))
+    if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
+        return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
+    return a is b
+
+
+def _copy(item: Any) -> Any:
+    if isinstance(item, list):
+        return [_copy(one) for one in item]
+    return item if item is None else item.copy()
+
+
+def _output(found: Mapping[str, Array], name: str, kind: str) -> Any:
+    if name in found or kind == "tensor_type":
+        return found[name]
+    return [found[f"{name}[{k}]"] for k in range(len(found)) if f"{name}[{k}]" in found]
 
 
 class PlanckBackend(Backend):  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""Runs ONNX's own backend tests through `planck.onnx_backend`: compiled, and compared as ONNX does."""
+"""Runs ONNX's own backend tests through `planck.onnx_backend`, compared as ONNX compares them."""
 
 from __future__ import annotations
 

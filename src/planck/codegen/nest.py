@@ -278,5 +278,5 @@ def _is_index(term: Term) -> bool:
 
 
 def _power(extent: int) -> int:
-    """The largest power of two up to an extent."""
-    return 1 << max(extent.bit_length() - 1, 0)
+    """The largest power of two up to an extent; 1 for none."""
+    return 1 << (max(extent, 1).bit_length() - 1)

@@ -160,13 +160,15 @@ def atanh(v: Lanes, x: str) -> str:
 
 
 def power(v: Lanes, x: str, y: str) -> str:
-    """x^y with the special cases of C's pow."""
+    """x^y with the special cases of C's pow; a whole power of a whole number is whole."""
     one, zero = v.c(1.0), v.c(0.0)
     logarithm = log(v, v.abs(x))
     size = exp(v, v.mul(y, logarithm))
     is_one = v.either(v.compare("eq", logarithm, zero), v.compare("eq", y, zero))
     size = v.select(is_one, one, size)
     whole = v.compare("eq", v.round(y), y)
+    natural = v.both(v.both(whole, v.compare("ge", y, zero)), v.compare("eq", v.round(x), x))
+    size = v.select(natural, v.round(size), size)
     half = v.mul(y, v.c(0.5))
     odd = v.both(whole, v.compare("ne", v.round(half), half))
     flipped = v.select(odd, v.sign_of(size, x), size)

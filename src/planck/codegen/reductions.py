@@ -30,7 +30,7 @@ def reduction(e: Emitter, term: Term) -> str:
     inner = None if lanes_outside else inner_vector(term)
     lanes = 1
     if inner is not None:
-        lanes = min(e.target.lanes, 1 << (inner[1].bit_length() - 1))
+        lanes = min(e.target.lanes, 1 << (max(inner[1], 1).bit_length() - 1))
         over = (*(o for o in over if o[0] != inner[0]), inner)
     make = _Best if kind.startswith("arg") else _Fold
     if lanes_outside:

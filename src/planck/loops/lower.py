@@ -391,7 +391,7 @@ def inner_vector(term: Term) -> tuple[str, int] | None:
 
 def _cost(term: Term, name: str, extent: int, lanes: int) -> float:
     """Loads for one value of the reduced expression, were `name` the vector."""
-    used = min(lanes, 1 << (extent.bit_length() - 1))
+    used = min(lanes, 1 << (max(extent, 1).bit_length() - 1))
     total = 0.0
     for load in walk(term.args):
         if load.kind == "load" and name in load.free:

@@ -24,7 +24,6 @@ GAPS: dict[str, str] = {
     "test_strnormalizer_*": _TEXT,
     "test_regex_*": _TEXT,
     "test_image_decoder_*": "files inside of models",
-    "test_not_?d": "opset 1",
     "test_attention_?d*causal*_bf16*": _HALF,
     "test_attention_4d_causal_fp16*": _HALF,
     "test_attention_4d_padded_kv_bf16*": _HALF,

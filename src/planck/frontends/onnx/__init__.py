@@ -1,4 +1,4 @@
-"""Reads ONNX models, opsets 7 and up."""
+"""Reads ONNX models; those of opsets before 7 are converted first."""
 
 from planck.frontends.onnx.reader import read
 from planck.frontends.onnx.tables import operators

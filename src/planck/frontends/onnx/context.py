@@ -16,7 +16,7 @@ import onnx
 from onnx import AttributeProto, NodeProto
 
 from planck.dtypes import Array, from_numpy
-from planck.errors import ModelFormatError, ShapeError, UnsupportedOperator
+from planck.errors import ModelFormatError, NotConstant, ShapeError, UnsupportedOperator
 from planck.frontends.onnx.tensors import array_of, dense_of
 from planck.ir.graph import Graph, Namer, Node, Op, Value
 from planck.ir.types import TensorType
@@ -258,7 +258,7 @@ class NodeContext:
         """Input i, which must be known while importing. why: "the shape", "the axes" """
         array = self.constant(self.input(i))
         if array is None:
-            raise UnsupportedOperator(
+            raise NotConstant(
                 f"{self.type} takes {why} from input {i}, which is computed at run time",
                 know="Planck needs it as a constant",
                 try_="export with fixed shapes, or simplify the model first",

@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from planck.dtypes import bool_, i64
-from planck.errors import ModelFormatError, ShapeError
+from planck.errors import ModelFormatError, NotConstant, ShapeError
 from planck.frontends.onnx.context import Item, NodeContext, Subgraph, Table
 from planck.frontends.onnx.emit import part
 from planck.frontends.onnx.tensor import stack
@@ -93,7 +93,7 @@ def _unrolled(
 def _tensors(items: Sequence[Item]) -> list[Value]:
     values = [item for item in items if isinstance(item, Value)]
     if len(values) != len(items):
-        raise ModelFormatError("a body collects something else than tensors")
+        raise NotConstant("what a Loop without a known count carries must be tensors")
     return values
 
 
@@ -114,7 +114,7 @@ def _at_run_time(
 ) -> Sequence[Item]:
     body, values = _body(c, carried), _tensors(carried)
     if len(body.graph.outputs) > 1 + len(values):
-        c.refuse("it collects a row each turn, and how many turns it takes is known at run time")
+        raise NotConstant("Loop collects a row each turn of a count that is known at run time")
     one = (c.emit(Reshape(()), value) if value.type.rank else value for value in (turns, condition))
     return c.emit_all(Loop(body.graph, len(values)), *one, *values, *body.captures)
 

@@ -10,7 +10,7 @@ import numpy as np
 from onnx import GraphProto, ValueInfoProto
 
 from planck.dtypes import Array
-from planck.errors import ShapeError, UnsupportedOperator
+from planck.errors import NotConstant, ShapeError
 from planck.frontends.onnx.context import Absent, Item, Scope, ValueList
 from planck.frontends.onnx.tensors import dtype_of
 from planck.ir.graph import Value
@@ -31,7 +31,7 @@ def declare_inputs(
     """Make the inputs values of the scope; gives their file names by value name.
 
     shapes, constants: as given to `read`
-    raises: ShapeError, UnsupportedOperator (inputs that are no tensors), DTypeError
+    raises: ShapeError, NotConstant (inputs that are no tensors), DTypeError
     """
     declared = {info.name: info for info in graph.input if info.name not in scope.items}
     for given in (*shapes, *constants):
@@ -47,7 +47,7 @@ def declare_inputs(
             continue
         kind = info.type.WhichOneof("value")
         if kind != "tensor_type":
-            raise UnsupportedOperator(f"input {name!r} of {file} is not a tensor but a {kind}")
+            raise NotConstant(f"input {name!r} of {file} is not a tensor but a {kind}")
         dtype = dtype_of(info.type.tensor_type.elem_type)
         shape = _shape(info, file, shapes.get(name), bound)
         value = Value(scope.builder.namer(name), TensorType(shape, dtype))

@@ -10,7 +10,7 @@ import numpy as np
 from planck.dtypes import f8e8m0, f64
 from planck.errors import ModelFormatError
 from planck.frontends.onnx.context import NodeContext, Table, Translation
-from planck.frontends.onnx.emit import cast
+from planck.frontends.onnx.emit import cast, reshape
 from planck.frontends.onnx.tensors import dtype_of
 from planck.ir.graph import Value
 from planck.ops.movement import Broadcast
@@ -20,7 +20,7 @@ from planck.ops.pointwise import FUNCTIONS, BitCast, Cast, Pointwise
 ALIKE: Final = (
     "Abs", "Acos", "Acosh", "Add", "And", "Asin", "Asinh", "Atan", "Atanh", "Ceil", "Cos", "Cosh",
     "Div", "Equal", "Erf", "Exp", "Floor", "Greater", "Less", "Log", "Mish", "Mul", "Neg", "Not",
-    "Or", "PRelu", "Reciprocal", "Relu", "Round", "Sigmoid", "Sign", "Sin", "Sinh", "Softplus",
+    "Or", "Reciprocal", "Relu", "Round", "Sigmoid", "Sign", "Sin", "Sinh", "Softplus",
     "Softsign", "Sqrt", "Sub", "Tan", "Tanh", "Xor", "IsNaN",
 )  # fmt: skip
 RENAMED: Final = {
@@ -113,6 +113,14 @@ def clip(c: NodeContext) -> Value:
     return x
 
 
+def prelu(c: NodeContext) -> Value:
+    """Before opset 7 a list of slopes was the channels' (`survey.modern` says so by `axis`)."""
+    x, slope = c.input(0), c.input(1)
+    if c.has("axis") and slope.type.size > 1:
+        slope = reshape(c, slope, (slope.type.size, *[1] * (x.type.rank - 2)))
+    return c.emit(Pointwise("prelu"), x, slope)
+
+
 def gelu(c: NodeContext) -> Value:
     kind = c.text("approximate", "none")
     if kind not in ("none", "tanh"):
@@ -153,5 +161,6 @@ TABLE: Final[Table] = {
     ("", "Mean"): mean,
     ("", "Mod"): modulo,
     ("", "Pow"): power,
+    ("", "PRelu"): prelu,
     ("", "SwiGLU"): swiglu,
 }

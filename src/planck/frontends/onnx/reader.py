@@ -12,13 +12,22 @@ import onnx
 from google.protobuf.message import DecodeError
 from onnx import FunctionProto, GraphProto, ModelProto, NodeProto
 
-from planck.errors import FileError, ModelFormatError, PlanckError, UnsupportedOperator
-from planck.frontends.onnx.context import Builder, Item, NodeContext, Scope, Subgraph, Translator
+from planck.errors import FileError, ModelFormatError, NotConstant, PlanckError, UnsupportedOperator
+from planck.frontends.onnx.context import (
+    Builder,
+    Item,
+    NodeContext,
+    Scope,
+    Subgraph,
+    Translator,
+    ValueList,
+)
 from planck.frontends.onnx.inputs import Constant, declare_inputs
 from planck.frontends.onnx.survey import (
     DEEPEST,
     default_attributes,
     definition,
+    modern,
     opsets_of,
     plain_domain,
     survey,
@@ -90,8 +99,10 @@ class _Importer(Translator):
     """One model on its way into a Graph."""
 
     def __init__(self, model: ModelProto, name: str, folder: Path | None) -> None:
-        self.model, self.name, self.folder = model, name, folder
-        self._functions = {(plain_domain(f.domain), f.name, f.overload): f for f in model.functions}
+        self.model, self.name, self.folder = modern(model), name, folder
+        self._functions = {
+            (plain_domain(f.domain), f.name, f.overload): f for f in self.model.functions
+        }
         self._depth = 0
 
     def read(self, shapes: Mapping[str, Sequence[int]], constants: Mapping[str, Constant]) -> Graph:
@@ -104,9 +115,10 @@ class _Importer(Translator):
         self._run(graph.node, scope, graph.name)
         outputs: list[Value] = []
         for info in graph.output:
-            value = self._output(scope, info.name, outputs)
-            names[value.name] = info.name
-            outputs.append(value)
+            for name, item in _flat(info.name, scope.find(info.name)):
+                value = self._output(scope, name, item, outputs)
+                names[value.name] = name
+                outputs.append(value)
         return builder.graph(graph.name or Path(self.name).stem, outputs, names)
 
     def _initialisers(self, graph: GraphProto, scope: Scope) -> None:
@@ -117,9 +129,9 @@ class _Importer(Translator):
             name = sparse.values.name
             scope.items[name] = scope.builder.const(dense_of(sparse, self.folder), name)
 
-    def _output(self, scope: Scope, name: str, taken: Sequence[Value]) -> Value:
+    def _output(self, scope: Scope, name: str, item: Item | None, taken: Sequence[Value]) -> Value:
         """A graph output, copied if it is a constant, an input, or another output as well."""
-        item, builder = scope.find(name), scope.builder
+        builder = scope.builder
         if not isinstance(item, Value):
             raise UnsupportedOperator(f"output {name!r} of {self.name} is not a tensor")
         if item.name not in builder.known and item not in builder.inputs and item not in taken:
@@ -210,7 +222,7 @@ class _Importer(Translator):
         outputs = self._body(graph, Scope(builder, scope.opsets, outer=scope), values)
         tensors = [item for item in outputs if isinstance(item, Value)]
         if len(tensors) != len(outputs):
-            raise UnsupportedOperator(f"the body {graph.name!r} gives something else than tensors")
+            raise NotConstant(f"the body {graph.name!r} gives something else than tensors")
         finished = builder.graph(graph.name or "body", tensors, {})
         return Subgraph(finished, tuple(outer for outer, _ in builder.captures.values()))
 
@@ -238,6 +250,13 @@ class _Importer(Translator):
             yield
         finally:
             self._depth -= 1
+
+
+def _flat(name: str, item: Item | None) -> list[tuple[str, Item | None]]:
+    """An output as tensors: a sequence gives name[0], name[1] ..."""
+    if isinstance(item, ValueList):
+        return [(f"{name}[{k}]", one) for k, one in enumerate(item.items)]
+    return [(name, item)]
 
 
 def _type_proto(item: Item | None) -> onnx.TypeProto | None:

@@ -16,12 +16,12 @@ from planck.ops.movement import Concat, Reshape
 from planck.ops.shapes import axis_of
 
 
-def _position(c: NodeContext, i: int, extent: int, default: int) -> int:
-    """A constant position in a list, counted from the front."""
+def _position(c: NodeContext, i: int, count: int, default: int, last: int) -> int:
+    """A constant position in a list of a count, from 0 to a last one; negative from the end."""
     given = default if c.optional(i) is None else c.need_integers(i, "the position")[0]
-    place = given + extent if given < 0 else given
-    if not 0 <= place < max(extent, 1):
-        raise ShapeError(f"{c.type} at position {given} of a sequence of {extent}")
+    place = given + count if given < 0 else given
+    if not 0 <= place <= last:
+        raise ShapeError(f"{c.type} at position {given} of a sequence of {count}")
     return place
 
 
@@ -35,7 +35,7 @@ def empty(c: NodeContext) -> ValueList:
 
 def insert(c: NodeContext) -> ValueList:
     items = c.sequence(0)
-    place = _position(c, 2, len(items) + 1, len(items))
+    place = _position(c, 2, len(items), len(items), len(items))
     return ValueList((*items[:place], c.input(1), *items[place:]))
 
 
@@ -43,12 +43,12 @@ def at(c: NodeContext) -> Value:
     items = c.sequence(0)
     if not items:
         raise ShapeError("SequenceAt of an empty sequence")
-    return items[_position(c, 1, len(items), 0)]
+    return items[_position(c, 1, len(items), 0, len(items) - 1)]
 
 
 def erase(c: NodeContext) -> ValueList:
     items = c.sequence(0)
-    place = _position(c, 1, len(items), -1)
+    place = _position(c, 1, len(items), -1, len(items) - 1)
     return ValueList((*items[:place], *items[place + 1 :]))
 
 

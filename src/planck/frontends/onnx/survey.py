@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import onnx
+import onnx.version_converter
 from onnx import AttributeProto, FunctionProto, ModelProto, NodeProto, OperatorSetIdProto
 
 from planck.errors import ModelFormatError, UnsupportedOperator
@@ -33,6 +34,22 @@ class _Gap:
     count: int
     version: int
     first: str
+
+
+def modern(model: ModelProto) -> ModelProto:
+    """A model of an opset before 7, where NumPy's broadcasting came, converted to 7."""
+    version = opsets_of(model.opset_import).get("", OLDEST_OPSET)
+    if not 1 <= version < OLDEST_OPSET:
+        return model
+    try:
+        converted = onnx.version_converter.convert_version(model, OLDEST_OPSET)
+    except (RuntimeError, ValueError) as error:
+        LOG.info("opset %d does not convert: %s", version, error)
+        return model
+    for node in converted.graph.node:
+        if node.op_type == "PRelu":  # the converter forgets that its slopes were the channels'
+            node.attribute.append(onnx.helper.make_attribute("axis", 1))
+    return converted
 
 
 def survey(model: ModelProto, name: str) -> None:
