@@ -19,8 +19,6 @@ CLASSES = 80
 REG_MAX = 16
 HEAD_GAIN = 0.8  # keeps most scores out of the sigmoid's flat ends
 BLOCK_GAIN = 0.8  # at 1, SiLU would amplify with depth: it passes on more of a large signal
-    0.8  # SiLU passes on more of a large signal than of a small one: at 1, depth would amplify
-)
 STRIDES = (8, 16, 32)
 # yolov5s.yaml, pixels: (width, height) of three anchors for each stride
 ANCHORS = (
