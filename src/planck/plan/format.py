@@ -159,7 +159,7 @@ def load_plan(path: str | os.PathLike[str], any_machine: bool = False) -> Plan:
 
 
 def checksum(body: bytes | memoryview) -> str:
-    """SHA-256 over the SHA-256 digests of a section's chunks, which threads compute side by side."""
+    """SHA-256 over the SHA-256 digests of a section's chunks; threads compute them side by side."""
     chunks = [body[at : at + _CHUNK] for at in range(0, max(len(body), 1), _CHUNK)]
     if len(chunks) == 1:
         digests = [hashlib.sha256(chunks[0]).digest()]
