@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from onnx import TensorProto, helper
 
 import planck
 from planck.cli import COMMANDS
@@ -185,6 +186,27 @@ DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 def test_pages_have_python_that_compiles(page: Path) -> None:
     for block in re.findall(r"^```python\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL):
         compile(block, str(page), "exec")
+
+
+@pytest.mark.slow
+def test_the_example_of_the_readme_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With a model of one layer in place of a YOLO."""
+    monkeypatch.chdir(tmp_path)
+    shapes = {"images": [1, 3, 640, 640], "output0": [1, 3, 10, 10]}
+    entries = [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in shapes.items()]
+    pool = helper.make_node(
+        "MaxPool", ["images"], ["output0"], kernel_shape=[64, 64], strides=[64, 64]
+    )
+    graph = helper.make_graph([pool], "one", entries[:1], entries[1:])
+    Path("yolov5s.onnx").write_bytes(helper.make_model(graph).SerializeToString())
+    text = (ROOT / "README.md").read_text()
+    block = re.search(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    assert block is not None
+    exec(compile(block[1], "README.md", "exec"), {})
+    assert Path("yolov5s.plan").is_file()
+    assert "median of" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("page", DOCS, ids=lambda p: p.name)

@@ -113,6 +113,23 @@ def test_why_of_no_layer(command: Command, plan: Path) -> None:
     assert "give the step's number" in done.err
 
 
+def test_why_of_a_copy(command: Command, tmp_path: Path) -> None:
+    """An input that is joined to something cannot be written in place."""
+    path = tmp_path / "joined.graph"
+    path.write_text(
+        """graph "joined"(%x: f32[1,4,8]) {
+          %a: f32[1,4,8] = Pointwise(%x, fn="tanh")
+          %y: f32[1,8,8] = Concat(%x, %a, axis=1)
+          return %y
+        }"""
+    )
+    plan = path.with_suffix(".plan")
+    assert command("build", path, "-o", plan, *FAST).code == 0
+    names = [step["name"] for step in command("inspect", plan, "--json").json["steps"]]
+    assert sorted(names) == ["a", "x_part"]
+    assert "a copy stands here because %x lies elsewhere" in command("why", plan, "x_part").out
+
+
 def test_ops(command: Command) -> None:
     found = command("ops", "--json").json
     assert {"Conv", "Pointwise"} <= {row["name"] for row in found["graph"]}

@@ -36,7 +36,7 @@ class Placement:
 
     roots:    each buffer's bytes, by root value
     spaces:   roots that are not in the arena: ("input", 0), ("output", 1), ("weights", 0)
-    refused:  (value, why it is not written in place)
+    refused:  (the step that copies, why no view does)
     """
 
     steps: list[Node]
@@ -58,6 +58,7 @@ class _Placer:
         self.users = graph.users()
         self.namer = Namer(v.name for v in graph.values())
         self.unmade: list[tuple[Value, Value]] = []
+        self.reasons: dict[str, str] = {}  # why a part is not written in place, by value
         self.within: set[str] = set()  # slices whose source lies where they are wanted
         self.result = Placement([], {}, {}, {})
         self.spots = self.result.spots
@@ -75,6 +76,7 @@ class _Placer:
             self._place_node(node)
         for value, copy in self.unmade:
             self.result.steps.append(region_of(Node(Identity(), (value,), (copy,))))
+            self.result.refused.append((copy.name, f"%{value.name} lies elsewhere already"))
         return self.result
 
     def _root(self, value: Value, space: tuple[str, int] | None = None) -> Spot:
@@ -127,7 +129,7 @@ class _Placer:
             if free:
                 self.spots[value.name] = part
             else:
-                self.result.refused.append((value.name, str(free)))
+                self.reasons[value.name] = str(free)
 
     def _adopt_whole(self, node: Node, spot: Spot) -> None:
         """Slices that stand in the concat side by side, as in their source: it moves in whole."""
@@ -232,6 +234,8 @@ class _Placer:
         copy = Value(self.namer(f"{value.name}_part"), value.type)
         self.spots[copy.name] = part
         copying = Node(Identity(), (value,), (copy,), node.origin)
+        reason = self.reasons.get(value.name, f"%{value.name} lies elsewhere already")
+        self.result.refused.append((copy.name, reason))
         self.result.steps.append(region_of(copying))
 
     def _view(self, node: Node) -> Spot | No:
