@@ -1,8 +1,19 @@
-"""What all tests share: the count of ONNX's backend tests is told at the end of a run."""
+"""What all tests share: golden files, and the count of ONNX's backend tests at the end of a run."""
 
 from __future__ import annotations
 
 import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--update-golden", action="store_true", help="write the golden files anew, to be reviewed"
+    )
+
+
+@pytest.fixture
+def update_golden(request: pytest.FixtureRequest) -> bool:
+    return bool(request.config.getoption("--update-golden"))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
