@@ -14,6 +14,8 @@ from bench import models
 from planck.frontends import read
 from planck.ir.interpret import interpret
 from planck.runtime import Engine
+from planck.target import host
+from tests.loops.running import TARGETS
 
 # float32 sums of up to a few thousand products in another order
 TOLERANCE = 1e-4
@@ -58,6 +60,19 @@ def test_outputs_equal_onnx_runtime(name: str, batch: int) -> None:
         assert got.keys() == want.keys()
         for key in want:
             assert error(got[key], want[key]) <= TOLERANCE, (key, threads)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("isa", [t.isa for t in TARGETS if t.isa != host().isa])
+@pytest.mark.parametrize("name", models.NAMES)
+def test_narrower_machines(name: str, isa: str) -> None:
+    """Built for older processors, the outputs are the same."""
+    model, inputs, want = case(name, 1)
+    engine = planck.build(model, target=f"cpu:{isa}", threads=2, optimization_level=0)
+    got = engine(inputs)
+    for key in want:
+        assert error(got[key], want[key]) <= TOLERANCE, key
+    assert engine.inspect().reference_steps == 0
 
 
 @pytest.mark.parametrize("name", models.NAMES)

@@ -92,10 +92,10 @@ def lay(array: Array, operand: Operand, block: int) -> Array:
 
 
 def view(flat: Array, operand: Operand, block: int, shape: Sequence[int]) -> Any:
+    extents = operand.type.physical if block else shape
     strides = [s * flat.itemsize for s in operand.strides]
-    if not block:
-        return np.lib.stride_tricks.as_strided(flat, shape, strides)
-    return _Blocked(np.lib.stride_tricks.as_strided(flat, operand.type.physical, strides), shape)
+    physical: Array = np.ndarray(tuple(extents), flat.dtype, flat, strides=strides)
+    return _Blocked(physical, shape) if block else physical
 
 
 class _Blocked:

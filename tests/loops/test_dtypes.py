@@ -14,6 +14,7 @@ import pytest
 
 from planck import dtypes
 from planck.codegen.memory import supported
+from planck.codegen.minifloat import SMALL
 from planck.dtypes import DType
 from planck.ir.interpret import interpret
 from planck.ops.pointwise import FUNCTIONS, Cast, Pointwise
@@ -31,7 +32,8 @@ def draw(dtype: DType, shape: tuple[int, ...], size: float = 1.5, seed: int = 0)
     if dtype is dtypes.bool_:
         return rng.random(shape) < 0.5
     if dtype.is_float:
-        return (rng.standard_normal(shape) * size).astype(dtype.numpy)
+        normal = rng.standard_normal(shape) * size
+        return (abs(normal) if dtype is dtypes.f8e8m0 else normal).astype(dtype.numpy)
     low, high = (0 if dtype.kind == "u" else -1) << (dtype.bits - 1), 1 << (dtype.bits - 1)
     return rng.integers(max(low, -100), min(high, 100), shape).astype(np.int64).astype(dtype.numpy)
 
@@ -83,7 +85,7 @@ def operands(fn: str, dtype: DType) -> Inputs:
 
 @pytest.mark.parametrize("fn", FUNCTIONS)
 def test_functions(fn: str) -> None:
-    kinds = [t for t in TYPES if t.kind in FUNCTIONS[fn].kinds]
+    kinds = [t for t in TYPES if t.kind in FUNCTIONS[fn].kinds and t not in SMALL]
     for k, dtype in enumerate(kinds):
         m = Maker(**operands(fn, dtype))
         check(m, m(Pointwise(fn), *m.inputs.values()), TARGETS[-1 - k % len(TARGETS)])

@@ -1,12 +1,13 @@
 """Elements between memory and registers: loads, stores, casts and gathers.
 
-In registers float16, bfloat16 and float32 are float lanes, booleans are i1 lanes, the rest are what
+In registers floats of up to 32 bits are float lanes, booleans are i1 lanes, the rest are what
 they are in memory.
 """
 
 from __future__ import annotations
 
 from planck import dtypes
+from planck.codegen import minifloat
 from planck.codegen.lanes import Lanes, splat
 from planck.codegen.llvm import Builder
 from planck.dtypes import DType
@@ -15,8 +16,8 @@ from planck.target import Target
 
 
 def supported(dtype: DType) -> bool:
-    """Whether there is code for a dtype: not for floats under 16 bits, complex numbers, strings."""
-    return dtype.kind in "iub" or (dtype.is_float and dtype.bits >= 16)
+    """Whether there is code for a dtype: not for complex numbers and strings."""
+    return dtype.kind in "iubf"
 
 
 def register(dtype: DType) -> str:
@@ -44,6 +45,8 @@ def widened(b: Builder, value: str, dtype: DType, count: int, target: Target) ->
     memory = lanes_of(stored(dtype), count)
     if dtype is dtypes.bool_:
         return b.let(f"icmp ne {memory} {value}, {splat(memory, 0)}")
+    if dtype in minifloat.SMALL:
+        return minifloat.to_float(b, value, dtype, count, target)
     if dtype.bits < 8:  # only the low bits are said to mean something
         return _low_bits(b, value, dtype, count, target)
     if dtype is dtypes.bf16:
@@ -65,6 +68,8 @@ def narrowed(b: Builder, value: str, dtype: DType, count: int, target: Target) -
     memory = lanes_of(stored(dtype), count)
     if dtype is dtypes.bool_:
         return b.let(f"zext {lanes_of('i1', count)} {value} to {memory}")
+    if dtype in minifloat.SMALL:
+        return minifloat.of_float(b, value, dtype, count, target)
     if dtype is dtypes.bf16:
         return _float_to_bfloat(b, value, count, target)
     if dtype is dtypes.f16:
@@ -153,7 +158,7 @@ def _to_float(b: Builder, value: str, old: DType, new: DType, count: int, target
     elif have != want:
         name = "fpext" if new.bits == 64 else "fptrunc"
         value = b.let(f"{name} {have} {value} to {want}")
-    if new.bits == 16 and old is not new:
+    if new.bits <= 16 and old is not new:
         value = widened(b, narrowed(b, value, new, count, target), new, count, target)
     return value
 

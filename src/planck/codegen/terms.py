@@ -273,7 +273,7 @@ class Emitter:
         unsigned = dtype.kind == "u"
         kind = self.kind(dtype, vector)
         result = scalar.emit(self.b, term.what, args, kind, self.target, unsigned)
-        if dtype.bits < 8 and term.dtype is dtype:
+        if dtype.is_integer and dtype.bits < 8 and term.dtype is dtype:
             return memory.cast(
                 self.b, result, dtypes.i8, dtype, self.lanes if vector else 1, self.target
             )

@@ -77,6 +77,7 @@ def _to_power(array: Array) -> Array:
     """The next power of two up: 8 bits of exponent, neither sign nor zero, but NaN."""
     mantissa, exponent = np.frexp(np.abs(array.astype(np.float64)))
     power = np.where(mantissa == 0, -127, np.clip(exponent - (mantissa == 0.5), -127, 127))
+    power = np.where(np.isinf(mantissa), 127, power)
     return np.where(np.isnan(mantissa), np.nan, np.ldexp(1.0, power)).astype(dtypes.f8e8m0.numpy)
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from planck.dtypes import Array, DType, bool_, string
+from planck.dtypes import Array, DType, bool_, f32, string
 from planck.errors import DTypeError
 from planck.ir.graph import Op
 from planck.ir.types import TensorType
 from planck.loops import expr
 from planck.loops.expr import Expr, Tensor
-from planck.ops.convert import convert
+from planck.ops.convert import LARGEST, convert
 from planck.ops.functions import FUNCTIONS, Function
 from planck.ops.shapes import broadcast, count, need_kind, same_dtype
 
@@ -75,8 +75,13 @@ class Cast(Op):
     def body(self, inputs: tuple[Tensor, ...], index: tuple[Expr, ...], output: int = 0) -> Expr:
         if string in (self.to, inputs[0].dtype):
             raise DTypeError("strings are only evaluated while importing")
-        value = inputs[0](*index)
-        return value if inputs[0].dtype is self.to else expr.Cast(value, self.to)
+        value, given = inputs[0](*index), inputs[0].dtype
+        if given is self.to:
+            return value
+        if self.saturate and self.to in LARGEST:
+            most = LARGEST[self.to]
+            value = expr.apply("min", expr.apply("max", expr.cast(value, f32), -most), most)
+        return expr.Cast(value, self.to)
 
 
 @dataclass(frozen=True)
