@@ -1,0 +1,96 @@
+"""Fusion: which nodes become one kernel, and that the kernels compute what the nodes did."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from planck.ir.graph import Graph
+from planck.ir.interpret import interpret
+from planck.ir.parse import parse
+from planck.ops.pointwise import Pointwise
+from planck.ops.region import Region
+from planck.passes.fuse import fuse
+
+CONV = "strides=(1, 1), pads=(1, 1, 1, 1), dilations=(1, 1), groups=1"
+MAP = "f32[1,5,6,7]"
+CASES = {
+    "epilogue": (
+        f"""%c: {MAP} = Conv(%x, %w, {CONV}) %d: {MAP} = Pointwise(%c, %b, fn="add")
+        %e: {MAP} = Pointwise(%d, fn="silu") %y: {MAP} = Pointwise(%e, %x, fn="add")""",
+        ["Conv add silu add"],
+    ),
+    "branches that meet": (
+        f"""%c: {MAP} = Conv(%x, %w, {CONV}) %s: {MAP} = Pointwise(%c, fn="softplus")
+        %t: {MAP} = Pointwise(%s, fn="tanh") %y: {MAP} = Pointwise(%c, %t, fn="mul")""",
+        ["Conv softplus tanh mul"],
+    ),
+    "a value that others read": (
+        f"""%c: {MAP} = Conv(%x, %w, {CONV}) %r: {MAP} = Pointwise(%c, fn="relu")
+        %d: {MAP} = Conv(%c, %w, {CONV}) %y: {MAP} = Pointwise(%r, %d, fn="add")""",
+        ["Conv", "relu", "Conv add"],
+    ),
+    "pointwise chain": (
+        f"""%a: {MAP} = Pointwise(%x, fn="exp") %c: {MAP} = Pointwise(%a, %b, fn="add")
+        %y: {MAP} = Pointwise(%c, fn="sqrt")""",
+        ["exp add sqrt"],
+    ),
+    "softmax and what follows": (
+        f"""%a: {MAP} = Softmax(%x, axis=3) %y: {MAP} = Pointwise(%a, %b, fn="mul")""",
+        ["Softmax mul"],
+    ),
+    "no cycle": (
+        f"""%c: {MAP} = Conv(%x, %w, {CONV}) %p: {MAP} = Pointwise(%c, fn="relu")
+        %d: {MAP} = Conv(%p, %w, {CONV}) %q: {MAP} = Pointwise(%d, %p, fn="add")
+        %e: {MAP} = Conv(%q, %w, {CONV}) %y: {MAP} = Pointwise(%e, %p, fn="mul")""",
+        ["Conv relu", "Conv add", "Conv mul"],
+    ),
+    "views stay alone": (
+        f"""%c: {MAP} = Conv(%x, %w, {CONV}) %s: f32[1,2,6,7] = Slice(%c, starts=(0, 1, 0, 0),
+        sizes=(1, 2, 6, 7), steps=(1, 1, 1, 1)) %y: f32[1,2,6,7] = Pointwise(%s, fn="abs")""",
+        ["Conv", "Slice", "abs"],
+    ),
+}
+
+
+def program(body: str) -> Graph:
+    return parse(
+        f'graph "g"(%x: {MAP}) {{ weight %w: f32[5,5,3,3] = ? weight %b: f32[1,5,1,1] = ? '
+        f"{body} return %y }}"
+    )
+
+
+def kinds(graph: Graph) -> list[str]:
+    def name(op: object) -> str:
+        return op.fn if isinstance(op, Pointwise) else type(op).__name__
+
+    return [
+        " ".join(name(n.op) for n in node.op.graph.nodes)
+        if isinstance(node.op, Region)
+        else name(node.op)
+        for node in graph.nodes
+    ]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_groups_and_results(case: str) -> None:
+    body, expected = CASES[case]
+    graph = program(body)
+    fused = fuse(graph)
+    assert kinds(fused) == expected
+    x = np.random.default_rng(1).standard_normal((1, 5, 6, 7), np.float32)
+    want, got = interpret(graph, {"x": x})["y"], interpret(fused, {"x": x})["y"]
+    np.testing.assert_array_equal(got, want)
+
+
+def test_fusing_twice_changes_nothing() -> None:
+    once = fuse(program(CASES["epilogue"][0]))
+    assert kinds(fuse(once)) == kinds(once)
+
+
+def test_numbers_stand_inside_the_kernel() -> None:
+    graph = program(f'weight %h: f32[] = 0.5 %y: {MAP} = Pointwise(%x, %h, fn="mul")')
+    (node,) = fuse(graph).nodes
+    assert isinstance(node.op, Region)
+    assert list(node.op.graph.weights) == ["h"]
+    assert [v.name for v in node.inputs] == ["x"]
