@@ -247,7 +247,11 @@ def table_of(measured: dict[str, list[Result]], settings: Settings) -> Table:
 def report(measured: dict[str, list[Result]], settings: Settings) -> dict[str, Any]:
     """Everything that was measured, as data for a JSON file."""
     return {
-        "machine": {"cpu": _cpu_name(), "cpus": os.cpu_count(), "system": f"{platform.system()} {platform.machine()}"},
+        "machine": {
+            "cpu": _cpu_name(),
+            "cpus": os.cpu_count(),
+            "system": f"{platform.system()} {platform.machine()}",
+        },
         "settings": asdict(settings),
         "models": {
             name: {"ratio": ratio(results), "runtimes": [asdict(r) for r in results]}
