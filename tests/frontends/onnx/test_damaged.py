@@ -199,3 +199,12 @@ def test_names_of_the_file_are_kept() -> None:
     assert graph.names[graph.inputs[0].name] == "images:0"
     assert graph.names[graph.outputs[0].name] == "out/1"
     assert graph.nodes[0].origin == ("g:out/1",)
+
+
+def test_an_old_model_that_does_not_convert_is_refused() -> None:
+    node = onnx.helper.make_node("Relu", ["nowhere"], ["y"])
+    value = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [2])
+    graph = onnx.helper.make_graph([node], "old", [], [value])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 6)])
+    with pytest.raises(PlanckError):
+        read(model)
