@@ -182,7 +182,7 @@ def _row(
     start = time.perf_counter()
     object_ = compile_object(kernel.target, code.llvm, code.level)
     compiled_ms = (time.perf_counter() - start) * 1e3
-    us = min(measure(kernel, tactic, config, code, object_) for _ in range(3))
+    us = measure(kernel, [(tactic, config, code, object_)])[0]
     gflops = flops / us / 1e3
     settings = " ".join(f"{key}={value}" for key, value in config.items())
     print(
