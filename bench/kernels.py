@@ -141,7 +141,7 @@ def peak_gflops(target: Target) -> float:
     run = _function(target, Code("peak", function(target, "peak", b), (), 1))
     scratch = np.zeros(4096, np.float32)
     trips = 20_000
-    best = min(_seconds(lambda: run(None, 0, trips, scratch.ctypes.data)) for _ in range(30))
+    best = min(_seconds(lambda: run(None, 0, trips, scratch.ctypes.data, 1)) for _ in range(30))
     return trips * chains * target.lanes * 2 / best / 1e9
 
 
@@ -160,29 +160,36 @@ def _function(target: Target, code: Code) -> Any:
     engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
     engine.add_object_file(llvm.ObjectFileRef.from_data(object_))
     engine.finalize_object()
-    kind = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p)
+    word, pointer = ctypes.c_int64, ctypes.c_void_p
+    kind = ctypes.CFUNCTYPE(None, pointer, word, word, pointer, word)
     run = kind(engine.get_function_address(code.symbol))
     run.engine = engine  # type: ignore[attr-defined]
     return run
 
 
-def report(name: str, kernel: Kernel, flops: float, peak: float, count: int) -> None:
+def report(name: str, kernel: Kernel, flops: float, peak: float, count: int, cold: bool) -> None:
     for tactic in TACTICS:
         offers = tactic.offers(kernel)
         if isinstance(offers, No):
             continue
         for config in offers[:count]:
-            _row(name, kernel, tactic, config, flops, peak)
+            _row(name, kernel, tactic, config, flops, peak, cold)
 
 
 def _row(
-    name: str, kernel: Kernel, tactic: Tactic, config: Config, flops: float, peak: float
+    name: str,
+    kernel: Kernel,
+    tactic: Tactic,
+    config: Config,
+    flops: float,
+    peak: float,
+    cold: bool,
 ) -> None:
     code = tactic.build(kernel, config)
     start = time.perf_counter()
     object_ = compile_object(kernel.target, code.llvm, code.level)
     compiled_ms = (time.perf_counter() - start) * 1e3
-    us = measure(kernel, [(tactic, config, code, object_)])[0]
+    us = measure(kernel, [(tactic, config, code, object_)], cold)[0]
     gflops = flops / us / 1e3
     settings = " ".join(f"{key}={value}" for key, value in config.items())
     print(
@@ -198,13 +205,14 @@ def main() -> None:
     parser.add_argument("--isa", default="", help="avx512, avx2 or portable")
     parser.add_argument("--offers", type=int, default=2, help="configurations of each tactic")
     parser.add_argument("--activation", default="relu", help="pointwise function; empty for none")
+    parser.add_argument("--cold", action="store_true", help="weights come from memory")
     arguments = parser.parse_args()
     target = resolve(f"cpu:{arguments.isa}" if arguments.isa else "cpu")
     peak = peak_gflops(target)
     print(f"{target} on {target.machine}: {peak:.1f} GFLOP/s at most, one core")
     for name, (kernel, flops) in jobs(target, arguments.activation).items():
         if not arguments.names or any(part in name for part in arguments.names):
-            report(name, kernel, flops, peak, arguments.offers)
+            report(name, kernel, flops, peak, arguments.offers, arguments.cold)
 
 
 if __name__ == "__main__":

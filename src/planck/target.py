@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -24,6 +24,7 @@ class Target:
     isa:      "avx512", "avx2", "neon" or "portable" (four lanes, any processor LLVM knows)
     extras:   further instruction sets that kernels may use, as Linux spells them
     machine:  what makes measured times comparable: processor model, cores and caches
+    l3_bytes: of the last cache, which cores share; 0 where there is none
     """
 
     isa: str
@@ -33,6 +34,7 @@ class Target:
     cores: int = 1
     l1_bytes: int = 32 * 1024
     l2_bytes: int = 1024 * 1024
+    l3_bytes: int = 0
 
     @property
     def vector_bytes(self) -> int:
@@ -73,6 +75,7 @@ def host() -> Target:
         cores=cores,
         l1_bytes=_cache_bytes(0, 32 * 1024),
         l2_bytes=_cache_bytes(2, 1024 * 1024),
+        l3_bytes=_cache_bytes(3, 0),
     )
 
 
@@ -98,7 +101,7 @@ def resolve(name: str) -> Target:
             know=f"it has {here.isa}",
             try_="name an ISA that the processor has, or leave it out",
         )
-    return Target(isa, here.arch, (), here.machine, here.cores, here.l1_bytes, here.l2_bytes)
+    return replace(here, isa=isa, extras=())
 
 
 def _processor() -> tuple[set[str], str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -124,6 +124,7 @@ def compile_graph(graph: Graph, options: Options) -> Plan:
             cache,
             level=options.level,
             seconds=options.seconds,
+            weights_from_memory=_weights_from_memory(launches, options.target),
             report=options.progress,
         )
     choices: dict[str, Choice] = {k: a for k, a in answers.items() if not isinstance(a, No)}
@@ -144,6 +145,17 @@ def compile_graph(graph: Graph, options: Options) -> Plan:
     )
     options.progress("done", 1, 1, "")
     return plan
+
+
+def _weights_from_memory(launches: Sequence[Launch], target: Target) -> bool:
+    """Whether a run of the network pushes all its weights out of the last cache."""
+    constants = {
+        launch.names[name].name: launch.names[name].type.bytes
+        for launch in launches
+        if launch.kernel
+        for name in launch.kernel.constants
+    }
+    return sum(constants.values()) > target.l3_bytes // 2
 
 
 def _refuse_strings(graph: Graph) -> None:

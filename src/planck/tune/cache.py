@@ -1,7 +1,8 @@
 """The timing cache: what was measured, by machine and kernel, so that no build measures it again.
 
 The file is JSON: {"format": 1, "entries": {machine: {"key/threads": [{tactic, config, us}, ...]}}}.
-An entry lists what was tried, the fastest first.
+An entry lists what was tried, the fastest first; "key/threads/memory" was timed with weights that
+no cache held.
 """
 
 from __future__ import annotations

@@ -75,6 +75,7 @@ def choose(
     *,
     level: int = 3,
     seconds: float | None = None,
+    weights_from_memory: bool = False,
     report: Report = lambda stage, done, total, what: None,
 ) -> dict[str, Choice | No]:
     """A choice for each distinct kernel, by key; No where no tactic takes it.
@@ -84,9 +85,10 @@ def choose(
 
     level:    0 takes each first offer unmeasured; 5 measures all offers
     seconds:  when these are over, kernels not measured yet take their first offer
+    weights_from_memory:  no cache will hold the weights when a layer's turn comes
     """
     end = time.monotonic() + seconds if seconds is not None else float("inf")
-    jobs = [_Job(kernel, tactics, cache, level) for kernel in kernels]
+    jobs = [_Job(kernel, tactics, cache, level, weights_from_memory) for kernel in kernels]
     for job in jobs:
         job.start(pool, hurry=time.monotonic() > end)
     for number, job in enumerate(jobs):
@@ -106,9 +108,15 @@ class _Job:
     """One kernel on its way to a choice: start, wait, finish."""
 
     def __init__(
-        self, kernel: Kernel, tactics: Sequence[Tactic], cache: TimingCache, level: int
+        self,
+        kernel: Kernel,
+        tactics: Sequence[Tactic],
+        cache: TimingCache,
+        level: int,
+        weights_from_memory: bool,
     ) -> None:
         self.kernel, self.cache, self.level = kernel, cache, level
+        self.weights_from_memory = weights_from_memory and bool(kernel.constants)
         self.candidates, self.refused = offers(kernel, tactics)
         self.cached: list[Timing] | None = None
         self.building: list[tuple[Candidate, Code, Future[bytes]]] = []
@@ -117,7 +125,8 @@ class _Job:
 
     @property
     def _key(self) -> str:
-        return f"{self.kernel.key}/{self.kernel.threads}"
+        key = f"{self.kernel.key}/{self.kernel.threads}"
+        return f"{key}/memory" if self.weights_from_memory else key
 
     def start(self, pool: CompilePool, hurry: bool) -> None:
         """Write the code of the candidates worth timing, and hand it to the compilers."""
@@ -154,7 +163,7 @@ class _Job:
             return Choice(best[0].tactic, best[0].config, best[1], best[2], tuple(rows))
         runs = [(c.tactic, c.config, code, object_) for c, code, object_ in self.ready]
         # Rounded as the cache keeps them, so that a build from the cache gives the same bytes.
-        times = [round(us, 3) for us in measure(self.kernel, runs)]
+        times = [round(us, 3) for us in measure(self.kernel, runs, self.weights_from_memory)]
         # The first offer is the cost model's; a rival must beat it by more than noise.
         timed = sorted((us * (MARGIN if n else 1.0), n) for n, us in enumerate(times))
         rows = [

@@ -1,7 +1,9 @@
 """Times candidates: a plan of the kernel alone, run by the engine as a network would run it.
 
-The kernel is repeated with copies of its weights, so many that a core's L2 cannot hold them all:
-in a network, a layer's weights have been pushed out by the other layers'.
+In a network, a layer's weights have been pushed out of the caches by the other layers'. So the
+kernel is repeated with copies of its weights, so many that a core's L2 cannot hold them all; and
+where the network's weights together are more than the last cache keeps, they are flushed to memory
+before every run.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from planck.codegen import engine as engine_code
+from planck.codegen import flush
 from planck.codegen.link import link
 from planck.dtypes import Array
 from planck.ir.types import TensorType
@@ -21,6 +24,7 @@ from planck.tactics.kernel import Code, Config, Kernel, Tactic
 
 _OVERREAD_BYTES = 64
 _MAX_COPIES = 8
+_REPEATS = 4  # of the kernel in a plan, at least
 _ROUNDS = 6  # each candidate runs at least so often, in turn with the others
 _MOST_ROUNDS = 24
 _BUDGET_US = 40_000.0  # for one candidate; rounds stop early where a run is long
@@ -28,26 +32,32 @@ _HOPELESS = 1.6  # a candidate this much slower than the best after two rounds i
 
 
 def measure(
-    kernel: Kernel, candidates: Sequence[tuple[Tactic, Config, Code, bytes]]
+    kernel: Kernel,
+    candidates: Sequence[tuple[Tactic, Config, Code, bytes]],
+    weights_from_memory: bool = False,
 ) -> list[float]:
     """Microseconds of one launch of each candidate, on kernel.threads threads.
 
     The candidates take turns, and the best of a candidate's runs counts: another process that
     takes the core for a while then hits none of them harder than the others.
+
+    weights_from_memory:  no cache holds a weight when a run begins
     """
     contexts: list[ExecutionContext] = []
     best = [math.inf] * len(candidates)
     spent = [0.0] * len(candidates)
     try:
         for tactic, config, code, object_ in candidates:
-            engine = Engine(plan_of(kernel, tactic, config, code, object_))
+            plan = plan_of(kernel, tactic, config, code, object_, weights_from_memory)
+            engine = Engine(plan)
             contexts.append(engine.create_execution_context(threads=kernel.threads))
         for number in range(_MOST_ROUNDS):
             for i, context in enumerate(contexts):
                 slow = number >= 2 and best[i] > _HOPELESS * min(best)
                 if slow or (number >= _ROUNDS and spent[i] > _BUDGET_US):
                     continue
-                times = context.times_us({})
+                steps = zip(context.engine.plan.steps, context.times_us({}), strict=True)
+                times = [us for step, us in steps if step.symbol != flush.SYMBOL]
                 best[i] = min(best[i], min(times))
                 spent[i] += sum(times)
             if all(s > _BUDGET_US for s in spent):
@@ -58,7 +68,14 @@ def measure(
     return best
 
 
-def plan_of(kernel: Kernel, tactic: Tactic, config: Config, code: Code, object_: bytes) -> Plan:
+def plan_of(
+    kernel: Kernel,
+    tactic: Tactic,
+    config: Config,
+    code: Code,
+    object_: bytes,
+    weights_from_memory: bool = False,
+) -> Plan:
     """A plan of one kernel, repeated; it has no inputs and no outputs."""
     arena: dict[str, int] = {}
     arena_bytes = 0
@@ -71,13 +88,20 @@ def plan_of(kernel: Kernel, tactic: Tactic, config: Config, code: Code, object_:
     arrays = {n: packed.get(n, constants.get(n)) for n in code.arguments if n not in arena}
     one = sum(_aligned(a.nbytes) for a in arrays.values() if a is not None)
     copies = min(_MAX_COPIES, max(1, math.ceil(2 * kernel.target.l2_bytes / one))) if one else 1
-    if one <= 1 << 14:
+    flushed = weights_from_memory and bool(one) and flush.can_flush(kernel.target)
+    if one <= 1 << 14 or flushed:
         copies = 1
-    weights = np.zeros(one * copies + _OVERREAD_BYTES, np.uint8)
+    pages = -(-one * copies // flush.TILE_BYTES)
+    weights = np.zeros(pages * flush.TILE_BYTES + _OVERREAD_BYTES, np.uint8)
+    objects = {"engine": engine_code.compiled(kernel.target), code.symbol: object_}
+    if flushed:
+        objects[flush.SYMBOL] = flush.compiled(kernel.target)
     steps = []
     at = 0
-    for number in range(max(copies, 4)):
+    for number in range(max(copies, _REPEATS)):
         at = at if number < copies else 0
+        if flushed:
+            steps.append(_flush_step(pages))
         arguments = []
         for name in code.arguments:
             array = arrays.get(name)
@@ -101,7 +125,7 @@ def plan_of(kernel: Kernel, tactic: Tactic, config: Config, code: Code, object_:
                 scratch_bytes=code.scratch_bytes,
             )
         )
-    image = link({"engine": engine_code.compiled(kernel.target), code.symbol: object_})
+    image = link(objects)
     return Plan(
         name="measure",
         target=kernel.target,
@@ -115,6 +139,18 @@ def plan_of(kernel: Kernel, tactic: Tactic, config: Config, code: Code, object_:
         code=image.code,
         symbols=image.symbols,
         weights=weights.tobytes(),
+    )
+
+
+def _flush_step(tiles: int) -> Step:
+    return Step(
+        name=flush.SYMBOL,
+        tactic=flush.SYMBOL,
+        symbol=flush.SYMBOL,
+        arguments=(Place("weights", 0),),
+        reads=(),
+        writes=(),
+        tiles=tiles,
     )
 
 

@@ -1,0 +1,79 @@
+"""Measuring: a candidate's plan, with weights that caches hold or that come from memory."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from planck.codegen import flush
+from planck.codegen.llvm import compile_object
+from planck.codegen.processes import CompilePool
+from planck.dtypes import f32
+from planck.ir.graph import Graph, Node, Value
+from planck.ir.types import TensorType
+from planck.ops.nn import MatMul
+from planck.refusal import No
+from planck.tactics import TACTICS
+from planck.tactics.kernel import Code, Config, Kernel, Operand, Tactic
+from planck.target import host
+from planck.tune.cache import TimingCache
+from planck.tune.choose import choose
+from planck.tune.measure import measure, plan_of
+from tests.codegen.native import Native
+
+
+def product_kernel() -> Kernel:
+    a, b, c = (
+        Value(name, TensorType(shape, f32))
+        for name, shape in (("a", (7, 96)), ("b", (96, 640)), ("c", (7, 640)))
+    )
+    graph = Graph("kernel", (a, b), (Node(MatMul(), (a, b), (c,)),), (c,))
+    strides = {"a": (96, 1), "b": (640, 1), "c": (640, 1)}
+    operands = {v.name: Operand(v.type, strides[v.name]) for v in (a, b, c)}
+    return Kernel(graph, operands, frozenset({"b"}), host(), 1)
+
+
+def candidate(kernel: Kernel) -> tuple[Tactic, Config, Code, bytes]:
+    for tactic in TACTICS:
+        offers = tactic.offers(kernel)
+        if not isinstance(offers, No):
+            code = tactic.build(kernel, offers[0])
+            object_ = compile_object(kernel.target, code.llvm, code.level)
+            return tactic, offers[0], code, object_
+    raise AssertionError("no tactic")
+
+
+can_flush = pytest.mark.skipif(
+    not flush.can_flush(host()), reason="programs cannot flush a line on this processor"
+)
+
+
+@can_flush
+def test_weights_from_memory_cost_time() -> None:
+    kernel = product_kernel()
+    row = candidate(kernel)
+    plan = plan_of(kernel, *row, weights_from_memory=True)
+    names = [step.symbol == flush.SYMBOL for step in plan.steps]
+    assert names == [True, False] * (len(names) // 2)
+    flushed = plan.steps[0]
+    assert flushed.tiles * flush.TILE_BYTES >= 96 * 640 * 4
+    assert len(plan.weights) >= flushed.tiles * flush.TILE_BYTES
+    (us,) = measure(kernel, [row], weights_from_memory=True)
+    assert 0 < us < 1e5
+
+
+@can_flush
+def test_flushing_leaves_memory_as_it_is() -> None:
+    numbers = np.random.default_rng(0).standard_normal(2 * flush.TILE_BYTES // 8)
+    before = numbers.copy()
+    Native(host(), flush.source(host())).call(flush.SYMBOL, [numbers], 0, 2)
+    np.testing.assert_array_equal(numbers, before)
+
+
+def test_a_cache_keeps_both_kinds_of_time_apart() -> None:
+    kernel = product_kernel()
+    cache = TimingCache(None, kernel.target)
+    with CompilePool(kernel.target, 1) as pool:
+        for from_memory in (False, True):
+            choose([kernel], TACTICS, pool, cache, level=1, weights_from_memory=from_memory)
+    assert sorted(cache.entries) == [f"{kernel.key}/1", f"{kernel.key}/1/memory"]
