@@ -44,9 +44,9 @@ class Native:
         """Run tiles begin..end on arrays, in the order of the kernel's arguments."""
         address = self.engine.get_function_address(symbol)
         kernel = ctypes.CFUNCTYPE(
-            None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p
+            None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p, ctypes.c_int64
         )(address)
         pointers = (ctypes.c_void_p * max(1, len(arrays)))(*[a.ctypes.data for a in arrays])
         space = np.zeros(scratch + 64, np.uint8)
         aligned = space.ctypes.data + (-space.ctypes.data) % 64
-        kernel(ctypes.addressof(pointers), begin, end, aligned)
+        kernel(ctypes.addressof(pointers), begin, end, aligned, 1)

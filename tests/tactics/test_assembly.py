@@ -57,3 +57,15 @@ def test_matmul(case: Any) -> None:
         pytest.skip("has no fused multiply-add to look for")
     a, b = case.input(64, 64), case.input(64, 96)
     check(case, Multiply(), case.kernel(case.node(MatMul(), [a, b], (64, 96))))
+
+
+@pytest.mark.parametrize(("size", "fetches"), [(7, True), (96, False)])
+def test_small_images_fetch_the_next_weights(case: Any, size: int, fetches: bool) -> None:
+    """Many tiles reuse a panel: what the first of them loads serves the rest."""
+    if case.target.isa != "avx512":
+        pytest.skip("tile counts differ")
+    x, w = case.input(1, 64, size, size, block=True), case.constant(96, 64, 3, 3)
+    y = case.node(Conv((1, 1), (1,) * 4, (1, 1), 1), [x, w], (1, 96, size, size), block=True)
+    kernel = case.kernel(y)
+    code = Direct().build(kernel, Direct().offers(kernel)[0])
+    assert ("prefetcht1" in assembly(case.target, code.llvm, code.level)) == fetches

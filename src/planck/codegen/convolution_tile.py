@@ -6,12 +6,19 @@ from dataclasses import dataclass
 from typing import Final
 
 from planck.codegen.convolution import Bodies, Convolution, Pixels, bodies
-from planck.codegen.microkernel import Carried, Steps, Vector, accumulate
+from planck.codegen.microkernel import (
+    LINE_BYTES,
+    Ahead,
+    Carried,
+    Steps,
+    Vector,
+    accumulate,
+    prefetch,
+)
 from planck.codegen.tables import Memory, TableBuilder
 from planck.target import Target
 
-LINE_BYTES: Final = 64
-MAX_PREFETCH: Final = 8  # lines at each tap
+MOST_AHEAD: Final = 16  # lines to fetch at each tap: more stand in the way of the products
 
 
 @dataclass(slots=True)
@@ -21,6 +28,7 @@ class Unit:
     vectors: int
     panel: str
     weights: str
+    next_weights: str  # of the chunk, or else the panel, that this thread takes next
     x: str
     bases: dict[str, str]
     group: tuple[str, str]
@@ -40,7 +48,7 @@ class Tile:
     at: dict[str, str]
     row_case: str
     column_case: str
-    ahead: str = ""  # bytes into a tap's weights from where this tile prefetches
+    number: str  # of the tile in its panel
 
 
 class TileWriter:
@@ -50,23 +58,17 @@ class TileWriter:
         self.target, self.spec, self.b = target, spec, b
         self.vector = Vector(target.lanes)
 
-    def prefetch_place(self, row: str, column: str, columns: int, vectors: int) -> str:
-        """Bytes into a tap's weights of the next panel that this tile brings to L2; "" for none."""
-        share = self.prefetch_lines(vectors)
-        if not share:
-            return ""
-        b = self.b
-        return b.times(b.plus(b.times(row, columns), column), share * LINE_BYTES)
+    def lines_ahead(self, vectors: int) -> int:
+        """Lines of a block of the next panel that each tile of this one fetches; 0 for none.
 
-    def prefetch_lines(self, vectors: int) -> int:
-        """Lines of the next panel at each tap: the tiles of a unit share them."""
+        The tiles of a panel share them. Where there are many, what the first loads serves the rest.
+        """
         spec = self.spec
         tiles = len(spec.rows.strips) * len(spec.columns.strips)
-        tiles //= spec.groups[0] * spec.groups[1]
-        lines = spec.channels * vectors * self.vector.bytes // LINE_BYTES
+        lines = spec.taps[0] * spec.channels * vectors * self.vector.bytes // LINE_BYTES
         if tiles > lines or spec.panels == 1 or vectors != spec.vectors or spec.k_bytes != 4:
             return 0
-        return min(MAX_PREFETCH, -(-lines // max(1, tiles)))
+        return -(-lines // tiles)
 
     # The tile
 
@@ -177,6 +179,13 @@ class TileWriter:
         offsets = [dy * memory.row + dx * memory.column for dy, dx, _, _ in flat]
         places = [tap * per_tap for _, _, tap, _ in flat]
         bits = [sum(1 << i for i in pixels) for *_, pixels in flat]
+        counts = [row[-1] - row[0] for row in begins]
+        first_tap = b.entry([row[0] for row in begins], number)
+        share = self.lines_ahead(unit.vectors)
+        at_tap = min(MOST_AHEAD, -(-share // max(1, *counts)))  # tiles at a border have fewer taps
+        fetched = b.offset(
+            unit.next_weights, b.times(self.place(unit, tile, block), share * LINE_BYTES)
+        )
         for body, pixels in enumerate(shape.subsets):
             selecting = shape.selecting and body == len(shape.subsets) - 1
             begin = b.entry([row[body] for row in begins], number)
@@ -192,14 +201,24 @@ class TileWriter:
                 place = b.entry(places, loop.counter)
                 here = b.offset(x, b.entry(offsets, loop.counter))
                 mask = b.entry(bits, loop.counter) if selecting else ""
-                if body == 0 and tile.ahead:
-                    self.prefetch(unit, b.offset(weights, place), tile.ahead)
+                ahead = None
+                if at_tap:
+                    tap = b.let(f"sub nsw i64 {loop.counter}, {first_tap}")
+                    ahead = Ahead(b.offset(fetched, b.times(tap, at_tap * LINE_BYTES)), at_tap)
                 rows = self.pixels(tile, pixels, here, mask)
-                inner = self.steps(unit, inner, rows, b.offset(weights, place), count)
+                inner = self.steps(unit, inner, rows, b.offset(weights, place), count, ahead)
                 loop.values = [inner[s] for s in slots]
             for slot, value in zip(slots, loop.values, strict=True):
                 acc[slot] = value
         return acc
+
+    def place(self, unit: Unit, tile: Tile, block: str) -> str:
+        """A number for a block in a tile: all of a panel's, or of a chunk's, in their order."""
+        b, spec = self.b, self.spec
+        blocks = spec.chunk or spec.in_blocks + bool(spec.tail)
+        if unit.block_begin != "0":
+            block = b.let(f"sub nsw i64 {block}, {unit.block_begin}")
+        return b.plus(b.times(tile.number, blocks), block)
 
     def pixels(self, tile: Tile, pixels: Pixels, x: str, mask: str) -> list[tuple[int, str, int]]:
         """Rows of the microkernel: each pixel's pointer and displacement."""
@@ -227,22 +246,20 @@ class TileWriter:
         rows: list[tuple[int, str, int]],
         weights: str,
         count: int | str,
+        ahead: Ahead | None,
     ) -> list[str]:
-        spec, size = self.spec, self.vector.bytes
+        b, spec, size = self.b, self.spec, self.vector.bytes
         whole = isinstance(count, int) and count % spec.unroll == 0
         unroll = spec.unroll if whole else 1
         shape = Steps(self.vector, unit.vectors, spec.k_bytes, unit.vectors * size, unroll)
-        return accumulate(self.b, shape, acc, rows, weights, count)
-
-    def prefetch(self, unit: Unit, weights: str, ahead: str) -> None:
-        b, spec = self.b, self.spec
-        blocks = spec.in_blocks + bool(spec.tail)
-        slab = blocks * spec.taps[0] * spec.channels * unit.vectors * self.vector.bytes
-        place = b.offset(b.offset(weights, slab), ahead)
-        for line in range(self.prefetch_lines(unit.vectors)):
-            pointer = b.offset(place, line * LINE_BYTES)
-            read_to_l2 = (("i32", "0"), ("i32", "2"), ("i32", "1"))
-            b.call("void", "llvm.prefetch.p0", ("ptr", pointer), *read_to_l2)
+        if ahead:
+            at_once = ahead.lines % (count // unroll) if isinstance(count, int) else ahead.lines
+            for line in range(at_once):
+                prefetch(b, b.offset(ahead.pointer, line * LINE_BYTES))
+            pointer = b.offset(ahead.pointer, at_once * LINE_BYTES)
+            trips = count // unroll if isinstance(count, int) else 1
+            ahead = Ahead(pointer, (ahead.lines - at_once) // trips)
+        return accumulate(b, shape, acc, rows, weights, count, ahead)
 
     # The epilogue
 

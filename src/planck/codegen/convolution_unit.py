@@ -76,7 +76,8 @@ class _Writer(TileWriter):
                 bases[name] = b.offset(pointer, b.times(panel, spec.vectors * size))
             elif name in spec.epilogue.operands:
                 bases[name] = pointer
-        unit = Unit(vectors, panel, weights, x, bases, group, block_end=str(spec.in_blocks))
+        ahead = b.offset(weights, b.times("%direction", slab))
+        unit = Unit(vectors, panel, weights, ahead, x, bases, group, block_end=str(spec.in_blocks))
         self.chunks(unit)
 
     def chunks(self, unit: Unit) -> None:
@@ -85,17 +86,22 @@ class _Writer(TileWriter):
             self.strips(unit)
             return
         count = max(1, -(-spec.in_blocks // spec.chunk))
+        next_panel = unit.next_weights
         with b.loop(0, count) as c:
             unit.first = b.let(f"icmp eq i64 {c}, 0")
             unit.last = b.let(f"icmp eq i64 {c}, {count - 1}")
             unit.block_begin = b.times(c, spec.chunk)
             end = b.let(f"add nsw i64 {unit.block_begin}, {spec.chunk}")
             unit.block_end = b.let(f"select i1 {unit.last}, i64 {spec.in_blocks}, i64 {end}")
+            block = spec.taps[0] * spec.channels * unit.vectors * self.vector.bytes
+            after = b.offset(unit.weights, b.times(end, block))
+            unit.next_weights = b.let(f"select i1 {unit.last}, ptr {next_panel}, ptr {after}")
             self.strips(unit)
 
     def strips(self, unit: Unit) -> None:
         """The loops over a group's strips of rows and columns, one nest for each tile shape."""
         b, spec = self.b, self.spec
+        before = 0  # tiles of the shapes written so far
         for height in spec.rows.sizes:
             rows = spec.rows.of_size(height)
             with b.loop(*b.share(len(rows), unit.group[0], spec.groups[0])) as r:
@@ -110,12 +116,18 @@ class _Writer(TileWriter):
                             b.entry([getattr(s, field) for s in columns], c)
                             for field in ("at_in", "at_out", "case")
                         ]
-                        tile = self.tile_at(unit, height, width, row, column)
-                        tile.ahead = self.prefetch_place(r, c, len(columns), unit.vectors)
-                        self.tile(unit, tile)
+                        number = b.plus(b.plus(b.times(r, len(columns)), c), str(before))
+                        self.tile(unit, self.tile_at(unit, number, height, width, row, column))
+                before += len(rows) * len(columns)
 
     def tile_at(
-        self, unit: Unit, height: int, width: int, row: list[str], column: list[str]
+        self,
+        unit: Unit,
+        number: str,
+        height: int,
+        width: int,
+        row: list[str],
+        column: list[str],
     ) -> Tile:
         b, spec = self.b, self.spec
         memory = spec.memory[spec.x]
@@ -128,4 +140,4 @@ class _Writer(TileWriter):
                 moved = b.offset(pointer, b.times(row[1], own.row))
                 pointer = b.offset(moved, b.times(column[1], own.column))
             at[name] = pointer
-        return Tile(height, width, x, at, row[2], column[2])
+        return Tile(height, width, x, at, row[2], column[2], number)

@@ -72,13 +72,14 @@ done:
   ret void
 }
 
-; Tiles [begin, end) of a step.
-define internal void @tiles(ptr %step, i64 %begin, i64 %end, ptr %scratch) alwaysinline #0 {
+; Tiles [begin, end) of a step; the next ones of this thread lie in %direction, 1 or -1.
+define internal void @tiles(
+    ptr %step, i64 %begin, i64 %end, ptr %scratch, i64 %direction) alwaysinline #0 {
   %code.at = getelementptr i8, ptr %step, i64 <STEP_CODE>
   %code = load ptr, ptr %code.at, align 8
   %args.at = getelementptr i8, ptr %step, i64 <STEP_ARGUMENTS>
   %args = load ptr, ptr %args.at, align 8
-  call void %code(ptr %args, i64 %begin, i64 %end, ptr %scratch)
+  call void %code(ptr %args, i64 %begin, i64 %end, ptr %scratch, i64 %direction)
   ret void
 }
 
@@ -130,7 +131,7 @@ look:
 alone:
   %tiles.at = getelementptr i8, ptr %step, i64 <STEP_TILES>
   %tiles = load i64, ptr %tiles.at, align 8
-  call void @tiles(ptr %step, i64 0, i64 %tiles, ptr %scratch)
+  call void @tiles(ptr %step, i64 0, i64 %tiles, ptr %scratch, i64 1)
   call void @stamp(ptr %c, i64 %s)
   %after = add i64 %s, 1
   br label %next
@@ -199,6 +200,7 @@ entry:
   %scratch = getelementptr i8, ptr %base, i64 %skip
   %parity = and i64 %index, 1
   %backwards = icmp eq i64 %parity, 1
+  %direction = select i1 %backwards, i64 -1, i64 1
   %caller = icmp eq i64 %index, 0
   %stop.at = getelementptr i8, ptr %c, i64 <CONTEXT_STOP>
   br label %look
@@ -230,7 +232,7 @@ run:
   %begin = mul i64 %unit, %grain
   %full = add i64 %begin, %grain
   %end = call i64 @llvm.smin.i64(i64 %full, i64 %tiles)
-  call void @tiles(ptr %step, i64 %begin, i64 %end, ptr %scratch)
+  call void @tiles(ptr %step, i64 %begin, i64 %end, ptr %scratch, i64 %direction)
   %mine.more = add i64 %mine, 1
   br label %look
 nothing:

@@ -130,13 +130,14 @@ def float_literal(value: float, kind: str = "float") -> str:
 def function(target: Target, symbol: str, builder: Builder) -> str:
     """A module's text with one kernel (`plan/model.py` says the ABI) made of the builder's lines.
 
-    The body sees %args, %begin, %end and %scratch.
+    The body sees %args, %begin, %end, %scratch and %direction.
     """
     return "\n".join(
         [
             *sorted(builder.declarations),
             *builder.tables,
-            f"define void @{symbol}(ptr %args, i64 %begin, i64 %end, ptr %scratch) #0 {{",
+            f"define void @{symbol}(ptr %args, i64 %begin, i64 %end, ptr %scratch,"
+            " i64 %direction) #0 {",
             "entry:",
             *builder.lines,
             "}",

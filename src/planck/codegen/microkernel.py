@@ -9,9 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from planck.codegen.llvm import Builder
 from planck.target import Target
+
+LINE_BYTES: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +160,17 @@ class Steps:
     masked: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Ahead:
+    """Memory to bring to L2 beside a k-loop, spread over its steps.
+
+    lines:  cache lines from the pointer on for each trip
+    """
+
+    pointer: str
+    lines: int
+
+
 def accumulate(
     b: Builder,
     steps: Steps,
@@ -164,6 +178,7 @@ def accumulate(
     rows: Sequence[tuple[int, str, int]],
     weights: str,
     count: int | str,
+    ahead: Ahead | None = None,
 ) -> list[str]:
     """acc[row, n] += x[row, k] * w[k, n] over count values of k (a multiple of steps.unroll).
 
@@ -175,10 +190,10 @@ def accumulate(
     kinds = [vector.kind] * (len(rows) * width)
     picked = [acc[row * width + n] for row, _, _ in rows for n in range(width)]
     if count == steps.unroll:
-        picked = _trip(b, steps, picked, rows, weights, None)
+        picked = _trip(b, steps, picked, rows, weights, None, ahead)
     else:
         with Carried(b, 0, count, kinds, picked, steps.unroll) as loop:
-            loop.values = _trip(b, steps, loop.values, rows, weights, loop.counter)
+            loop.values = _trip(b, steps, loop.values, rows, weights, loop.counter, ahead)
         picked = loop.values
     result = list(acc)
     for i, (row, _, _) in enumerate(rows):
@@ -193,6 +208,7 @@ def _trip(
     rows: Sequence[tuple[int, str, int]],
     weights: str,
     k: str | None,
+    ahead: Ahead | None,
 ) -> list[str]:
     """One unrolled trip; pointers move by k."""
     vector, width = steps.vector, steps.vectors
@@ -203,9 +219,16 @@ def _trip(
     for _, pointer, _ in rows:
         if pointer not in moved:
             moved[pointer] = b.offset(pointer, step) if k is not None else pointer
+    fetched = ahead.pointer if ahead else ""
+    if ahead and k is not None:
+        trip = b.let(f"udiv exact i64 {k}, {steps.unroll}")
+        fetched = b.offset(fetched, b.let(f"mul nsw i64 {trip}, {ahead.lines * LINE_BYTES}"))
     acc = list(acc)
     for u in range(steps.unroll):
         b.do('call void asm sideeffect "", "~{memory}"()')
+        lines = range(ahead.lines) if ahead else ()
+        for line in (line for line in lines if line * steps.unroll // len(lines) == u):
+            prefetch(b, b.offset(fetched, line * LINE_BYTES))
         base = u * steps.weight_bytes
         column = [
             vector.load(b, b.offset(weights, base + n * vector.bytes))
@@ -219,6 +242,12 @@ def _trip(
             for n in range(width):
                 acc[i * width + n] = vector.fma(b, x, column[n], acc[i * width + n])
     return acc
+
+
+def prefetch(b: Builder, pointer: str) -> None:
+    """Bring a cache line to L2."""
+    read, level_2, data = ("i32", "0"), ("i32", "2"), ("i32", "1")
+    b.call("void", "llvm.prefetch.p0", ("ptr", pointer), read, level_2, data)
 
 
 def budget(target: Target) -> int:

@@ -1,8 +1,10 @@
 """Plan, Step, Slot: the treaty between the build wing and the run wing.
 
-Kernel ABI: `void symbol(ptr args, i64 tile_begin, i64 tile_end, ptr scratch)`. `args` is an array
-of pointers, one for each of Step.arguments; `scratch` is the thread's own, 64-byte aligned. A step
-has `tiles` independent units of work, which threads claim in ranges of `grain`.
+Kernel ABI: `void symbol(ptr args, i64 begin, i64 end, ptr scratch, i64 direction)` runs tiles
+[begin, end). `args` is an array of pointers, one for each of Step.arguments; `scratch` is the
+thread's own, 64-byte aligned. A step has `tiles` independent units of work, which threads claim in
+ranges of `grain`; direction is 1 if the thread goes on to higher ones, -1 if to lower ones, which
+tells a kernel what to fetch ahead.
 """
 
 from __future__ import annotations

@@ -222,6 +222,8 @@ def lower(problem: Problem, config: Config) -> Convolution:
         memory=memory,
         epilogue=form.epilogue,
     )
+    if spec.chunk:  # its tiles share a chunk of weights one after the other
+        return spec
     strips = (len(rows.strips), len(columns.strips))
     parts = parts_of_work(
         problem.flops, spec.panels * problem.batch, strips[0] * strips[1], kernel.threads

@@ -8,13 +8,13 @@ from planck.target import Target
 
 UNIT_FLOPS: Final = 1.5e6  # about 15 us of one core
 L2_BYTES: Final = 24  # a cycle, to one core
+FMA_PER_CYCLE: Final = 2  # Zen 4 starts one of 512 bits; there tiles are nearly equal anyway
 FMA_LATENCY: Final = 4  # cycles; Zen 3 to 5 and Intel since Skylake
 
 
 def k_step_cycles(target: Target, rows: int, vectors: int, panel_bytes: int = 0) -> float:
     """Cycles of one k-step of a rows x vectors tile, by its narrowest part."""
-    per_cycle = 1 if target.isa == "avx512" else 2
-    compute = max(rows * vectors / per_cycle, FMA_LATENCY)
+    compute = max(rows * vectors / FMA_PER_CYCLE, FMA_LATENCY)
     loads = (rows + vectors) / 2
     streamed = panel_bytes > target.l1_bytes // 2
     weights = vectors * target.vector_bytes / L2_BYTES if streamed else 0.0

@@ -1,6 +1,6 @@
 !0 = !{}
 declare <16 x float> @llvm.masked.load.v16f32.p0(ptr, <16 x i1>, <16 x float>)
-define void @kernel(ptr %args, i64 %begin, i64 %end, ptr %scratch) #0 {
+define void @kernel(ptr %args, i64 %begin, i64 %end, ptr %scratch, i64 %direction) #0 {
 entry:
   %t1 = load ptr, ptr %args, align 8
   %p2 = getelementptr i8, ptr %args, i64 8

@@ -2,7 +2,7 @@
 declare <8 x float> @llvm.fmuladd.v8f32(<8 x float>, <8 x float>, <8 x float>)
 declare <8 x float> @llvm.roundeven.v8f32(<8 x float>)
 declare i64 @llvm.smin.i64(i64, i64)
-define void @kernel(ptr %args, i64 %begin, i64 %end, ptr %scratch) #0 {
+define void @kernel(ptr %args, i64 %begin, i64 %end, ptr %scratch, i64 %direction) #0 {
 entry:
   %acc19 = alloca <8 x float>, align 64
   %acc18 = alloca <8 x float>, align 64
