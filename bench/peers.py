@@ -267,7 +267,7 @@ def _cpu_name() -> str:
 
 def main(
     names: Annotated[
-        list[str], typer.Argument(help=f"model files, all, or: {', '.join(models.NAMES)}")
+        list[str], typer.Argument(help=f"model files, all, held-out, or: {', '.join(models.ALL)}")
     ],
     batch: Annotated[int, typer.Option(help="batch size of the models made here")] = 1,
     threads: Annotated[int, typer.Option(help="threads of every runtime")] = 2,
@@ -293,11 +293,11 @@ def main(
     settings = Settings(threads, precision, seconds, slice_s, build_timeout, pythons)
     chosen = [runtime for runtime in runtimes.split(",") if runtime] + (plugin or [])
     measured: dict[str, list[Result]] = {}
-    for name in models.NAMES if names == ["all"] else names:
+    for name in models.expand(names):
         file = Path(name)
         if file.suffix != ".onnx":
-            if name not in models.NAMES:
-                raise typer.BadParameter(f"no model {name!r}; there are {', '.join(models.NAMES)}")
+            if name not in models.ALL:
+                raise typer.BadParameter(f"no model {name!r}; there are {', '.join(models.ALL)}")
             file = models.path(name, batch, small)
         results = compare(file, chosen, settings)
         measured[file.stem] = results

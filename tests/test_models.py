@@ -50,7 +50,7 @@ def built(name: str, batch: int) -> Engine:
 
 
 @pytest.mark.parametrize("batch", [1, 7])
-@pytest.mark.parametrize("name", models.NAMES)
+@pytest.mark.parametrize("name", models.ALL)
 def test_outputs_equal_onnx_runtime(name: str, batch: int) -> None:
     _, inputs, want = case(name, batch)
     engine = built(name, batch)
@@ -64,7 +64,7 @@ def test_outputs_equal_onnx_runtime(name: str, batch: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("isa", [t.isa for t in TARGETS if t.isa != host().isa])
-@pytest.mark.parametrize("name", models.NAMES)
+@pytest.mark.parametrize("name", models.ALL)
 def test_narrower_machines(name: str, isa: str) -> None:
     """Built for older processors, the outputs are the same."""
     model, inputs, want = case(name, 1)
@@ -75,7 +75,7 @@ def test_narrower_machines(name: str, isa: str) -> None:
     assert engine.inspect().reference_steps == 0
 
 
-@pytest.mark.parametrize("name", models.NAMES)
+@pytest.mark.parametrize("name", models.ALL)
 def test_outputs_equal_the_interpreter(name: str) -> None:
     model, inputs, _ = case(name, 1)
     graph = read(model)
@@ -86,14 +86,14 @@ def test_outputs_equal_the_interpreter(name: str) -> None:
         assert error(got[graph.names.get(value.name, value.name)], want[value.name]) <= TOLERANCE
 
 
-@pytest.mark.parametrize("name", models.NAMES)
+@pytest.mark.parametrize("name", models.ALL)
 def test_every_step_is_compiled(name: str) -> None:
     report = built(name, 1).inspect()
     slow = [step for step in report.steps if step.reference]
     assert report.reference_steps == 0, slow
 
 
-@pytest.mark.parametrize("name", models.NAMES)
+@pytest.mark.parametrize("name", models.ALL)
 def test_the_arena_is_near_what_liveness_needs(name: str) -> None:
     plan = built(name, 1).plan
     assert plan.arena_bytes <= 1.15 * plan.build["arena_lower_bound_bytes"] + 4096

@@ -12,7 +12,7 @@ depth, so results of two runtimes can be compared by relative error.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ import numpy.typing as npt
 import onnx
 from onnx import ModelProto, helper
 
-from bench.models import classify, darknet, dense, transformers, unet, yolo
+from bench.models import classify, darknet, dense, held_out, transformers, unet, yolo
 
 Builder = Callable[[int, bool], ModelProto]
 
@@ -39,18 +39,31 @@ BUILDERS: tuple[Builder, ...] = (
     dense.lstm,
     dense.mlp,
 )
+HELD_OUT_BUILDERS: tuple[Builder, ...] = (
+    held_out.vgg16,
+    held_out.inception_v3,
+    held_out.regnet_y_400mf,
+)
 NAMES: tuple[str, ...] = tuple(builder.__name__ for builder in BUILDERS)
+HELD_OUT: tuple[str, ...] = tuple(builder.__name__ for builder in HELD_OUT_BUILDERS)
+ALL: tuple[str, ...] = NAMES + HELD_OUT
 FOLDER = Path("bench-output/models")
 
 
 def build(name: str, batch: int = 1, small: bool = False) -> ModelProto:
-    """The model called name, one of NAMES; the same bytes on every call.
+    """The model called name, one of ALL; the same bytes on every call.
 
-    raises: ValueError for a name that is not in NAMES
+    raises: ValueError for a name that is not in ALL
     """
-    if name not in NAMES:
-        raise ValueError(f"no model {name!r}; there are {', '.join(NAMES)}")
-    return BUILDERS[NAMES.index(name)](batch, small)
+    if name not in ALL:
+        raise ValueError(f"no model {name!r}; there are {', '.join(ALL)}")
+    return (BUILDERS + HELD_OUT_BUILDERS)[ALL.index(name)](batch, small)
+
+
+def expand(names: Sequence[str]) -> tuple[str, ...]:
+    """Names as commands take them: none or "all" is NAMES, "held-out" is HELD_OUT."""
+    groups = {"all": NAMES, "held-out": HELD_OUT}
+    return tuple(n for name in names or ("all",) for n in groups.get(name, (name,)))
 
 
 def inputs(

@@ -8,13 +8,15 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from bench.models import FOLDER, NAMES, darknet, path
+from bench.models import ALL, FOLDER, darknet, expand, path
 
 DARKNET = {"yolov3_tiny": "yolov3-tiny", "yolov4_tiny": "yolov4-tiny"}
 
 
 def main(
-    names: Annotated[list[str] | None, typer.Argument(help=f"{', '.join(NAMES)}, or all")] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(help=f"{', '.join(ALL)}; all; held-out")
+    ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="folder to write into")] = FOLDER,
     batch: Annotated[int, typer.Option(help="batch size")] = 1,
     small: Annotated[bool, typer.Option(help="reduced widths and sizes")] = False,
@@ -24,10 +26,9 @@ def main(
 ) -> None:
     """Write benchmark models as ONNX files (and Darknet's, where there are any)."""
     console = Console(stderr=True)
-    chosen = NAMES if names in (None, [], ["all"]) else tuple(names or ())
-    for name in chosen:
-        if name not in NAMES:
-            raise typer.BadParameter(f"no model {name!r}; there are {', '.join(NAMES)}")
+    for name in expand(names or ()):
+        if name not in ALL:
+            raise typer.BadParameter(f"no model {name!r}; there are {', '.join(ALL)}")
         file = path(name, batch, small, out)
         console.print(f"{file}  {file.stat().st_size / 1e6:.1f} MB", highlight=False)
         if weights and name in DARKNET:

@@ -145,32 +145,37 @@ class Net:
         self,
         x: Tensor,
         channels: int,
-        size: int = 3,
+        size: int | tuple[int, int] = 3,
         stride: int = 1,
-        pad: int | None = None,
+        pad: int | tuple[int, int] | None = None,
         groups: int = 1,
         bias: bool = False,
         gain: float = 1.0,
     ) -> Tensor:
-        """A square 2-d convolution, padded by size // 2 where not told otherwise.
+        """A 2-d convolution, padded by size // 2 where not told otherwise.
 
-        gain: what He's weights are multiplied by
+        size, pad: of both axes, or (down, along)
+        gain:      what He's weights are multiplied by
         """
         n, c, h, w = x.shape
-        pad = size // 2 if pad is None else pad
-        filters = self.filters((channels, c // groups, size, size), (1, 2, 3)) * np.float32(gain)
+        size = (size, size) if isinstance(size, int) else size
+        pad = (size[0] // 2, size[1] // 2) if pad is None else pad
+        pad = (pad, pad) if isinstance(pad, int) else pad
+        filters = self.filters((channels, c // groups, *size), (1, 2, 3)) * np.float32(gain)
         weights = [self.const(filters, "w")]
         if bias:
             weights.append(self.const(self.normal((channels,), 0.1), "b"))
-        out_h, out_w = ((d + 2 * pad - size) // stride + 1 for d in (h, w))
+        out_h, out_w = (
+            (d + 2 * p - s) // stride + 1 for d, p, s in zip((h, w), pad, size, strict=True)
+        )
         return self.op(
             "Conv",
             [x, *weights],
             (n, channels, out_h, out_w),
             2.0 * gain * gain * x.variance,
-            kernel_shape=[size, size],
+            kernel_shape=list(size),
             strides=[stride, stride],
-            pads=[pad] * 4,
+            pads=[*pad, *pad],
             dilations=[1, 1],
             group=groups,
         )
@@ -268,6 +273,21 @@ class Net:
             strides=[stride, stride],
             pads=[pad] * 4,
             ceil_mode=int(ceil_mode),
+        )
+
+    def average_pool(self, x: Tensor, size: int, stride: int, pad: int = 0) -> Tensor:
+        """A square 2-d average pool that counts the padding, as PyTorch does by default."""
+        n, c, h, w = x.shape
+        out_h, out_w = ((d + 2 * pad - size) // stride + 1 for d in (h, w))
+        return self.op(
+            "AveragePool",
+            [x],
+            (n, c, out_h, out_w),
+            x.variance / 2,  # neighbours are alike: less falls away than by averaging noise
+            kernel_shape=[size, size],
+            strides=[stride, stride],
+            pads=[pad] * 4,
+            count_include_pad=1,
         )
 
     def upsample(self, x: Tensor, factor: int = 2) -> Tensor:

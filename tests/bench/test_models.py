@@ -22,7 +22,7 @@ def session_of(model: onnx.ModelProto | Path) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
 
 
-@pytest.mark.parametrize("name", models.NAMES)
+@pytest.mark.parametrize("name", models.ALL)
 def test_small_model_is_valid_and_its_declared_shapes_are_inferred(name: str) -> None:
     for batch in BATCHES:
         model = models.build(name, batch, small=True)
@@ -33,7 +33,7 @@ def test_small_model_is_valid_and_its_declared_shapes_are_inferred(name: str) ->
             assert value.shape == list(array.shape)
 
 
-@pytest.mark.parametrize("name", models.NAMES)
+@pytest.mark.parametrize("name", models.ALL)
 def test_outputs_are_finite_spread_and_depend_on_the_inputs(name: str) -> None:
     model = models.build(name, batch=3, small=True)
     session = session_of(model)
