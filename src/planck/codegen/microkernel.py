@@ -244,10 +244,10 @@ def _trip(
     return acc
 
 
-def prefetch(b: Builder, pointer: str) -> None:
-    """Bring a cache line to L2."""
-    read, level_2, data = ("i32", "0"), ("i32", "2"), ("i32", "1")
-    b.call("void", "llvm.prefetch.p0", ("ptr", pointer), read, level_2, data)
+def prefetch(b: Builder, pointer: str, level: int = 2) -> None:
+    """Bring a cache line to L2, or to L1."""
+    read, locality, data = ("i32", "0"), ("i32", str(4 - level)), ("i32", "1")
+    b.call("void", "llvm.prefetch.p0", ("ptr", pointer), read, locality, data)
 
 
 def budget(target: Target) -> int:

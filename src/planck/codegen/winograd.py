@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 from planck.codegen.epilogue import Epilogue
 from planck.codegen.llvm import function
-from planck.codegen.microkernel import Carried, Steps, Vector, accumulate
+from planck.codegen.microkernel import LINE_BYTES, Ahead, Carried, Steps, Vector, accumulate, prefetch
 from planck.codegen.tables import Memory, TableBuilder
 from planck.codegen.winograd_transform import TAPS, Transform
 from planck.target import Target
@@ -98,6 +98,12 @@ class Winograd:
     @property
     def units(self) -> int:
         return self.strips * self.parts
+
+    @property
+    def ahead_bytes(self) -> int:
+        """Weights of the next position that a k-step of a group prefetches: groups share them."""
+        step = self.vectors * self.lanes * 4
+        return -(-step // self.groups // LINE_BYTES) * LINE_BYTES
 
     @property
     def in_blocks(self) -> int:
@@ -303,7 +309,7 @@ class _Writer:
             for _ in range(window - 1):
                 lines.append(b.offset(lines[-1], row))
             for line in lines:  # the next tile's
-                self.prefetch(b.offset(line, spec.side * column))
+                prefetch(b, b.offset(line, spec.side * column), level=1)
             half = b.offset(self.half, b.times(j, size))
             values = self.transform.forward([self.vector.load(b, line) for line in lines])
             self.spread(values, half, window * size)
@@ -311,10 +317,6 @@ class _Writer:
             half = b.offset(self.half, b.times(i, window * size))
             values = self.transform.forward(self.gather(half, size))
             self.spread(values, b.offset(to, b.times(i, window * spec.v_position)), spec.v_position)
-
-    def prefetch(self, pointer: str) -> None:
-        read, keep, data = ("i32", "0"), ("i32", "3"), ("i32", "1")
-        self.b.call("void", "llvm.prefetch.p0", ("ptr", pointer), read, keep, data)
 
     def gather(self, pointer: str, step: int) -> list[str]:
         """window vectors, some bytes apart."""
@@ -331,6 +333,7 @@ class _Writer:
         """M[position] = V[position] times the panel's weights, for all positions and groups."""
         b, spec = self.b, self.spec
         slab = spec.channels * spec.vectors * self.vector.bytes
+        share = spec.channels * spec.ahead_bytes
         weights = b.offset(self.base[spec.weights], b.times(panel, spec.positions * slab))
         small, larger = divmod(spec.tiles, spec.all_groups)
         bounded = self.smaller(end, str(larger)) if larger else begin
@@ -344,14 +347,16 @@ class _Writer:
             for count, first, last in ranges:
                 with b.loop(first, last) as group:
                     local = b.let(f"sub nsw i64 {group}, {begin}")
+                    ahead = b.offset(b.offset(w, slab), b.times(local, share))
                     self.product(
                         count,
                         b.offset(v, b.times(local, spec.v_group)),
                         w,
                         b.offset(m, b.times(local, spec.m_group)),
+                        ahead,
                     )
 
-    def product(self, count: int, v: str, w: str, m: str) -> None:
+    def product(self, count: int, v: str, w: str, m: str, ahead: str) -> None:
         """One group at one position: count tiles by vectors, in runs of input channels."""
         b, spec = self.b, self.spec
         whole, tail = divmod(spec.channels, spec.lanes)
@@ -359,34 +364,38 @@ class _Writer:
         zeros = ["zeroinitializer"] * (count * spec.vectors)
         kinds = [self.vector.kind] * len(zeros)
         if not runs:
-            self.spread(self.block(zeros, v, w, "0", tail), m, self.vector.bytes)
+            self.spread(self.block(zeros, v, w, "0", tail, ahead), m, self.vector.bytes)
             return
         with b.loop(0, runs) as run:
             begin, end = b.times(run, spec.run), str(whole)
             if runs > 1:
                 end = self.smaller(end, b.plus(begin, str(spec.run)))
             with Carried(b, begin, end, kinds, zeros) as loop:
-                loop.values = self.block(loop.values, v, w, loop.counter, spec.lanes)
+                loop.values = self.block(loop.values, v, w, loop.counter, spec.lanes, ahead)
             acc = loop.values
             if runs == 1 and tail:
-                acc = self.block(acc, v, w, str(whole), tail)
+                acc = self.block(acc, v, w, str(whole), tail, ahead)
             if runs > 1:
                 self.add_up(acc, m, b.let(f"icmp eq i64 {run}, 0"))
             else:
                 self.spread(acc, m, self.vector.bytes)
         if runs > 1 and tail:
-            self.add_up(self.block(zeros, v, w, str(whole), tail), m)
+            self.add_up(self.block(zeros, v, w, str(whole), tail, ahead), m)
 
-    def block(self, acc: list[str], v: str, w: str, number: str, channels: int) -> list[str]:
+    def block(
+        self, acc: list[str], v: str, w: str, number: str, channels: int, ahead: str
+    ) -> list[str]:
         """One block of input channels."""
         b, spec, size = self.b, self.spec, self.vector.bytes
         width = spec.vectors
         x = b.offset(v, b.times(number, spec.rows * size))
         weights = b.offset(w, b.times(number, spec.lanes * width * size))
         unroll = next(u for u in (4, 2, 1) if channels % u == 0)
+        ahead = b.offset(ahead, b.times(number, spec.lanes * spec.ahead_bytes))
         steps = Steps(self.vector, width, 4, width * size, unroll)
+        lines = Ahead(ahead, unroll * spec.ahead_bytes // LINE_BYTES)
         rows = [(i, x, i * size) for i in range(len(acc) // width)]
-        return accumulate(b, steps, acc, rows, weights, channels)
+        return accumulate(b, steps, acc, rows, weights, channels, lines)
 
     def add_up(self, acc: list[str], m: str, first: str = "false") -> None:
         """Add to what earlier runs left; the first finds nothing."""
