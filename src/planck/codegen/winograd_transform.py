@@ -1,110 +1,58 @@
-"""Winograd's minimal filtering F(m, 3): points, the weight transform, and vector transforms.
+"""A constant matrix times vectors, in few instructions.
 
-Points are 0, pairs +-a, and infinity. With N(x) the product of (x - p) over the finite points, a
-tile d of m + 2 inputs meets a filter g of 3 as
-
-    y = A^T [(G g) * (B^T d)]        G[p, k] = p^k / N'(p)      A^T[k, p] = p^k
-                                     B^T[p, :] = coefficients of N(x) / (x - p)
-
-and at infinity the leading coefficients. All of N is even but for one x, so that the rows of a pair
-are the sum and the difference of an even and an odd half: most of the saving over plain matrices.
-In two dimensions each transform runs along both axes.
-
-source: A. Lavin, S. Gray, "Fast algorithms for convolutional neural networks", 2015; the points by
-search, see the notebook in `tactics/winograd.py`
+Interpolation points come in pairs +-a, and what belongs to a pair is the sum and the difference of
+two halves. So two columns that are equal but for signs meet the sum and the difference of their
+vectors, and two rows that are equal but for signs are one of what they share plus or minus one of
+what they do not: most of the saving over plain matrices.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from fractions import Fraction
+from itertools import combinations
 
-import numpy as np
-
+from planck.codegen.bilinear import Matrix
 from planck.codegen.llvm import Builder
 from planck.codegen.microkernel import Vector
 from planck.codegen.scalar import splat
-from planck.dtypes import Array
 
-TAPS: Final = 3
-
-# The pairs of each output tile's side: those of least error whose powers are exact in float32.
-PAIRS: Final[dict[int, tuple[float, ...]]] = {
-    2: (1.0,),
-    4: (0.6875, 1.5),
-    6: (0.5, 1.0, 2.0),
-}
-
-Terms = Sequence[tuple[float, str]]
-
-
-def points(side: int) -> list[float]:
-    """The finite points, in the order of the transformed rows."""
-    return [0.0, *(sign * a for a in PAIRS[side] for sign in (1.0, -1.0))]
-
-
-def weight_matrix(side: int) -> Array:
-    """G, f64[side + 2, 3]."""
-    finite = points(side)
-    rows = [
-        [p**k / float(np.prod([p - q for q in finite if q != p])) for k in range(TAPS)]
-        for p in finite
-    ]
-    return np.array([*rows, [0.0, 0.0, 1.0]])
-
-
-def transform_weights(side: int, weights: Array) -> Array:
-    """G w G^T of each filter, in float64.
-
-    weights:  [M, C, 3, 3]
-    gives:    f64[(side + 2)^2, C, M]
-    """
-    g = weight_matrix(side)
-    rows = np.tensordot(weights.astype(np.float64), g, axes=(2, 1))  # [M, C, 3, side + 2]
-    both = np.tensordot(rows, g, axes=(2, 1))  # [M, C, side + 2, side + 2]
-    return np.ascontiguousarray(both.transpose(2, 3, 1, 0)).reshape(
-        len(g) ** 2, weights.shape[1], weights.shape[0]
-    )
+Row = Sequence[Fraction]
+Pairs = list[tuple[int, int]]
 
 
 class Transform:
-    """Writes the transforms of one axis on vectors."""
+    """Writes products of one matrix with vectors."""
 
-    def __init__(self, b: Builder, vector: Vector, side: int) -> None:
-        self.b, self.vector, self.side = b, vector, side
-        self.pairs = PAIRS[side]
+    def __init__(self, b: Builder, vector: Vector, matrix: Matrix) -> None:
+        self.b, self.vector = b, vector
+        self.columns, self.rows, self.pairs = _plan(matrix)
 
-    def forward(self, d: Sequence[str]) -> list[str]:
-        """B^T d: side + 2 vectors to as many."""
-        whole = _even_product(self.pairs)
-        result = [self.combine([(c, d[2 * i]) for i, c in enumerate(whole)])]
-        for number, a in enumerate(self.pairs):
-            half = _even_product(self.pairs[:number] + self.pairs[number + 1 :])
-            even = self.combine([(c, d[2 * i + 2]) for i, c in enumerate(half)])
-            odd = self.combine([(c, d[2 * i + 1]) for i, c in enumerate(half)])
-            result += [self.combine([(1.0, even), (sign * a, odd)]) for sign in (1.0, -1.0)]
-        result.append(self.combine([(c, d[2 * i + 1]) for i, c in enumerate(whole)]))
+    def apply(self, values: Sequence[str]) -> list[str]:
+        """A vector for each row of the matrix."""
+        values = list(values)
+        for i, j in self.columns:
+            x, y = values[i], values[j]
+            values[i] = self.combine([(1.0, x), (1.0, y)])
+            values[j] = self.combine([(1.0, x), (-1.0, y)])
+        result = [""] * len(self.rows)
+        for i, j in self.pairs:
+            shared, other = _halves(self.rows[i], self.rows[j])
+            even = self.row(shared, values)
+            # Scaled so that one of its numbers is 1: that saves a multiplication.
+            scale = next(abs(n) for n in reversed(other) if n)
+            odd = self.row([n / scale for n in other], values)
+            result[i] = self.combine([(1.0, even), (float(scale), odd)])
+            result[j] = self.combine([(1.0, even), (-float(scale), odd)])
+        for i, row in enumerate(self.rows):
+            if not result[i]:
+                result[i] = self.row(row, values)
         return result
 
-    def inverse(self, m: Sequence[str]) -> list[str]:
-        """A^T m: side + 2 vectors to side."""
-        sums, differences = [], []
-        for number in range(len(self.pairs)):
-            plus, minus = m[1 + 2 * number], m[2 + 2 * number]
-            sums.append(self.combine([(1.0, plus), (1.0, minus)]))
-            differences.append(self.combine([(1.0, plus), (-1.0, minus)]))
-        result = []
-        for k in range(self.side):
-            halves = differences if k % 2 else sums
-            terms = [(a**k, half) for a, half in zip(self.pairs, halves, strict=True)]
-            if k == 0:
-                terms.append((1.0, m[0]))
-            if k == self.side - 1:
-                terms.append((1.0, m[-1]))
-            result.append(self.combine(terms))
-        return result
+    def row(self, numbers: Row, values: Sequence[str]) -> str:
+        return self.combine([(float(n), v) for n, v in zip(numbers, values, strict=True) if n])
 
-    def combine(self, terms: Terms) -> str:
+    def combine(self, terms: Sequence[tuple[float, str]]) -> str:
         """The sum of numbers times vectors; one instruction a term, one less if a number is 1."""
         b, kind = self.b, self.vector.kind
         (number, value), *rest = sorted(terms, key=lambda term: term[0] != 1.0)
@@ -118,11 +66,54 @@ class Transform:
         return value
 
 
-def _even_product(pairs: Sequence[float]) -> list[float]:
-    """Coefficients of the product of (x^2 - a^2), by powers of x^2, the constant first."""
-    result = [1.0]
-    for a in pairs:
-        result = [
-            high - a * a * low for high, low in zip([0.0, *result], [*result, 0.0], strict=True)
-        ]
-    return result
+def _halves(x: Row, y: Row) -> tuple[list[Fraction], list[Fraction]]:
+    """(x + y) / 2 and (x - y) / 2."""
+    return (
+        [(a + b) / 2 for a, b in zip(x, y, strict=True)],
+        [(a - b) / 2 for a, b in zip(x, y, strict=True)],
+    )
+
+
+def _alike(x: Row, y: Row) -> bool:
+    """Whether two rows are equal but for some of their signs."""
+    even, odd = _halves(x, y)
+    return any(even) and any(odd) and all(abs(a) == abs(b) for a, b in zip(x, y, strict=True))
+
+
+def _pairs(rows: Sequence[Row]) -> list[tuple[int, int]]:
+    """Rows to be taken together, each once."""
+    found: list[tuple[int, int]] = []
+    used: set[int] = set()
+    for i, j in combinations(range(len(rows)), 2):
+        if not used & {i, j} and _alike(rows[i], rows[j]) and sum(map(bool, rows[i])) > 1:
+            found.append((i, j))
+            used |= {i, j}
+    return found
+
+
+def _fold_columns(matrix: Matrix) -> tuple[list[tuple[int, int]], list[list[Fraction]]]:
+    """Pairs of columns, and the matrix that meets their sums and differences instead."""
+    columns: list[Row] = list(zip(*matrix, strict=True))
+    pairs = _pairs(columns)
+    for i, j in pairs:
+        columns[i], columns[j] = _halves(columns[i], columns[j])
+    return pairs, [list(row) for row in zip(*columns, strict=True)]
+
+
+def _plan(matrix: Matrix) -> tuple[Pairs, Sequence[Row], Pairs]:
+    """Columns to fold, the rows that are left, and which of these to pair: what is cheaper."""
+    columns, folded = _fold_columns(matrix)
+    ways = [(columns, folded, _pairs(folded)), ([], matrix, _pairs(matrix))]
+    return min(ways, key=lambda way: _cost(*way))
+
+
+def _cost(columns: Pairs, rows: Sequence[Row], pairs: Pairs) -> int:
+    """About how many instructions it takes."""
+    paired = {j for _, j in pairs}
+    terms = sum(sum(map(bool, row)) for i, row in enumerate(rows) if i not in paired)
+    return terms + 2 * len(pairs) + 2 * len(columns)
+
+
+def instructions(matrix: Matrix) -> int:
+    """About how many instructions the product of a matrix and vectors takes."""
+    return _cost(*_plan(matrix))

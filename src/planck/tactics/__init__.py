@@ -11,8 +11,8 @@ from planck.tactics.winograd import WinogradConvolution
 
 TACTICS: tuple[Tactic, ...] = (
     Depthwise(),
+    WinogradConvolution(),  # before direct code: it offers only where its model saves time
     Direct(),
-    WinogradConvolution(),
     Transposed(),
     Multiply(),
     FusedAttention(),

@@ -40,15 +40,18 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cache
 from itertools import product
 from typing import Final
 
 import numpy as np
 
+from planck.codegen.bilinear import Algorithm, algorithm, has_points, transform_weights
 from planck.codegen.microkernel import tallest
 from planck.codegen.tiling import balanced
-from planck.codegen.winograd import Winograd, write
-from planck.codegen.winograd_transform import PAIRS, TAPS, transform_weights
+from planck.codegen.winograd import write
+from planck.codegen.winograd_spec import Winograd
+from planck.codegen.winograd_transform import instructions
 from planck.dtypes import Array
 from planck.ops.nn import Conv
 from planck.refusal import No
@@ -63,26 +66,36 @@ from planck.tactics.pattern import (
     constant,
     padded,
     symbol,
+    two_dimensional,
 )
 
 MAX_OFFERS: Final = 6
 MAX_SCRATCH_BYTES: Final = 4 << 20
+MAX_TAPS: Final = 7
+SIDES: Final = range(2, 7)
+MAX_POSITIONS: Final = 11  # of one axis; more would not stay in registers
+RIVAL: Final = 1.6  # times the best cycles: a configuration that may be as good where it runs
+MAX_AXES: Final = 6  # pairs of algorithms that are reckoned in full
 
-# Input channels that one sum may run over before the error exceeds 2e-5 of the largest output, by
-# side; where it is not named, more than any layer has. See the notebook.
-MAX_RUN: Final = {6: 64}
+# The largest error over the largest output is at most 2e-5: half of it for sums of products, each
+# channel's rounding measured to be this much for a gain of 1; see the notebook.
+MAX_SUM_ERROR: Final = 1e-5
+CHANNEL_ERROR: Final = 2.5e-8
+MIN_RUN: Final = 32  # channels; shorter sums spend their time in adding up
 
-# Cycles to transform one vector block of one tile, there and back, fitted on Zen 4; by side.
-READ_CYCLES: Final = {2: 60.0, 4: 230.0, 6: 540.0}
-WRITE_CYCLES: Final = {2: 50.0, 4: 160.0, 6: 400.0}
+# Cycles, fitted on Zen 4.
+TRANSFORM_CYCLES: Final = 0.72  # for each instruction of a transform, loads and stores included
 ADD_CYCLES: Final = 2.0  # to load, add and store a vector
 MEMORY_BYTES_PER_CYCLE: Final = 10.0  # to each core, 37 GB/s
 MEMORY_CORES: Final = 2  # that have this much at once
-L3_BYTES_PER_CYCLE: Final = 100.0  # what is not hidden behind the products
+L3_BYTES_PER_CYCLE: Final = 30.0
+L3_BYTES: Final = 16 << 20  # that one layer's weights may hold on to
+
+Axes = tuple[Algorithm, Algorithm]
 
 
 class WinogradConvolution:
-    """F(2x2, 3x3), F(4x4, 3x3) and F(6x6, 3x3)."""
+    """Nested algorithms of two axes, with tiles of 2 to 6 pixels each way."""
 
     name = "winograd"
 
@@ -94,7 +107,9 @@ class WinogradConvolution:
         if refusal is not None:
             return refusal
         configs = _configs(form)
-        if configs[0][0] > _direct_cycles(form, form.node.inputs[0].type.dims[1]):
+        if not configs:
+            return No("its tiles would be too imprecise, or need too much scratch memory")
+        if configs[0][0] > _direct_cycles(form):
             return No("the transforms would cost more than they save")
         return tuple(config for _, config in configs[:MAX_OFFERS])
 
@@ -134,8 +149,13 @@ def _refusal(form: Anchored) -> No | None:
     op = node.op
     assert isinstance(op, Conv)
     x, w = node.inputs[:2]
-    if w.type.dims[2:] != (3, 3) or op.strides != (1, 1) or op.dilations != (1, 1):
-        return No("takes 3x3 filters with stride 1 and dilation 1")
+    taps = w.type.dims[2:]
+    if len(taps) > 2:
+        return No(f"convolves one or two axes, not {len(taps)}")
+    if max(taps) > MAX_TAPS or max(op.strides) > 2 or max(op.dilations) > 1:
+        return No(f"takes filters to {MAX_TAPS}x{MAX_TAPS} with strides to 2 and dilation 1")
+    if all(size <= stride for size, stride in zip(taps, op.strides, strict=True)):
+        return No("pixels that no two outputs share leave nothing to save")
     if op.groups != 1:
         return No("takes ungrouped convolutions")
     if not form.is_constant(w.name):
@@ -157,29 +177,119 @@ def _refusal(form: Anchored) -> No | None:
 
 
 def _configs(form: Anchored) -> list[tuple[float, dict[str, int]]]:
-    """Configurations and their cycles: the best for each side and width, the best of all first."""
+    """Configurations and their cycles: the best of each pair of sides, then the second best.
+
+    Where the weights take long to come from memory, the second is the one with the fewest of those
+    that may be as good: memory is what the model knows least.
+    """
+    ranked: list[tuple[int, float, dict[str, int]]] = []
+    for sides in _sides(form):
+        found = [best for vectors in (1, 2, 3, 4) if (best := _best(form, sides, vectors))]
+        found.sort(key=lambda pair: pair[0])
+        ranked += [(place, *pair) for place, pair in enumerate(found)]
+    ranked.sort(key=lambda row: row[:2])
+    configs = [row[1:] for row in ranked]
+    if not configs:
+        return []
+    cycles, first = configs[0]
+    rivals = [pair for pair in configs[1:] if pair[0] < RIVAL * cycles]
+    if rivals and _memory_cycles(form.kernel, _spec(form, first)) > cycles / 4:
+        light = min(rivals, key=lambda pair: _spec(form, pair[1]).positions)
+        configs.remove(light)
+        configs.insert(1, light)
+    return configs
+
+
+def _best(
+    form: Anchored, sides: tuple[int, int], vectors: int
+) -> tuple[float, dict[str, int]] | None:
+    """The best sharing of work for tiles of some sides and panels of some width."""
     threads = form.kernel.threads
-    found: dict[tuple[int, int], tuple[float, dict[str, int]]] = {}
-    for side in PAIRS:
-        for vectors in (1, 2, 3, 4):
-            config = {"side": side, "rows": 1, "vectors": vectors, "groups": 1, "parts": 1}
-            wide = _spec(form, config)
-            if vectors > wide.blocks:
-                continue
-            most = min(tallest(form.kernel.target, vectors), wide.tiles)
-            rows = -(-wide.tiles // -(-wide.tiles // most))
-            for groups, parts in product((1, 2, 4), (1, 2, 4, 8) if threads > 1 else (1,)):
-                spec = replace(wide, rows=rows, groups=groups, parts=parts)
-                if groups > spec.all_groups or parts > spec.panels:
-                    continue
-                if spec.scratch_bytes > MAX_SCRATCH_BYTES:
-                    continue
-                cycles = _cycles(form.kernel, spec)
-                known = found.get((side, vectors))
-                if known is None or cycles < known[0]:
-                    chosen = {**config, "rows": rows, "groups": groups, "parts": parts}
-                    found[side, vectors] = cycles, chosen
-    return sorted(found.values(), key=lambda pair: pair[0])
+    config = {"down": sides[0], "along": sides[1], "rows": 1, "vectors": vectors}
+    wide = _spec(form, {**config, "groups": 1, "parts": 1})
+    if vectors > wide.blocks:
+        return None
+    most = min(tallest(form.kernel.target, vectors), wide.tiles)
+    rows = -(-wide.tiles // -(-wide.tiles // most))
+    best: tuple[float, dict[str, int]] | None = None
+    for groups, parts in product((1, 2, 4), (1, 2, 4, 8) if threads > 1 else (1,)):
+        spec = replace(wide, rows=rows, groups=groups, parts=parts)
+        if groups > spec.all_groups or parts > spec.panels:
+            continue
+        if spec.scratch_bytes > MAX_SCRATCH_BYTES:
+            continue
+        cycles = _cycles(form.kernel, spec)
+        if best is None or cycles < best[0]:
+            best = cycles, {**config, "rows": rows, "groups": groups, "parts": parts}
+    return best
+
+
+def _sides(form: Anchored) -> list[tuple[int, int]]:
+    """Sides of output tiles that are precise enough, the few with the least work."""
+    taps, strides, out = _shape(form)
+    lanes = form.kernel.target.lanes
+    in_blocks = -(-form.node.inputs[0].type.dims[1] // lanes)
+    out_blocks = -(-form.result.type.dims[1] // lanes)
+    choices = [
+        [
+            side
+            for side in (SIDES if size > stride else (1,))
+            if has_points(side, size, stride)
+            and algorithm(side, size, stride).positions <= MAX_POSITIONS
+            and side < 2 * extent
+        ]
+        for size, stride, extent in zip(taps, strides, out, strict=True)
+    ]
+    found: list[tuple[float, tuple[int, int]]] = []
+    for down, along in product(*choices):
+        if down > along and taps[0] == taps[1] and strides[0] == strides[1] and out[0] == out[1]:
+            continue  # as good as along, down
+        axes = algorithm(down, taps[0], strides[0]), algorithm(along, taps[1], strides[1])
+        if _run(axes) < MIN_RUN:
+            continue
+        tiles = -(-out[0] // down) * -(-out[1] // along)
+        products = axes[0].positions * axes[1].positions * in_blocks * out_blocks * lanes
+        work = products + in_blocks * _read_cycles(axes) + out_blocks * _write_cycles(axes)
+        work *= tiles * form.result.type.dims[0] / _fma_per_cycle(form.kernel)
+        weights = axes[0].positions * axes[1].positions * in_blocks * out_blocks * lanes**2 * 4
+        found.append((max(work, weights / MEMORY_BYTES_PER_CYCLE), (down, along)))
+    return [sides for _, sides in sorted(found)[:MAX_AXES]]
+
+
+def _shape(form: Anchored) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
+    """Taps, strides and output pixels, down and along."""
+    op = form.node.op
+    assert isinstance(op, Conv)
+    return (
+        two_dimensional(form.node.inputs[1].type.dims[2:], 1),
+        two_dimensional(op.strides, 1),
+        two_dimensional(form.result.type.dims[2:], 1),
+    )
+
+
+def _run(axes: Axes) -> int:
+    """Channels that one sum may run over before its error is too large."""
+    return int((MAX_SUM_ERROR / CHANNEL_ERROR / axes[0].gain / axes[1].gain) ** 2)
+
+
+@cache
+def _read_cycles(axes: Axes) -> float:
+    """Cycles to transform one block of a tile's input."""
+    down, along = axes
+    half = down.positions * along.window
+    count = down.window * along.window + 2 * half + down.positions * along.positions
+    count += instructions(down.read) * along.window + instructions(along.read) * down.positions
+    return TRANSFORM_CYCLES * count
+
+
+@cache
+def _write_cycles(axes: Axes) -> float:
+    """Cycles to transform one block of a tile's output."""
+    down, along = axes
+    half = down.side * along.sums
+    count = down.sums * along.sums + 2 * half + down.side * along.side
+    count += instructions(down.write) * along.sums + instructions(along.write) * down.side
+    return TRANSFORM_CYCLES * count
 
 
 def _cycles(kernel: Kernel, spec: Winograd) -> float:
@@ -187,34 +297,39 @@ def _cycles(kernel: Kernel, spec: Winograd) -> float:
     target = kernel.target
     speed = _fma_per_cycle(kernel)
     groups = balanced(spec.tiles, spec.rows)
-    slab = spec.channels * spec.vectors * spec.lanes * 4
-    step = sum(k_step_cycles(target, size, spec.vectors, slab) for _, size in groups)
-    compute = step * spec.panels * spec.positions * spec.channels
+    step = sum(k_step_cycles(target, size, spec.vectors, spec.slab) for _, size in groups)
+    products = step * spec.panels * spec.positions * spec.channels
     runs = -(-spec.in_blocks // spec.run)
-    compute += (runs - 1) * spec.tiles * spec.blocks * spec.positions * ADD_CYCLES
-    compute += spec.tiles * spec.parts * spec.in_blocks * READ_CYCLES[spec.side] / speed
-    compute += spec.tiles * spec.blocks * WRITE_CYCLES[spec.side] / speed
-    weights_bytes = spec.panels * spec.vectors * spec.lanes * spec.positions * spec.channels * 4
-    if weights_bytes > target.l2_bytes // 2:
-        compute += spec.strips * weights_bytes / L3_BYTES_PER_CYCLE
-    if spec.scratch_bytes > target.l2_bytes * 3 // 4:
-        compute *= 1.02
-    waves = -(-spec.units // kernel.threads)
-    compute *= (waves + 0.1) / spec.units
-    memory = weights_bytes / MEMORY_BYTES_PER_CYCLE / min(kernel.threads, MEMORY_CORES)
-    return max(compute, memory) + 0.1 * min(compute, memory)
+    products += (runs - 1) * spec.tiles * spec.blocks * spec.positions * ADD_CYCLES
+    transforms = spec.tiles * spec.parts * spec.in_blocks * _read_cycles(spec.axes) / speed
+    transforms += spec.tiles * spec.blocks * _write_cycles(spec.axes) / speed
+    share = (-(-spec.units // kernel.threads) + 0.1) / spec.units
+    # Weights come from memory while others are multiplied, not while pixels are transformed.
+    memory = _memory_cycles(kernel, spec)
+    products *= share
+    return max(products, memory) + 0.1 * min(products, memory) + transforms * share
+
+
+def _memory_cycles(kernel: Kernel, spec: Winograd) -> float:
+    """Cycles that the weights take to come from memory, and again for each further strip."""
+    bytes_ = spec.panels * spec.positions * spec.slab
+    cached = bytes_ / spec.parts < L3_BYTES
+    again = (spec.strips - 1) / (L3_BYTES_PER_CYCLE if cached else MEMORY_BYTES_PER_CYCLE)
+    cycles = bytes_ * (1 / MEMORY_BYTES_PER_CYCLE + again * (bytes_ > kernel.target.l2_bytes // 2))
+    return cycles / min(kernel.threads, MEMORY_CORES)
 
 
 def _fma_per_cycle(kernel: Kernel) -> int:
     return 1 if kernel.target.isa == "avx512" else 2
 
 
-def _direct_cycles(form: Anchored, channels: int) -> float:
+def _direct_cycles(form: Anchored) -> float:
     """Cycles of the multiplications that a direct convolution would do."""
     kernel = form.kernel
     n, m, *out = form.result.type.dims
     vectors = n * -(-m // kernel.target.lanes) * math.prod(out)
-    return vectors * channels * TAPS**2 / _fma_per_cycle(kernel) / kernel.threads
+    work = math.prod(form.node.inputs[1].type.dims[1:])
+    return vectors * work / _fma_per_cycle(kernel) / kernel.threads
 
 
 # From a configuration to code
@@ -231,21 +346,25 @@ def _spec(form: Anchored, config: Config) -> Winograd:
     biases = [bias] if bias else []
     lanes = kernel.target.lanes
     batch, channels, *image = x.type.dims
-    _, out_channels, *out = form.result.type.dims
+    taps, strides, out = _shape(form)
+    axes = (
+        algorithm(config["down"], taps[0], strides[0]),
+        algorithm(config["along"], taps[1], strides[1]),
+    )
     return Winograd(
         lanes=lanes,
-        side=config["side"],
+        axes=axes,
         batch=batch,
         channels=channels,
-        blocks=-(-out_channels // lanes),
-        image=(image[0], image[1]),
-        out=(out[0], out[1]),
-        pads=(op.pads[0], op.pads[1]),
+        blocks=-(-form.result.type.dims[1] // lanes),
+        image=two_dimensional(tuple(image), 1),
+        out=out,
+        pads=two_dimensional(op.pads[: len(image)], 0),
         rows=config["rows"],
         vectors=config["vectors"],
         groups=config["groups"],
         parts=config["parts"],
-        run=max(1, MAX_RUN.get(config["side"], channels) // lanes),
+        run=max(1, _run(axes) // lanes),
         arguments=(x.name, packed, *biases, *operands, *form.epilogue.outputs),
         x=x.name,
         weights=packed,
@@ -258,9 +377,13 @@ def _spec(form: Anchored, config: Config) -> Winograd:
 def pack_weights(spec: Winograd, weights: Array) -> Array:
     """f32[panel, position, channel, vectors * lanes], zeros beyond the last output channel.
 
-    weights:  f32[M, C, 3, 3]
+    Positions lie in the order in which they are multiplied.
+
+    weights:  f32[M, C, *taps]
     """
-    transformed = transform_weights(spec.side, weights)  # [positions, C, M]
+    filters = weights.reshape(*weights.shape[:2], *(axis.taps for axis in spec.axes))
+    transformed = transform_weights(*spec.axes, filters)  # [positions, C, M]
+    transformed = transformed[[position for _, row in spec.order for position in row]]
     width = spec.vectors * spec.lanes
     whole = np.zeros((*transformed.shape[:2], spec.panels * width), np.float32)
     whole[:, :, : transformed.shape[2]] = transformed
