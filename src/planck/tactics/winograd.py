@@ -1,37 +1,48 @@
-"""Winograd convolution on blocked layouts: 3x3, stride 1, ungrouped, 2-D.
+"""Winograd convolution on blocked layouts: filters to 7x7, strides to 2, ungrouped.
 
-Notebook (Zen 4, AVX-512, 3.7 GHz; cold weights, bias and ReLU; us, least of many)
+Notebook (Zen 5, AVX-512, 4.4 GHz; weights from DRAM, bias and ReLU; one core; us, least of many)
 
-                       one core                                two cores
-    layer            direct  F(2,3)  F(4,3)  F(6,3)  times    direct  first offer  times
-    64 @ 104x104       6865    3884    2750    2006    3.4      3693   F6     934    4.0
-    128 @ 52x52        6733    3701    2138    1780    3.8      3386   F6     892    3.8
-    256 @ 26x26        6583    3574    2293    2108    3.1      3259   F6    1001    3.3
-    64 @ 56x56         1967    1003     587     549    3.6       976   F6     287    3.4
-    128 @ 28x28        1906     952     544     502    3.8       967   F6     274    3.5
-    256 @ 14x14        1862     915     687     740    2.7       903   F4     362    2.5
-    512 @ 7x7          1668    1192    1045    1720    1.6       820   F4     512    1.6
-    32 @ 160x160       4246    2231    1499    1258    3.4      2154   F6     610    3.5
-    384->256 @ 26x26  10085    5214    3597    3280    3.1      4931   F6    1591    3.1
+    layer               direct   3x3 F4, F6 before     now
+    128 @ 28x28            782   F6  307               F6x6   228
+    256 @ 14x14            752   F4  541               F4x5   326
+    512 @ 7x7              994   F4 1031               F2x4   681
+    512 @ 13x13           2972   F4 2249               F4x4  1874
+    64->128/2 @ 160x160   3394                         F5x5  2202
+    128->256/2 @ 80x80    3390                         F5x5  2526
+    256->512/2 @ 40x40    3383                         F2x5  2692
 
-- The products run at 95 to 97 % of peak; the transforms take the rest, from 10 % (128 @ 28) to 40 %
-  (32 @ 160). A block of a tile costs some 330 cycles in and 240 out for F4, 650 and 690 for F6.
-- 512 @ 7: F4's 38 MB of weights come from memory at 36 GB/s to one core and 74 to two, which is all
-  that it does.
+- Fetching the next position's weights beside the products: 256 @ 14 in panels of one vector 926 to
+  352 us, 128 @ 28 307 to 228; two cores, 128 @ 28 276 to 167. Units of several groups fetch a share
+  with each. 512 @ 7 is bound by memory: fewer weights win there, not fewer products.
+- Strips of tiles that each read all weights (6 tiles a group, 2 groups, 16 tiles) lose a third to
+  one strip of the same products; beyond L3 they lose more than the products save.
+- Oblong tiles fit: 14x14 by 4x5 takes 12 tiles where 4x4 takes 16; 7x7 by 2x4 has 24 positions of
+  weights where 4x4 has 36.
+- Stride 2, F5: 121 products for 225. Planes summed before they are written: 81 for the 121.
+- Before (Zen 4): the products run at 95 to 97 % of peak; the transforms take the rest, from 10 %
+  (128 @ 28) to 40 % (32 @ 160). A block of a tile costs some 330 cycles in and 240 out for F4.
 - A transform kept wholly in registers, or spilled by LLVM, is no faster than one that goes through
   scratch between its two axes, and takes 40 ms longer to compile. SiLU costs nothing measurable.
 - Prefetching the next tile's pixels: 25 % off the transform at 160x160, nothing where L2 holds x.
-- Scratch beyond L2, and weights that come from L3 for each strip of tiles, cost less than 3 %.
 - 28 sums of 7 tiles x 4 vectors leave no register for the broadcast: one spill in each step.
 
 Largest error over largest output, 24x24, normal weights; inputs normal / ReLU of normal
 
-    channels  direct             F(2,3)             F(4,3)             F(6,3)
-    64        7.9e-7 / 5.3e-7    3.3e-7 / 2.9e-7    1.5e-6 / 1.2e-6    7.4e-6 / 7.6e-6
-    256       1.5e-6 / 1.1e-6    5.9e-7 / 5.6e-7    2.8e-6 / 2.2e-6    6.2e-6 / 6.7e-6
-    1024      3.6e-6 / 2.4e-6    1.2e-6 / 1.4e-6    5.6e-6 / 4.3e-6    7.7e-6 / 6.6e-6
+    filter  tile    64 channels        256                1024
+    3x3     2x2     3.3e-7 / 2.9e-7    5.9e-7 / 5.6e-7    1.2e-6 / 1.4e-6
+            4x4     1.0e-6 / 1.4e-6    2.7e-6 / 2.3e-6    4.2e-6 / 4.5e-6
+            5x5     3.1e-6 / 2.3e-6    6.2e-6 / 5.4e-6    6.1e-6 / 9.6e-6
+            6x6     7.9e-6 / 6.0e-6    8.3e-6 / 5.4e-6    6.4e-6 / 6.5e-6
+            4x6     3.7e-6 / 1.9e-6    5.3e-6 / 5.9e-6    5.9e-6 / 6.3e-6
+    3x3/2   2x2     8.0e-7 / 6.6e-7    1.4e-6 / 1.4e-6    2.8e-6 / 2.5e-6
+            3x3     4.5e-7 / 3.2e-7    8.8e-7 / 1.3e-6    3.0e-6 / 1.2e-6
+            4x4     9.1e-7 / 6.6e-7    1.6e-6 / 1.2e-6    3.8e-6 / 4.4e-6
+            5x5     1.7e-6 / 1.2e-6    4.2e-6 / 2.7e-6    9.0e-6 / 7.6e-6
+    direct          7.9e-7 / 5.3e-7    1.5e-6 / 1.1e-6    3.6e-6 / 2.4e-6
 
-- F4's points by search: +-11/16, +-3/2 have 0.4 times the error of the usual +-1, +-2.
+- All are 1.5e-8 to 3.6e-8 times the gains of both axes times the root of the channels: measured on
+  20 algorithms, 16 to 256 channels. So the gain, which the matrices tell, chose the points (F4's
+  +-11/16, +-3/2 and F6's +-1/2, +-1, +-2 had been found by measuring) and bounds the sums.
 - F6 summed over 256 channels at once: 2.5e-5; in runs of 64 as here: 6.2e-6, for 2 % of the time.
 """
 
