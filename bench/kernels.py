@@ -62,8 +62,11 @@ CONVOLUTIONS: Final = {
 # shape of A, shape of B, B transposed, B constant
 PRODUCTS: Final = {
     "bert 128x768x768": ((128, 768), (768, 768), False, True),
+    "bert 128x768x2304": ((128, 768), (768, 2304), False, True),
     "bert 128x768x3072": ((128, 768), (768, 3072), False, True),
     "bert 128x3072x768": ((128, 3072), (3072, 768), False, True),
+    "vit 197x768x3072": ((197, 768), (768, 3072), False, True),
+    "vit 197x3072x768": ((197, 3072), (3072, 768), False, True),
     "bert QK": ((12, 128, 64), (12, 128, 64), True, False),
     "bert PV": ((12, 128, 128), (12, 128, 64), False, False),
     "square 1024": ((1024, 1024), (1024, 1024), False, True),

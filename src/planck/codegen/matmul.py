@@ -10,6 +10,7 @@ A unit of work is one panel of columns by one group of rows of one product of th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -75,10 +76,7 @@ class Multiplication:
 
     @property
     def products(self) -> int:
-        count = 1
-        for extent in self.batch:
-            count *= extent
-        return count
+        return math.prod(self.batch)
 
     @property
     def units(self) -> int:
@@ -102,6 +100,18 @@ def write(target: Target, symbol: str, spec: Multiplication) -> str:
     b = TableBuilder()
     _Writer(target, spec, b).kernel()
     return function(target, symbol, b)
+
+
+def batch_offset(b: TableBuilder, batch: tuple[int, ...], memory: Matrix, product: str) -> str:
+    """Bytes to the matrix that takes part in a product of the batch."""
+    total, inner = "0", math.prod(batch)
+    for extent, stride in zip(batch, memory.batch, strict=True):
+        inner //= extent
+        if extent == 1 or stride == 0:
+            continue
+        index = product if inner == 1 else b.let(f"udiv i64 {product}, {inner}")
+        total = b.plus(total, b.times(b.let(f"urem i64 {index}, {extent}"), stride))
+    return total
 
 
 @dataclass(slots=True)
@@ -171,7 +181,7 @@ class _Writer:
         at = {}
         for name, pointer in self.base.items():
             if name in spec.memory:
-                pointer = b.offset(pointer, self.batch_offset(spec.memory[name], product))
+                pointer = b.offset(pointer, batch_offset(b, spec.batch, spec.memory[name], product))
             at[name] = pointer
         a, right = at[spec.a], at[spec.b]
         if spec.form == "packed":
@@ -194,20 +204,6 @@ class _Writer:
             if spec.epilogue.operands.get(name) != "scalar":
                 at[name] = b.offset(at[name], across)
         self.strips(_Panel(vectors, masked, a, right, row, masks, at, group))
-
-    def batch_offset(self, memory: Matrix, product: str) -> str:
-        """Bytes to the matrix that takes part in a product of the batch."""
-        b = self.b
-        total, inner = "0", self.spec.products
-        for extent, stride in zip(self.spec.batch, memory.batch, strict=True):
-            inner //= extent
-            if extent == 1 or stride == 0:
-                continue
-            index = product if inner == 1 else b.let(f"udiv i64 {product}, {inner}")
-            index = b.let(f"urem i64 {index}, {extent}")
-            part = b.times(index, stride)
-            total = part if total == "0" else b.let(f"add nsw i64 {total}, {part}")
-        return total
 
     # Panels of B made at run time
 

@@ -7,6 +7,7 @@ from planck.tactics.kernel import Tactic
 from planck.tactics.loops import Loops
 from planck.tactics.matmul import Multiply
 from planck.tactics.sliding import Depthwise, Pooling
+from planck.tactics.strassen import StrassenMultiply
 from planck.tactics.winograd import WinogradConvolution
 
 TACTICS: tuple[Tactic, ...] = (
@@ -15,6 +16,7 @@ TACTICS: tuple[Tactic, ...] = (
     Direct(),
     Transposed(),
     Multiply(),
+    StrassenMultiply(),
     FusedAttention(),
     Pooling(),
     GlobalPooling(),

@@ -45,7 +45,7 @@ class Multiply:
         form = anchored(kernel, MatMul, -1)
         if isinstance(form, No):
             return form
-        problem = _problem(form)
+        problem = problem_of(form)
         if not isinstance(problem, Problem):
             return problem
         return tuple(_configs(problem)[:MAX_OFFERS])
@@ -107,12 +107,12 @@ class Problem:
 def _take(kernel: Kernel) -> Problem:
     form = anchored(kernel, MatMul, -1)
     assert isinstance(form, Anchored), form
-    problem = _problem(form)
+    problem = problem_of(form)
     assert isinstance(problem, Problem), problem
     return problem
 
 
-def _problem(form: Anchored) -> Problem | No:
+def problem_of(form: Anchored) -> Problem | No:
     kernel, node = form.kernel, form.node
     op = node.op
     assert isinstance(op, MatMul)
@@ -205,6 +205,15 @@ def _configs(problem: Problem) -> list[dict[str, object]]:
         result += [{**tile, "form": f, "panel_first": True} for f in _forms(problem)]
     other = {**result[0], "panel_first": False}
     return [result[0], other, *result[1:]]
+
+
+def least_cycles(problem: Problem) -> float:
+    """Cycles of the tile that the cost model likes best, on all threads, if memory keeps up."""
+    target = problem.form.kernel.target
+    widths = range(1, min(MAX_VECTORS, problem.columns) + 1)
+    tiles = [(min(tallest(target, vectors), problem.m), vectors) for vectors in widths]
+    step = min(_cost(problem, rows, vectors) for rows, vectors in tiles if rows)
+    return step * problem.k * math.prod(problem.batch) / problem.form.kernel.threads
 
 
 def _forms(problem: Problem) -> list[Form]:

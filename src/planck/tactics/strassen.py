@@ -1,0 +1,260 @@
+"""Matrix multiplication with seven products of quarters in place of eight; constant B.
+
+Notebook (EPYC with Zen 5 cores, AVX-512, two cores: fused multiply-adds make 570 GFLOP/s; weights
+from memory, bias, GELU or residual in the epilogue; us in the network, least of many)
+
+    layer               matmul           strassen         times
+    128x768x768         302              254              1.19
+    128x768x2304        881              734              1.20
+    128x768x3072 GELU   1233             1030             1.20
+    128x3072x768        1203             1004             1.20
+    197x768x3072 GELU   1920             1650             1.16
+    197x3072x768        1832             1632             1.12
+
+- The arithmetic: 7/8 of the products; sums of A cost 10 cycles for a vector of each quarter, 2 % of
+  128x768x768 on one core and 0.5 % of 128x768x3072; accumulators to scratch and back, 28 loads and
+  stores for each 384 steps of 12 to 14 cycles, under 1 %.
+- B takes 7/4 of its bytes: BERT's plan grows from 437 to 692 MB. A process that loads and runs it
+  peaks at 703 MB, nearly all of it pages of the file; ONNX Runtime's at 712 MB, OpenVINO's 1730.
+- All products for one strip of rows before the next strip would keep more in registers, but stream
+  seven slabs of B through L2 for every strip. Product by product, a slab comes from memory once,
+  while the one before it is at work: tiles of 4 x 6 take 46.8 ms for BERT without that prefetching
+  (45.9 without Strassen), 42.3 with it. What a claim reads first comes unprefetched, so slabs had
+  better be narrow: 6 x 4 39.6, 8 x 3 39.2, 13 x 2 39.6.
+- One group of rows for each thread spares the sums that both would make: 1 %. Two claims for each
+  thread cost 1 %, and pay where groups are unequal.
+
+Largest error over largest output, normal entries; left operand normal / ReLU of normal
+
+    depth    matmul             strassen
+    256      5.3e-7 / 5.0e-7    1.3e-6 / 1.5e-6
+    768      1.2e-6 / 6.2e-7    2.8e-6 / 1.8e-6
+    3072     2.2e-6 / 1.5e-6    7.2e-6 / 4.6e-6
+
+An infinity or a NaN in a row of A makes NaN of the row half the rows away, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from heapq import heapify, heapreplace
+from itertools import product
+from typing import Final
+
+import numpy as np
+
+from planck.codegen.microkernel import LINE_BYTES, tallest
+from planck.codegen.strassen import PRODUCTS, Strassen, write
+from planck.dtypes import Array
+from planck.ops.nn import MatMul
+from planck.refusal import No
+from planck.tactics.cost import k_step_cycles
+from planck.tactics.kernel import Code, Config, Kernel
+from planck.tactics.matmul import Problem, least_cycles, problem_of
+from planck.tactics.pattern import Anchored, anchored, constant, padded, symbol
+from planck.target import Target
+
+MAX_OFFERS: Final = 6
+MAX_VECTORS: Final = 6
+MAX_SUM_BYTES: Final = 4 << 20  # of the sums of A that a call keeps in scratch
+LEAST_DEPTH: Final = 64
+UNROLL: Final = 4
+
+SUM_CYCLES: Final = 10.0  # to read a vector of each quarter of A and write four sums
+COLD_BYTES_PER_CYCLE: Final = 4.0  # of a claim's first B, which nobody has prefetched
+WAY_BYTES: Final = 4096  # of a level-1 cache: rows a multiple of it apart fall into one set
+MEMORY_BYTES_PER_CYCLE: Final = 10.0  # to each core
+MEMORY_CORES: Final = 2  # that have this much at once
+
+
+class StrassenMultiply:
+    """One level of Strassen's algorithm over register-blocked products."""
+
+    name = "strassen"
+    exact = False  # sums and differences of entries are rounded before they are multiplied
+
+    def offers(self, kernel: Kernel) -> tuple[Config, ...] | No:
+        problem = _problem(kernel)
+        if isinstance(problem, No):
+            return problem
+        refusal = _refusal(problem)
+        if refusal is not None:
+            return refusal
+        configs = _configs(problem)
+        if configs[0][0] > _plain_cycles(problem):
+            return No("the sums would cost more than the product that they save")
+        return tuple(config for _, config in configs[:MAX_OFFERS])
+
+    def build(self, kernel: Kernel, config: Config) -> Code:
+        spec = _spec(_take(kernel), config)
+        name = symbol("strassen", kernel, config)
+        return Code(
+            symbol=name,
+            llvm=write(kernel.target, name, spec),
+            arguments=spec.arguments,
+            tiles=spec.units,
+            scratch_bytes=spec.scratch_bytes,
+            grain=spec.grain,
+        )
+
+    def pack(
+        self, kernel: Kernel, config: Config, constants: Mapping[str, Array]
+    ) -> Mapping[str, Array]:
+        problem = _take(kernel)
+        spec = _spec(problem, config)
+        right = constant(kernel, constants, problem.b.name)
+        packed = {spec.b: pack_sums(spec, right, problem.transpose_b)}
+        whole = 2 * spec.half * spec.lanes
+        for name in spec.arguments:
+            if name in packed or not problem.form.is_constant(name):
+                continue
+            array = constant(kernel, constants, name)
+            along = problem.form.epilogue.operands.get(name) == "channel"
+            packed[name] = padded(array, whole) if along else np.ascontiguousarray(array)
+        return packed
+
+
+def _problem(kernel: Kernel) -> Problem | No:
+    form = anchored(kernel, MatMul, -1)
+    return problem_of(form) if isinstance(form, Anchored) else form
+
+
+def _take(kernel: Kernel) -> Problem:
+    problem = _problem(kernel)
+    assert isinstance(problem, Problem), problem
+    return problem
+
+
+def _refusal(problem: Problem) -> No | None:
+    target = problem.form.kernel.target
+    own = problem.memory[problem.a.name]
+    if not problem.b_constant:
+        return No("the right operand is not known at build time")
+    if problem.k % 2 or problem.k // 2 < LEAST_DEPTH:
+        return No(f"the sums must run over an even number, at least {2 * LEAST_DEPTH}")
+    if problem.m < 2 or problem.n <= target.lanes:
+        return No(f"{problem.m} x {problem.n} is too small to be quartered")
+    if own.column != 4 or not 4 * problem.k <= own.row <= 8 * problem.k:
+        return No("rows of the left operand are not dense")
+    return None
+
+
+# The tuning space
+
+
+def _configs(problem: Problem) -> list[tuple[float, dict[str, int]]]:
+    """Configurations and their cycles: the best way to divide the work for each width of a tile."""
+    kernel = problem.form.kernel
+    found: list[tuple[float, dict[str, int]]] = []
+    pairs, half = -(-problem.m // 2), -(-problem.columns // 2)
+    for vectors in range(min(2, half), min(MAX_VECTORS, half) + 1):  # one is slow, and may spill
+        most = min(tallest(kernel.target, vectors), pairs)
+        rows = -(-pairs // -(-pairs // most))
+        ways = []
+        for groups, claims in product((1, kernel.threads), (1, 2)):
+            config = _divided(problem, rows, vectors, groups)
+            spec = _spec(problem, {**config, "claims": claims})
+            ways.append((_cycles(problem, spec), {**config, "claims": claims}))
+        found.append(min(ways, key=lambda pair: pair[0]))
+    return sorted(found, key=lambda pair: pair[0])
+
+
+def _divided(problem: Problem, rows: int, vectors: int, groups: int) -> dict[str, int]:
+    """A configuration with at least so many groups of rows, and more if scratch would be large."""
+    target = problem.form.kernel.target
+    pairs = -(-problem.m // 2)
+    all_strips = -(-pairs // rows)
+    row = 2 * rows * problem.memory[problem.a.name].row
+    strips = max(1, min(-(-all_strips // groups), MAX_SUM_BYTES // row))
+    strips = -(-all_strips // -(-all_strips // strips))
+    lines = UNROLL * vectors * target.vector_bytes / LINE_BYTES
+    ahead = -(-lines // strips)
+    return {"rows": rows, "vectors": vectors, "strips": strips, "ahead": int(ahead)}
+
+
+def _cycles(problem: Problem, spec: Strassen) -> float:
+    """Cycles until all threads are done, each claim going to the thread that is free first."""
+    kernel = problem.form.kernel
+    free = [0.0] * kernel.threads
+    heapify(free)
+    cold = spec.slab_bytes / COLD_BYTES_PER_CYCLE
+    ways = kernel.target.l1_bytes // WAY_BYTES
+    clash = 1.3 if spec.row_bytes % WAY_BYTES == 0 and spec.rows >= ways else 1.0
+    for begin in range(0, spec.units, spec.grain):
+        end = min(begin + spec.grain, spec.units)
+        cycles = cold
+        for number in range(begin // spec.panels, (end - 1) // spec.panels + 1):
+            first = number % spec.groups * spec.strips
+            sizes = [
+                min(spec.rows, spec.pairs - strip * spec.rows)
+                for strip in range(first, min(first + spec.strips, spec.all_strips))
+            ]
+            panels = min(end, (number + 1) * spec.panels) - max(begin, number * spec.panels)
+            steps = sum(_step_cycles(kernel.target, size, spec.vectors) for size in sizes)
+            cycles += len(PRODUCTS) * panels * spec.depth * steps * clash
+            cycles += sum(sizes) * spec.depth / spec.lanes * SUM_CYCLES
+        heapreplace(free, free[0] + cycles)
+    return max(*free, _memory_cycles(kernel, 7.0 * problem.k * problem.n))
+
+
+def _step_cycles(target: Target, rows: int, vectors: int) -> float:
+    """The fewer operands a step loads, the sooner it recovers from one that came late."""
+    return k_step_cycles(target, rows, vectors) + 0.05 * (rows + vectors)
+
+
+def _memory_cycles(kernel: Kernel, weight_bytes: float) -> float:
+    return weight_bytes / MEMORY_BYTES_PER_CYCLE / min(kernel.threads, MEMORY_CORES)
+
+
+def _plain_cycles(problem: Problem) -> float:
+    """Cycles of the eight products."""
+    memory = _memory_cycles(problem.form.kernel, 4.0 * problem.k * problem.n)
+    return max(least_cycles(problem), memory)
+
+
+def _spec(problem: Problem, config: Config) -> Strassen:
+    form = problem.form
+    right = f"{problem.b.name}_sums"
+    arguments = (problem.a.name, right, *form.epilogue.operands, *form.epilogue.outputs)
+    return Strassen(
+        batch=problem.batch,
+        m=problem.m,
+        k=problem.k,
+        n=problem.n,
+        rows=config["rows"],
+        strips=config["strips"],
+        vectors=config["vectors"],
+        unroll=UNROLL,
+        ahead=config["ahead"],
+        claims=form.kernel.threads * config["claims"],
+        arguments=tuple(dict.fromkeys(arguments)),
+        a=problem.a.name,
+        b=right,
+        memory=problem.memory,
+        epilogue=form.epilogue,
+        lanes=form.kernel.target.lanes,
+    )
+
+
+def pack_sums(spec: Strassen, right: Array, transpose: bool) -> Array:
+    """f32[..., K, N] (or [..., N, K]) -> f32[panel, product, K / 2, vectors * lanes].
+
+    The products are those of `codegen.strassen.PRODUCTS`; zeros past N.
+    """
+    matrix = right.reshape(right.shape[-2:])
+    if transpose:
+        matrix = matrix.T
+    whole = np.zeros((spec.k, 2 * spec.half * spec.lanes))
+    whole[:, : spec.n] = matrix
+    upper, lower = whole[: spec.depth], whole[spec.depth :]
+    middle = spec.half * spec.lanes
+    b11, b12, b21, b22 = upper[:, :middle], upper[:, middle:], lower[:, :middle], lower[:, middle:]
+    t1, t3 = b12 - b11, b22 - b12
+    t2 = b22 - t1
+    width = spec.vectors * spec.lanes
+    packed = np.zeros((spec.panels, 7, spec.depth, width), np.float32)
+    for i, sums in enumerate((b11, t2, b21, t1, t3, b22, b21 - t2)):
+        for panel in range(spec.panels):
+            part = sums[:, panel * width : (panel + 1) * width]
+            packed[panel, i, :, : part.shape[1]] = part
+    return packed
