@@ -65,8 +65,8 @@ class Reduce(Op):
         with np.errstate(all="ignore"):
             wide = x.astype(_accumulator(self.kind, dtype))
             axes = axes_of("Reduce", self.axes, x.ndim)
-            result = _NUMPY[self.kind](wide, axes, self.keep)
-            return (np.asarray(result).astype(dtype.numpy),)
+            result = np.asarray(_NUMPY[self.kind](wide, axes)).astype(dtype.numpy)
+        return (result if self.keep else np.squeeze(result, axes),)
 
     def body(self, inputs: tuple[Tensor, ...], index: tuple[Expr, ...], output: int = 0) -> Expr:
         (x,) = inputs
@@ -104,11 +104,11 @@ class ArgReduce(Op):
         x = x if from_numpy(x.dtype).bits > 16 else x.astype(np.float32)
         find = np.argmax if self.kind == "max" else np.argmin
         if not self.last:
-            found = find(x, self.axis, keepdims=self.keep)
+            found = find(x, self.axis, keepdims=True)
         else:
             extent = x.shape[self.axis]
-            found = extent - 1 - find(np.flip(x, self.axis), self.axis, keepdims=self.keep)
-        return (np.asarray(found).astype(np.int64),)
+            found = extent - 1 - find(np.flip(x, self.axis), self.axis, keepdims=True)
+        return ((found if self.keep else np.squeeze(found, self.axis)).astype(np.int64),)
 
     def body(self, inputs: tuple[Tensor, ...], index: tuple[Expr, ...], output: int = 0) -> Expr:
         (x,) = inputs
@@ -134,7 +134,7 @@ def _inner(
     return tuple(inner[k] if k in inner else next(kept) for k in range(rank))
 
 
-# References: x in the accumulator's dtype, axes from the front
+# References: x in the accumulator's dtype, axes from the front; reduced axes stay, with extent 1
 
 
 def _accumulator(kind: str, dtype: DType) -> Any:
@@ -144,47 +144,46 @@ def _accumulator(kind: str, dtype: DType) -> Any:
     return np.int64 if (dtype.is_integer and kind == "mean") or dtype.bits < 8 else dtype.numpy
 
 
-def _extreme(x: Array, axes: Along, keep: bool, largest: bool) -> Any:
+def _extreme(x: Array, axes: Along, largest: bool) -> Any:
     if x.dtype.kind == "f":
         worst: Any = -np.inf if largest else np.inf
     else:
         info = np.iinfo(x.dtype)
         worst = info.min if largest else info.max
-    return (np.max if largest else np.min)(x, axis=axes, keepdims=keep, initial=worst)
+    return (np.max if largest else np.min)(x, axis=axes, keepdims=True, initial=worst)
 
 
-def _mean(x: Array, axes: Along, keep: bool) -> Any:
-    total = np.sum(x, axis=axes, keepdims=keep)
+def _mean(x: Array, axes: Along) -> Any:
+    total = np.sum(x, axis=axes, keepdims=True)
     number = math.prod(x.shape[axis] for axis in axes)
     if x.dtype.kind == "f":
         return total / np.float64(number)
     return np.sign(total) * (np.abs(total) // max(number, 1))
 
 
-def _log_sum_exp(x: Array, axes: Along, keep: bool) -> Any:
+def _log_sum_exp(x: Array, axes: Along) -> Any:
     top = np.max(x, axis=axes, keepdims=True, initial=-np.inf)
     top = np.where(np.isfinite(top), top, 0)
-    total = np.log(np.sum(np.exp(x - top), axis=axes, keepdims=True)) + top
-    return total if keep else np.squeeze(total, axes)
+    return np.log(np.sum(np.exp(x - top), axis=axes, keepdims=True)) + top
 
 
-def _sum(x: Array, axes: Along, keep: bool) -> Any:
-    return np.sum(x, axis=axes, keepdims=keep, dtype=x.dtype)
+def _sum(x: Array, axes: Along) -> Any:
+    return np.sum(x, axis=axes, keepdims=True, dtype=x.dtype)
 
 
-_NUMPY: Final[dict[str, Callable[[Array, Along, bool], Any]]] = {
+_NUMPY: Final[dict[str, Callable[[Array, Along], Any]]] = {
     "sum": _sum,
     "mean": _mean,
-    "max": lambda x, axes, keep: _extreme(x, axes, keep, True),
-    "min": lambda x, axes, keep: _extreme(x, axes, keep, False),
-    "prod": lambda x, axes, keep: np.prod(x, axis=axes, keepdims=keep, dtype=x.dtype),
-    "l1": lambda x, axes, keep: _sum(np.abs(x), axes, keep),
-    "l2": lambda x, axes, keep: np.sqrt(_sum(x * x, axes, keep)),
-    "sum_square": lambda x, axes, keep: _sum(x * x, axes, keep),
-    "log_sum": lambda x, axes, keep: np.log(_sum(x, axes, keep)),
+    "max": lambda x, axes: _extreme(x, axes, True),
+    "min": lambda x, axes: _extreme(x, axes, False),
+    "prod": lambda x, axes: np.prod(x, axis=axes, keepdims=True, dtype=x.dtype),
+    "l1": lambda x, axes: _sum(np.abs(x), axes),
+    "l2": lambda x, axes: np.sqrt(_sum(x * x, axes)),
+    "sum_square": lambda x, axes: _sum(x * x, axes),
+    "log_sum": lambda x, axes: np.log(_sum(x, axes)),
     "log_sum_exp": _log_sum_exp,
-    "any": lambda x, axes, keep: np.any(x, axis=axes, keepdims=keep),
-    "all": lambda x, axes, keep: np.all(x, axis=axes, keepdims=keep),
+    "any": lambda x, axes: np.any(x, axis=axes, keepdims=True),
+    "all": lambda x, axes: np.all(x, axis=axes, keepdims=True),
 }
 
 

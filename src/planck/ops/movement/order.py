@@ -80,9 +80,9 @@ class Cumulative(Op):
         wide = np.float64 if from_numpy(x.dtype).is_float else x.dtype
         if self.reverse:
             x = x[::-1]
-        run = np.cumsum if self.kind == "sum" else np.cumprod
+        run = np.add if self.kind == "sum" else np.multiply
         with np.errstate(all="ignore"):
-            result = run(x.astype(wide), 0, dtype=wide)
+            result = run.accumulate(x.astype(wide), 0, dtype=wide)
         if self.exclusive and len(result):
             first = np.full_like(result[:1], 0 if self.kind == "sum" else 1)
             result = np.concatenate([first, result[:-1]])
