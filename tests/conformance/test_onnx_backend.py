@@ -66,6 +66,15 @@ def test_every_pattern_is_of_use() -> None:
         assert any(fnmatchcase(name, pattern) for name in cases()), pattern
 
 
+class Counted(unittest.TestResult):
+    """Counts what passed: Python versions differ in whether `testsRun` counts what was skipped."""
+
+    successes = 0
+
+    def addSuccess(self, test: unittest.TestCase) -> None:  # noqa: N802, unittest's name
+        self.successes += 1
+
+
 def test_onnx_runs_it_itself() -> None:
     """`onnx.backend.test.BackendTest` takes the module as it is."""
     with warnings.catch_warnings():
@@ -74,9 +83,10 @@ def test_onnx_runs_it_itself() -> None:
             BackendTest(onnx_backend, __name__).include("test_(add|relu|reshape)_.*cpu").test_suite
         )
         with turned(jobs=1):
-            result = suite.run(unittest.TestResult())
+            result = Counted()
+            suite.run(result)
     assert result.wasSuccessful(), result.failures + result.errors
-    assert result.testsRun - len(result.skipped) >= 10
+    assert result.successes >= 10
 
 
 def test_an_engine_waits_only_where_values_decide() -> None:
