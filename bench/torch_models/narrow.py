@@ -1,49 +1,21 @@
-"""Networks in plain PyTorch, exported to ONNX by both of its exporters: graphs as users bring them.
-
-`python -m bench.torch_models -o tests/data/exported` needs PyTorch and onnxscript, which Planck
-does not; the files it writes are kept with the tests. The networks are narrow on purpose: what is
-wanted of them is what exporters write around the arithmetic (shape arithmetic, constants,
-functions, names), not the arithmetic.
-"""
+"""Narrow networks, whose exports are kept with the tests: small files with all of the plumbing."""
 
 from __future__ import annotations
 
-import argparse
-import math
-import warnings
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import onnx
 import torch  # type: ignore[import-not-found]
 import torch.nn.functional as F  # type: ignore[import-not-found]
 from torch import nn
 
-OPSETS = {"script": 17, "dynamo": 20}
-STATISTICS_RUNS = 8  # forward passes in training mode, so that batch norms know their inputs
-
-
-def _conv(cin: int, cout: int, size: int, stride: int, act: Any, groups: int = 1) -> Any:
-    conv = nn.Conv2d(cin, cout, size, stride, (size - 1) // 2, groups=groups, bias=False)
-    return nn.Sequential(conv, nn.BatchNorm2d(cout, momentum=None), act)
-
-
-class Bottleneck(nn.Module):  # type: ignore[misc]
-    """ResNet's block: 1x1, 3x3, 1x1 and a shortcut."""
-
-    def __init__(self, cin: int, width: int, stride: int) -> None:
-        super().__init__()
-        self.body = nn.Sequential(
-            _conv(cin, width, 1, 1, nn.ReLU()),
-            _conv(width, width, 3, stride, nn.ReLU()),
-            _conv(width, 4 * width, 1, 1, nn.Identity()),
-        )
-        same = stride == 1 and cin == 4 * width
-        self.short = nn.Identity() if same else _conv(cin, 4 * width, 1, stride, nn.Identity())
-
-    def forward(self, x: Any) -> Any:
-        return F.relu(self.body(x) + self.short(x))
+from bench.torch_models import Case
+from bench.torch_models.layers import (
+    BertLayer,
+    Bottleneck,
+    InvertedResidual,
+    VitLayer,
+    convolution,
+)
 
 
 class ResNet(nn.Module):  # type: ignore[misc]
@@ -51,7 +23,7 @@ class ResNet(nn.Module):  # type: ignore[misc]
 
     def __init__(self, width: int = 3, depths: tuple[int, ...] = (2, 1, 1)) -> None:
         super().__init__()
-        self.stem = _conv(3, width, 7, 2, nn.ReLU())
+        self.stem = convolution(3, width, 7, 2, nn.ReLU())
         blocks, cin = [], width
         for stage, depth in enumerate(depths):
             for block in range(depth):
@@ -67,30 +39,13 @@ class ResNet(nn.Module):  # type: ignore[misc]
         return self.head(torch.flatten(x, 1))
 
 
-class InvertedResidual(nn.Module):  # type: ignore[misc]
-    """MobileNetV2's block: expand, depthwise, project."""
-
-    def __init__(self, cin: int, cout: int, stride: int) -> None:
-        super().__init__()
-        hidden = 6 * cin
-        self.body = nn.Sequential(
-            _conv(cin, hidden, 1, 1, nn.ReLU6()),
-            _conv(hidden, hidden, 3, stride, nn.ReLU6(), groups=hidden),
-            _conv(hidden, cout, 1, 1, nn.Identity()),
-        )
-        self.add = stride == 1 and cin == cout
-
-    def forward(self, x: Any) -> Any:
-        return x + self.body(x) if self.add else self.body(x)
-
-
 class MobileNet(nn.Module):  # type: ignore[misc]
     """Of the shape of MobileNetV2, the mean over pixels by Tensor.mean."""
 
     def __init__(self) -> None:
         super().__init__()
         blocks = [InvertedResidual(5, 5, 1), InvertedResidual(5, 8, 2), InvertedResidual(8, 8, 1)]
-        self.body = nn.Sequential(_conv(3, 5, 3, 2, nn.ReLU6()), *blocks)
+        self.body = nn.Sequential(convolution(3, 5, 3, 2, nn.ReLU6()), *blocks)
         self.head = nn.Sequential(nn.Dropout(0.2), nn.Linear(8, 7))
 
     def forward(self, x: Any) -> Any:
@@ -103,11 +58,11 @@ class CrossStage(nn.Module):  # type: ignore[misc]
     def __init__(self, cin: int, cout: int, shortcut: bool) -> None:
         super().__init__()
         half = cout // 2
-        self.first = _conv(cin, cout, 1, 1, nn.SiLU())
+        self.first = convolution(cin, cout, 1, 1, nn.SiLU())
         self.inner = nn.Sequential(
-            _conv(half, half, 3, 1, nn.SiLU()), _conv(half, half, 3, 1, nn.SiLU())
+            convolution(half, half, 3, 1, nn.SiLU()), convolution(half, half, 3, 1, nn.SiLU())
         )
-        self.last = _conv(3 * half, cout, 1, 1, nn.SiLU())
+        self.last = convolution(3 * half, cout, 1, 1, nn.SiLU())
         self.shortcut = shortcut
 
     def forward(self, x: Any) -> Any:
@@ -123,12 +78,16 @@ class Pyramid(nn.Module):  # type: ignore[misc]
         super().__init__()
         w = width
         self.p3 = nn.Sequential(
-            _conv(3, w, 6, 2, nn.SiLU()), _conv(w, w, 3, 2, nn.SiLU()), _conv(w, w, 3, 2, nn.SiLU())
+            convolution(3, w, 6, 2, nn.SiLU()),
+            convolution(w, w, 3, 2, nn.SiLU()),
+            convolution(w, w, 3, 2, nn.SiLU()),
         )
-        self.p4 = nn.Sequential(_conv(w, 2 * w, 3, 2, nn.SiLU()), CrossStage(2 * w, 2 * w, True))
-        self.p5 = _conv(2 * w, 2 * w, 3, 2, nn.SiLU())
-        self.squeeze = _conv(2 * w, w, 1, 1, nn.SiLU())
-        self.spread = _conv(4 * w, 2 * w, 1, 1, nn.SiLU())
+        self.p4 = nn.Sequential(
+            convolution(w, 2 * w, 3, 2, nn.SiLU()), CrossStage(2 * w, 2 * w, True)
+        )
+        self.p5 = convolution(2 * w, 2 * w, 3, 2, nn.SiLU())
+        self.squeeze = convolution(2 * w, w, 1, 1, nn.SiLU())
+        self.spread = convolution(4 * w, 2 * w, 1, 1, nn.SiLU())
         self.top = CrossStage(4 * w, 2 * w, False)
         self.low = CrossStage(3 * w, 2 * w, False)
         self.up = nn.Upsample(None, 2, "nearest")
@@ -203,27 +162,6 @@ class YoloV8(nn.Module):  # type: ignore[misc]
         return torch.cat((box * stride, score.sigmoid()), 1)
 
 
-class BertLayer(nn.Module):  # type: ignore[misc]
-    """Attention written out, then GELU, each with a residual and a layer norm behind."""
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.query, self.key, self.value, self.mix = (nn.Linear(width, width) for _ in range(4))
-        self.wide, self.narrow = nn.Linear(width, 2 * width), nn.Linear(2 * width, width)
-        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
-
-    def forward(self, x: Any, bias: Any) -> Any:
-        def split(y: Any) -> Any:
-            return y.view(y.size(0), y.size(1), self.heads, -1).permute(0, 2, 1, 3)
-
-        q, k, v = split(self.query(x)), split(self.key(x)), split(self.value(x))
-        weights = (q @ k.transpose(-1, -2) / math.sqrt(q.size(-1)) + bias).softmax(-1)
-        mixed = (weights @ v).permute(0, 2, 1, 3).contiguous()
-        x = self.norm1(x + self.mix(mixed.view(x.shape)))
-        return self.norm2(x + self.narrow(F.gelu(self.wide(x))))
-
-
 class Bert(nn.Module):  # type: ignore[misc]
     """A BERT encoder: i64[N, L] ids and mask -> f32[N, L, width] and f32[N, width]."""
 
@@ -243,25 +181,6 @@ class Bert(nn.Module):  # type: ignore[misc]
         for layer in self.layers:
             x = layer(x, bias)
         return x, torch.tanh(self.pool(x[:, 0]))
-
-
-class VitLayer(nn.Module):  # type: ignore[misc]
-    """Pre-norm attention (PyTorch's own) and a two-layer perceptron."""
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.qkv, self.mix = nn.Linear(width, 3 * width), nn.Linear(width, width)
-        self.wide, self.narrow = nn.Linear(width, 2 * width), nn.Linear(2 * width, width)
-        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
-
-    def forward(self, x: Any) -> Any:
-        n, length, width = x.shape
-        every = self.qkv(self.norm1(x)).reshape(n, length, 3, self.heads, width // self.heads)
-        q, k, v = every.permute(2, 0, 3, 1, 4).unbind(0)
-        mixed = F.scaled_dot_product_attention(q, k, v)
-        x = x + self.mix(mixed.transpose(1, 2).reshape(n, length, width))
-        return x + self.narrow(F.gelu(self.wide(self.norm2(x))))
 
 
 class Vit(nn.Module):  # type: ignore[misc]
@@ -301,16 +220,7 @@ def _tokens() -> tuple[Any, ...]:
     return torch.randint(0, 50, (2, 11)), (torch.rand(2, 11) < 0.7).long()
 
 
-class Case(NamedTuple):
-    """A network to export: how to make it and its inputs, and which of their axes are symbolic."""
-
-    make: Callable[[], Any]
-    example: Callable[[], tuple[Any, ...]]
-    dynamic: dict[str, dict[int, str]]  # for each input in order: axis -> symbol
-    highs: tuple[tuple[str, int], ...] = ()  # bounds of integer inputs, see bench.models.inputs
-
-
-CASES: tuple[Case, ...] = (
+NARROW: tuple[Case, ...] = (
     Case(ResNet, lambda: _image(40, 56), {"image": {0: "batch"}}),
     Case(MobileNet, lambda: _image(40, 56), {"image": {}}),
     Case(YoloV5, lambda: _image(64, 96), {"image": {}}),
@@ -324,68 +234,3 @@ CASES: tuple[Case, ...] = (
     Case(Vit, lambda: _image(24, 32), {"image": {0: "batch"}}),
     Case(Recurrent, lambda: (torch.randn(2, 6, 5),), {"sequence": {}}),
 )
-
-
-def export(folder: Path, exporter: str) -> list[Path]:
-    """Write every network by one exporter: "script" (TorchScript) or "dynamo" (torch.export).
-
-    raises: what the exporter raises, for a network that it cannot read
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    files = []
-    for case in CASES:
-        torch.manual_seed(0)
-        network = case.make()
-        with torch.no_grad():
-            for _ in range(STATISTICS_RUNS):
-                network.train()(*case.example())
-        file = folder / f"{type(network).__name__.lower()}-{exporter}.onnx"
-        options: dict[str, Any] = {"dynamo": False, "dynamic_axes": case.dynamic}
-        if exporter == "dynamo":
-            shapes = tuple(axes or None for axes in case.dynamic.values())
-            options = {"dynamo": True, "external_data": False, "dynamic_shapes": shapes}
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            torch.onnx.export(
-                network.eval(),
-                case.example(),
-                str(file),
-                input_names=list(case.dynamic),
-                opset_version=OPSETS[exporter],
-                **options,
-            )
-        _tidy(file, case)
-        files.append(file)
-    return files
-
-
-def _tidy(file: Path, case: Case) -> None:
-    """Drop what exporters note about the machine (stack traces, source paths); add the bounds."""
-    model = onnx.load(file)
-    graphs = [model.graph, *model.functions]
-    for graph in graphs:
-        graph.doc_string = ""
-        for item in (*graph.node, *graph.value_info):
-            item.doc_string = ""
-            del item.metadata_props[:]
-    for value in (*model.graph.input, *model.graph.output, *model.graph.initializer):
-        value.doc_string = ""
-        del value.metadata_props[:]
-    del model.metadata_props[:], model.graph.metadata_props[:]
-    for name, high in case.highs:
-        model.metadata_props.add(key=f"high:{name}", value=str(high))
-    onnx.save(model, file)
-
-
-def main() -> None:
-    """Export all networks by both exporters."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("-o", "--out", type=Path, required=True, help="folder to write into")
-    folder = parser.parse_args().out
-    for exporter in OPSETS:
-        for file in export(folder, exporter):
-            print(f"{file}  {file.stat().st_size / 1e3:.1f} kB")
-
-
-if __name__ == "__main__":
-    main()
