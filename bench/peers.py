@@ -11,12 +11,21 @@ How the comparison is kept fair:
   not count, in which caches and threads wake up.
 - Shown are the median and the 10th and 90th percentile of all runs. The ratio is the time of the
   fastest rival over Planck's, both medians: above 1 Planck is faster.
+- Whoever compiles ahead of time does so in a process of its own; its worker loads the file that
+  came out, as users deploy it. Planck's worker loads a plan.
+- Open dimensions are bound in the file itself (`bench.shapes`), so that all runtimes are given the
+  same fixed shapes: by --shape, and 1 for a first axis that it leaves out.
+- Peak memory is the most that was resident in the worker (VmHWM) after loading and all runs. It
+  holds the interpreter, NumPy, the inputs and outputs, and file mappings as far as they were
+  touched. Beside it stands the peak of a process that only imports the runtime: the difference is
+  the model's share.
 - Outputs of all are compared with those of the first rival that works: largest absolute
   difference over largest absolute value.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
@@ -38,7 +47,8 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import models
-from bench.runners import NAMES, relative_error
+from bench.runners import NAMES, PREPARE, relative_error
+from bench.shapes import Shapes, bound, parse_shapes
 
 OURS = "planck"
 WARM_SHARE = 0.2  # of each slice, in addition to it
@@ -47,11 +57,12 @@ SLICE_MARGIN_S = 120.0  # for a slice of slow runs, before a process counts as h
 
 @dataclass
 class Result:
-    """What one runtime did on one model; times in us."""
+    """What one runtime did on one model; times in us unless their names say otherwise."""
 
     runtime: str
     version: str = ""
     failed: str = ""
+    build_s: float = 0.0  # of what is compiled ahead of time
     load_s: float = 0.0
     first_ms: float = 0.0
     runs: int = 0
@@ -59,6 +70,8 @@ class Result:
     p10_us: float = 0.0
     p90_us: float = 0.0
     relative_error: float | None = None
+    peak_bytes: int = 0  # of the process after loading and all runs
+    import_bytes: int = 0  # of a process that only imports the runtime
     round_medians_us: list[float] = field(default_factory=list)
 
 
@@ -88,6 +101,7 @@ class Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
+            start_new_session=True,  # so that its compilers end with it
         )
 
     def ask(self, command: dict[str, Any], timeout_s: float) -> dict[str, Any]:
@@ -118,7 +132,8 @@ class Worker:
 
     def close(self) -> None:
         """End the process, whatever it is doing."""
-        self._process.kill()
+        with contextlib.suppress(ProcessLookupError):  # it ended by itself
+            os.killpg(self._process.pid, signal.SIGKILL)
         self._process.communicate()
 
 
@@ -130,14 +145,21 @@ def _death(process: subprocess.Popen[bytes]) -> str:
     return signal.Signals(-code).name if code < 0 else f"exit code {code}"
 
 
-def compare(model: Path, runtimes: Sequence[str], settings: Settings) -> list[Result]:
-    """Load a model in every runtime, check the outputs, time in interleaved rounds."""
+def compare(
+    model: Path, runtimes: Sequence[str], settings: Settings, shapes: Shapes | None = None
+) -> list[Result]:
+    """Load a model in every runtime, check the outputs, time in interleaved rounds.
+
+    shapes: of inputs with open dimensions, see `bench.shapes.bound`
+    raises: ValueError for dimensions that stay open, and shapes that do not fit
+    """
     results = {runtime: Result(runtime) for runtime in runtimes}
     workers: dict[str, Worker] = {}
     times: dict[str, list[float]] = {runtime: [] for runtime in runtimes}
     with tempfile.TemporaryDirectory() as folder:
         try:
-            _load_all(model, Path(folder), results, workers, settings)
+            fixed = bound(model, shapes or {}, Path(folder))
+            _load_all(fixed, Path(folder), results, workers, settings)
             _check(Path(folder), results, workers)
             for turn in range(max(1, round(settings.seconds / settings.slice_s))):
                 alive = list(workers)
@@ -165,28 +187,50 @@ def _load_all(
 ) -> None:
     feed = models.inputs(onnx.load(model, load_external_data=False))
     np.savez(folder / "inputs.npz", allow_pickle=False, **feed)
-    cpus = sorted(os.sched_getaffinity(0))[: settings.threads]
+    shared = {
+        "threads": settings.threads,
+        "precision": settings.precision,
+        "cpus": sorted(os.sched_getaffinity(0))[: settings.threads],
+    }
     for place, (runtime, result) in enumerate(results.items()):
-        worker = Worker(runtime, settings.pythons.get(runtime, sys.executable))
-        command = {
+        shared["runner"] = runtime
+        file = str(model)
+        load = {
             "do": "load",
-            "runner": runtime,
-            "model": str(model),
             "inputs": str(folder / "inputs.npz"),
             "outputs": str(folder / f"{place}.npz"),
-            "threads": settings.threads,
-            "precision": settings.precision,
-            "cpus": cpus,
+            **shared,
         }
         try:
-            reply = worker.ask(command, settings.build_timeout_s)
+            if runtime in PREPARE:
+                file = str(folder / f"{place}.prepared")
+                prepare = {"do": "prepare", "model": str(model), "out": file, **shared}
+                result.build_s = _ask_once(runtime, prepare, settings)["build_s"]
+            result.import_bytes = _ask_once(runtime, {"do": "import", **shared}, settings)[
+                "peak_bytes"
+            ]
+            worker = workers[runtime] = Worker(runtime, _python(runtime, settings))
+            reply = worker.ask({**load, "model": file}, settings.build_timeout_s)
         except WorkerError as error:
             result.failed = str(error)
-            worker.close()
+            if runtime in workers:
+                workers.pop(runtime).close()
             continue
-        workers[runtime] = worker
         result.load_s, result.first_ms = reply["load_s"], reply["first_ms"]
         result.version = reply["version"]
+
+
+def _ask_once(runtime: str, command: dict[str, Any], settings: Settings) -> dict[str, Any]:
+    """The reply of a process that does nothing else."""
+    worker = Worker(runtime, _python(runtime, settings))
+    try:
+        return worker.ask(command, settings.build_timeout_s)
+    finally:
+        worker.close()
+
+
+def _python(runtime: str, settings: Settings) -> str:
+    return settings.pythons.get(runtime, sys.executable)
 
 
 def _check(folder: Path, results: dict[str, Result], workers: dict[str, Worker]) -> None:
@@ -210,13 +254,14 @@ def _one_slice(
 ) -> None:
     command = {"do": "slice", "seconds": settings.slice_s, "warm": WARM_SHARE * settings.slice_s}
     try:
-        runs = workers[runtime].ask(command, settings.slice_s + SLICE_MARGIN_S)["us"]
+        reply = workers[runtime].ask(command, settings.slice_s + SLICE_MARGIN_S)
     except WorkerError as error:
         result.failed = str(error)
         workers.pop(runtime).close()
         return
-    times += runs
-    result.round_medians_us.append(statistics.median(runs))
+    times += reply["us"]
+    result.peak_bytes = reply["peak_bytes"]
+    result.round_medians_us.append(statistics.median(reply["us"]))
 
 
 def ratio(results: Sequence[Result]) -> float | None:
@@ -240,6 +285,19 @@ def table_of(measured: dict[str, list[Result]], settings: Settings) -> Table:
         errors = [(r.relative_error, r.runtime) for r in results if r.relative_error is not None]
         cells.append("" if factor is None else f"{factor:.2f}")
         cells.append("{:.1e}\n{}".format(*max(errors)) if errors else "")
+        table.add_row(name, *cells)
+    return table
+
+
+def memory_of(measured: dict[str, list[Result]]) -> Table:
+    """One row a model, one column a runtime: peak memory, and of it what importing takes."""
+    runtimes = list(dict.fromkeys(r.runtime for results in measured.values() for r in results))
+    table = Table("model", *runtimes, title="peak memory of the process, MB (of it by importing)")
+    for name, results in measured.items():
+        cells = [
+            f"{r.peak_bytes / 1e6:.0f} ({r.import_bytes / 1e6:.0f})" if r.runs else "failed"
+            for r in results
+        ]
         table.add_row(name, *cells)
     return table
 
@@ -283,6 +341,9 @@ def main(
         list[str] | None, typer.Option(help="runtime=interpreter, for one installed elsewhere")
     ] = None,
     precision: Annotated[str, typer.Option(help="fp32, bf16, fp16, int8")] = "fp32",
+    shape: Annotated[
+        list[str] | None, typer.Option(help="shape of an open input: images:1x3x640x640")
+    ] = None,
     small: Annotated[bool, typer.Option(help="the small variants of the models")] = False,
     build_timeout: Annotated[float, typer.Option(help="seconds allowed for loading")] = 900,
     json_out: Annotated[Path | None, typer.Option("--json", help="write all figures here")] = None,
@@ -293,13 +354,20 @@ def main(
     settings = Settings(threads, precision, seconds, slice_s, build_timeout, pythons)
     chosen = [runtime for runtime in runtimes.split(",") if runtime] + (plugin or [])
     measured: dict[str, list[Result]] = {}
+    try:
+        shapes = parse_shapes(shape or ())
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
     for name in models.expand(names):
         file = Path(name)
         if file.suffix != ".onnx":
             if name not in models.ALL:
                 raise typer.BadParameter(f"no model {name!r}; there are {', '.join(models.ALL)}")
             file = models.path(name, batch, small)
-        results = compare(file, chosen, settings)
+        try:
+            results = compare(file, chosen, settings, shapes)
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from error
         measured[file.stem] = results
         for result in results:
             if result.failed:
@@ -310,6 +378,7 @@ def main(
             json_out.parent.mkdir(parents=True, exist_ok=True)
             json_out.write_text(json.dumps(report(measured, settings), indent=1) + "\n")
     console.print(table_of(measured, settings))
+    console.print(memory_of(measured))
 
 
 if __name__ == "__main__":

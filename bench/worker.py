@@ -2,12 +2,17 @@
 
 Commands and replies are JSON, one a line, on stdin and stdout; what libraries print goes to stderr.
 
+    {"do": "prepare", "runner", "model", "out", "threads", "precision", "cpus"}
+        pins the process, compiles ahead of time into a file   -> {"ok": true, "build_s"}
     {"do": "load", "runner", "model", "inputs", "outputs", "threads", "precision", "cpus"}
-        pins the process, builds, runs once, stores the outputs as .npz
+        pins the process, loads, runs once, stores the outputs as .npz
         -> {"ok": true, "load_s", "first_ms", "version"}
+    {"do": "import", "runner"}           -> {"ok": true}, the runtime imported and nothing loaded
     {"do": "slice", "seconds", "warm"}   -> {"ok": true, "us": [time of each run]}
 
-Any failure is the reply {"ok": false, "reason": "..."}.
+Every reply has "peak_bytes", the most memory that was resident in the process so far (VmHWM, file
+mappings included); 0 where the system does not tell. Any failure is the reply
+{"ok": false, "reason": "..."}.
 """
 
 from __future__ import annotations
@@ -23,7 +28,7 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from bench.runners import DISTRIBUTIONS, Arrays, Run, find
+from bench.runners import DISTRIBUTIONS, PREPARE, Arrays, Run, find, import_runtime
 
 LEAST_RUNS = 3
 
@@ -37,21 +42,45 @@ def main() -> None:
     for line in sys.stdin:
         command = json.loads(line)
         try:
-            if command["do"] == "load":
-                run, feed, reply = _load(command)
-            else:
-                assert run is not None
-                reply = {"us": _slice(run, feed, command["seconds"], command["warm"])}
+            reply: dict[str, Any] = {}
+            match command["do"]:
+                case "prepare":
+                    reply = _prepare(command)
+                case "load":
+                    run, feed, reply = _load(command)
+                case "import":
+                    import_runtime(command["runner"])
+                case _:
+                    assert run is not None
+                    reply = {"us": _slice(run, feed, command["seconds"], command["warm"])}
         except Exception as error:
             reason = str(error).strip() or type(error).__name__
             _send(replies, {"ok": False, "reason": f"{type(error).__name__}: {reason}"})
         else:
-            _send(replies, {"ok": True, **reply})
+            _send(replies, {"ok": True, "peak_bytes": _peak_bytes(), **reply})
 
 
 def _send(replies: TextIO, reply: dict[str, Any]) -> None:
     replies.write(json.dumps(reply) + "\n")
     replies.flush()
+
+
+def _peak_bytes() -> int:
+    # not ru_maxrss, which starts from the parent's
+    try:
+        rows = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(row.split()[1]) << 10 for row in rows if row.startswith("VmHWM")), 0)
+
+
+def _prepare(command: dict[str, Any]) -> dict[str, Any]:
+    os.sched_setaffinity(0, command["cpus"])
+    start = perf_counter_ns()
+    PREPARE[command["runner"]](
+        command["model"], command["out"], command["threads"], command["precision"]
+    )
+    return {"build_s": (perf_counter_ns() - start) / 1e9}
 
 
 def _load(command: dict[str, Any]) -> tuple[Run, Arrays, dict[str, Any]]:
