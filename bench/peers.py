@@ -35,7 +35,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -145,6 +145,26 @@ def _death(process: subprocess.Popen[bytes]) -> str:
     return signal.Signals(-code).name if code < 0 else f"exit code {code}"
 
 
+@dataclass
+class Entry:
+    """A runtime that runs a model: what it did, its process while it lives, its times in us."""
+
+    result: Result
+    worker: Worker | None = None
+    times: list[float] = field(default_factory=list)
+
+    def fail(self, error: WorkerError) -> None:
+        """Note why it is out, and end its process."""
+        self.result.failed = str(error)
+        self.close()
+
+    def close(self) -> None:
+        """End its process, if it has one."""
+        if self.worker is not None:
+            self.worker.close()
+            self.worker = None
+
+
 def compare(
     model: Path, runtimes: Sequence[str], settings: Settings, shapes: Shapes | None = None
 ) -> list[Result]:
@@ -153,115 +173,118 @@ def compare(
     shapes: of inputs with open dimensions, see `bench.shapes.bound`
     raises: ValueError for dimensions that stay open, and shapes that do not fit
     """
-    results = {runtime: Result(runtime) for runtime in runtimes}
-    workers: dict[str, Worker] = {}
-    times: dict[str, list[float]] = {runtime: [] for runtime in runtimes}
-    with tempfile.TemporaryDirectory() as folder:
+    return compare_files({model: runtimes}, settings, shapes)[0]
+
+
+def compare_files(
+    runtimes: Mapping[Path, Sequence[str]], settings: Settings, shapes: Shapes | None = None
+) -> list[list[Result]]:
+    """As `compare`, of several files, each with its runtimes, all timed in the same rounds."""
+    entries = [[Entry(Result(runtime)) for runtime in named] for named in runtimes.values()]
+    everyone = [entry for row in entries for entry in row]
+    with tempfile.TemporaryDirectory() as root:
         try:
-            fixed = bound(model, shapes or {}, Path(folder))
-            _load_all(fixed, Path(folder), results, workers, settings)
-            _check(Path(folder), results, workers)
+            for number, (model, row) in enumerate(zip(runtimes, entries, strict=True)):
+                folder = Path(root, str(number))
+                folder.mkdir()
+                _load_all(bound(model, shapes or {}, folder), folder, row, settings)
+                _check(folder, row)
             for turn in range(max(1, round(settings.seconds / settings.slice_s))):
-                alive = list(workers)
+                alive = [entry for entry in everyone if entry.worker is not None]
                 for place in range(len(alive)):
-                    runtime = alive[(place + turn) % len(alive)]
-                    _one_slice(workers, runtime, results[runtime], times[runtime], settings)
+                    _one_slice(alive[(place + turn) % len(alive)], settings)
         finally:
-            for worker in workers.values():
-                worker.close()
-    for runtime, result in results.items():
-        if times[runtime] and not result.failed:
-            result.runs = len(times[runtime])
-            result.p10_us, result.median_us, result.p90_us = (
-                float(q) for q in np.quantile(times[runtime], (0.1, 0.5, 0.9))
-            )
-    return list(results.values())
+            for entry in everyone:
+                entry.close()
+    for entry in everyone:
+        if entry.times and not entry.result.failed:
+            _summarise(entry.result, entry.times)
+    return [[entry.result for entry in row] for row in entries]
 
 
-def _load_all(
-    model: Path,
-    folder: Path,
-    results: dict[str, Result],
-    workers: dict[str, Worker],
-    settings: Settings,
-) -> None:
+def _load_all(model: Path, folder: Path, entries: list[Entry], settings: Settings) -> None:
     feed = models.inputs(onnx.load(model, load_external_data=False))
     np.savez(folder / "inputs.npz", allow_pickle=False, **feed)
+    for place, entry in enumerate(entries):
+        try:
+            _load(model, folder, place, entry, settings)
+        except WorkerError as error:
+            entry.fail(error)
+
+
+def _load(model: Path, folder: Path, place: int, entry: Entry, settings: Settings) -> None:
+    result = entry.result
+    file = str(model)
     shared = {
+        "runner": result.runtime,
         "threads": settings.threads,
         "precision": settings.precision,
         "cpus": sorted(os.sched_getaffinity(0))[: settings.threads],
     }
-    for place, (runtime, result) in enumerate(results.items()):
-        shared["runner"] = runtime
-        file = str(model)
-        load = {
-            "do": "load",
-            "inputs": str(folder / "inputs.npz"),
-            "outputs": str(folder / f"{place}.npz"),
-            **shared,
-        }
-        try:
-            if runtime in PREPARE:
-                file = str(folder / f"{place}.prepared")
-                prepare = {"do": "prepare", "model": str(model), "out": file, **shared}
-                result.build_s = _ask_once(runtime, prepare, settings)["build_s"]
-            result.import_bytes = _ask_once(runtime, {"do": "import", **shared}, settings)[
-                "peak_bytes"
-            ]
-            worker = workers[runtime] = Worker(runtime, _python(runtime, settings))
-            reply = worker.ask({**load, "model": file}, settings.build_timeout_s)
-        except WorkerError as error:
-            result.failed = str(error)
-            if runtime in workers:
-                workers.pop(runtime).close()
-            continue
-        result.load_s, result.first_ms = reply["load_s"], reply["first_ms"]
-        result.version = reply["version"]
+    if result.runtime in PREPARE:
+        file = str(folder / f"{place}.prepared")
+        prepare = {"do": "prepare", "model": str(model), "out": file, **shared}
+        result.build_s = _ask_once(result.runtime, prepare, settings)["build_s"]
+    imported = _ask_once(result.runtime, {"do": "import", **shared}, settings)
+    result.import_bytes = imported["peak_bytes"]
+    entry.worker = _worker(result.runtime, settings)
+    load = {
+        "do": "load",
+        "model": file,
+        "inputs": str(folder / "inputs.npz"),
+        "outputs": str(folder / f"{place}.npz"),
+        **shared,
+    }
+    reply = entry.worker.ask(load, settings.build_timeout_s)
+    result.load_s, result.first_ms = reply["load_s"], reply["first_ms"]
+    result.version = reply["version"]
 
 
 def _ask_once(runtime: str, command: dict[str, Any], settings: Settings) -> dict[str, Any]:
     """The reply of a process that does nothing else."""
-    worker = Worker(runtime, _python(runtime, settings))
+    worker = _worker(runtime, settings)
     try:
         return worker.ask(command, settings.build_timeout_s)
     finally:
         worker.close()
 
 
-def _python(runtime: str, settings: Settings) -> str:
-    return settings.pythons.get(runtime, sys.executable)
+def _worker(runtime: str, settings: Settings) -> Worker:
+    return Worker(runtime, settings.pythons.get(runtime, sys.executable))
 
 
-def _check(folder: Path, results: dict[str, Result], workers: dict[str, Worker]) -> None:
+def _check(folder: Path, entries: list[Entry]) -> None:
     outputs = {}
-    for place, runtime in enumerate(results):
-        if runtime in workers:
+    for place, entry in enumerate(entries):
+        if entry.worker is not None:
             with np.load(folder / f"{place}.npz") as stored:
-                outputs[runtime] = dict(stored)
+                outputs[entry.result.runtime] = dict(stored)
     truth = next((arrays for runtime, arrays in outputs.items() if runtime != OURS), None)
     if truth is not None:
-        for runtime, arrays in outputs.items():
-            results[runtime].relative_error = relative_error(arrays, truth)
+        for entry in entries:
+            if entry.worker is not None:
+                arrays = outputs[entry.result.runtime]
+                entry.result.relative_error = relative_error(arrays, truth)
 
 
-def _one_slice(
-    workers: dict[str, Worker],
-    runtime: str,
-    result: Result,
-    times: list[float],
-    settings: Settings,
-) -> None:
+def _one_slice(entry: Entry, settings: Settings) -> None:
+    assert entry.worker is not None
     command = {"do": "slice", "seconds": settings.slice_s, "warm": WARM_SHARE * settings.slice_s}
     try:
-        reply = workers[runtime].ask(command, settings.slice_s + SLICE_MARGIN_S)
+        reply = entry.worker.ask(command, settings.slice_s + SLICE_MARGIN_S)
     except WorkerError as error:
-        result.failed = str(error)
-        workers.pop(runtime).close()
+        entry.fail(error)
         return
-    times += reply["us"]
-    result.peak_bytes = reply["peak_bytes"]
-    result.round_medians_us.append(statistics.median(reply["us"]))
+    entry.times += reply["us"]
+    entry.result.peak_bytes = reply["peak_bytes"]
+    entry.result.round_medians_us.append(statistics.median(reply["us"]))
+
+
+def _summarise(result: Result, times: list[float]) -> None:
+    result.runs = len(times)
+    result.p10_us, result.median_us, result.p90_us = (
+        float(q) for q in np.quantile(times, (0.1, 0.5, 0.9))
+    )
 
 
 def ratio(results: Sequence[Result]) -> float | None:
@@ -305,16 +328,21 @@ def memory_of(measured: dict[str, list[Result]]) -> Table:
 def report(measured: dict[str, list[Result]], settings: Settings) -> dict[str, Any]:
     """Everything that was measured, as data for a JSON file."""
     return {
-        "machine": {
-            "cpu": _cpu_name(),
-            "cpus": os.cpu_count(),
-            "system": f"{platform.system()} {platform.machine()}",
-        },
+        "machine": machine(),
         "settings": asdict(settings),
         "models": {
             name: {"ratio": ratio(results), "runtimes": [asdict(r) for r in results]}
             for name, results in measured.items()
         },
+    }
+
+
+def machine() -> dict[str, Any]:
+    """What the figures were measured on."""
+    return {
+        "cpu": _cpu_name(),
+        "cpus": os.cpu_count(),
+        "system": f"{platform.system()} {platform.machine()}",
     }
 
 

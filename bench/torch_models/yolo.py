@@ -159,9 +159,8 @@ class YoloV8n(nn.Module):  # type: ignore[misc]
             both = torch.cat((self.boxes[level](x), self.scores[level](x)), 1)
             n, c, h, w = both.shape
             flat.append(both.view(n, c, -1))
-            rows, columns = torch.meshgrid(
-                torch.arange(h) + 0.5, torch.arange(w) + 0.5, indexing="ij"
-            )
+            sy, sx = (torch.arange(side, dtype=x.dtype) + 0.5 for side in (h, w))
+            rows, columns = torch.meshgrid(sy, sx, indexing="ij")
             centres.append(torch.stack((columns, rows), -1).view(-1, 2))
             strides.append(torch.full((h * w, 1), float(STRIDES[level])))
         centre, stride = (torch.cat(parts).transpose(0, 1) for parts in (centres, strides))
