@@ -60,12 +60,12 @@ class InvertedResidual(nn.Module):  # type: ignore[misc]
 class BertLayer(nn.Module):  # type: ignore[misc]
     """Attention written out, then GELU, each with a residual and a layer norm behind."""
 
-    def __init__(self, width: int, heads: int, expansion: int = 2) -> None:
+    def __init__(self, width: int, heads: int, expansion: int = 2, epsilon: float = 1e-5) -> None:
         super().__init__()
         self.heads = heads
         self.query, self.key, self.value, self.mix = (nn.Linear(width, width) for _ in range(4))
         self.wide, self.narrow = linear_pair(width, expansion * width)
-        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.norm1, self.norm2 = nn.LayerNorm(width, epsilon), nn.LayerNorm(width, epsilon)
 
     def forward(self, x: Any, bias: Any) -> Any:
         def split(y: Any) -> Any:
@@ -81,12 +81,12 @@ class BertLayer(nn.Module):  # type: ignore[misc]
 class VitLayer(nn.Module):  # type: ignore[misc]
     """Pre-norm attention (PyTorch's own) and a two-layer perceptron."""
 
-    def __init__(self, width: int, heads: int, expansion: int = 2) -> None:
+    def __init__(self, width: int, heads: int, expansion: int = 2, epsilon: float = 1e-5) -> None:
         super().__init__()
         self.heads = heads
         self.qkv, self.mix = nn.Linear(width, 3 * width), nn.Linear(width, width)
         self.wide, self.narrow = linear_pair(width, expansion * width)
-        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.norm1, self.norm2 = nn.LayerNorm(width, epsilon), nn.LayerNorm(width, epsilon)
 
     def forward(self, x: Any) -> Any:
         n, length, width = x.shape

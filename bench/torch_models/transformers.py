@@ -22,7 +22,7 @@ class BertBase(nn.Module):  # type: ignore[misc]
         self.kinds = nn.Embedding(2, width)
         self.register_buffer("position_ids", torch.arange(512)[None], persistent=False)
         self.norm = nn.LayerNorm(width, eps=1e-12)
-        self.layers = nn.ModuleList(BertLayer(width, heads, 4) for _ in range(layers))
+        self.layers = nn.ModuleList(BertLayer(width, heads, 4, 1e-12) for _ in range(layers))
         self.pool = nn.Linear(width, width)
 
     def forward(self, ids: Any, mask: Any, kinds: Any) -> tuple[Any, Any]:
@@ -42,7 +42,7 @@ class VitB16(nn.Module):  # type: ignore[misc]
         self.patch = nn.Conv2d(3, width, 16, 16)
         self.token = nn.Parameter(torch.randn(1, 1, width) * 0.5)
         self.places = nn.Parameter(torch.randn(1, 197, width) * 0.3)
-        self.layers = nn.Sequential(*(VitLayer(width, heads, 4) for _ in range(layers)))
+        self.layers = nn.Sequential(*(VitLayer(width, heads, 4, 1e-6) for _ in range(layers)))
         self.norm, self.head = nn.LayerNorm(width, eps=1e-6), nn.Linear(width, 1000)
 
     def forward(self, x: Any) -> Any:
