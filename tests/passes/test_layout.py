@@ -43,6 +43,14 @@ def test_a_picture_is_read_as_it_is_and_an_output_is_rows() -> None:
     assert len(found.nodes) == 3  # two convolutions, one copy to rows
 
 
+def test_a_picture_that_is_added_to_the_result_is_copied_into_blocks() -> None:
+    """The sum needs it in blocks, and one copy serves both."""
+    body = f"""weight %n: f32[3,3,3,3] = ? %a: f32[1,3,4,6] = Conv(%x, %n, {CONV})
+        %y: f32[1,3,4,6] = Pointwise(%a, %x, fn="add")"""
+    region = assign(fuse(program(body, 3)), 16).nodes[1]
+    assert [v.type.block for v in region.inputs if v.type.rank == 4 and v.name != "n"] == [16]
+
+
 def test_many_channels_are_copied_into_blocks() -> None:
     found = assign(fuse(program(CHAIN, 8)), 16)
     assert len(found.nodes) == 4

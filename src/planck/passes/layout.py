@@ -130,7 +130,10 @@ class _Layout:
             wanted = [self.block if v.type.shape == shape else 0 for v in inputs]
             channels = data.type.dims[1]
             raw = data.type.block == 0 and channels <= STEM_CHANNELS and isinstance(anchor.op, Conv)
-            wanted[inputs.index(data)] = 0 if raw and anchor.op.groups == 1 else self.block
+            image = anchor.inputs[0].name  # an epilogue that reads it too wants it blocked
+            alone = sum(v.name == image for n in inner.nodes for v in n.inputs) == 1
+            rows = raw and anchor.op.groups == 1 and alone
+            wanted[inputs.index(data)] = 0 if rows else self.block
             return wanted, self.block
         if isinstance(anchor.op, Pool) and data is not None and data.type.block:
             full = [v is data or v.type.shape == shape for v in inputs]
