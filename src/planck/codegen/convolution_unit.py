@@ -12,11 +12,15 @@ from planck.target import Target
 def write(target: Target, symbol: str, spec: Convolution) -> str:
     """The module of one convolution kernel."""
     b = TableBuilder()
-    _Writer(target, spec, b).kernel()
+    ConvolutionWriter(target, spec, b).kernel()
     return function(target, symbol, b)
 
 
-class _Writer(TileWriter):
+class ConvolutionWriter(TileWriter):
+    """Writes all that a unit of work does; base: where each argument lies."""
+
+    base: dict[str, str]
+
     def kernel(self) -> None:
         b, spec = self.b, self.spec
         self.base = {
@@ -104,7 +108,7 @@ class _Writer(TileWriter):
         before = 0  # tiles of the shapes written so far
         for height in spec.rows.sizes:
             rows = spec.rows.of_size(height)
-            with b.loop(*b.share(len(rows), unit.group[0], spec.groups[0])) as r:
+            with b.loop(*self.row_range(unit, height)) as r:
                 row = [
                     b.entry([getattr(s, field) for s in rows], r)
                     for field in ("at_in", "at_out", "case")
@@ -119,6 +123,11 @@ class _Writer(TileWriter):
                         number = b.plus(b.plus(b.times(r, len(columns)), c), str(before))
                         self.tile(unit, self.tile_at(unit, number, height, width, row, column))
                 before += len(rows) * len(columns)
+
+    def row_range(self, unit: Unit, height: int) -> tuple[str, str]:
+        """Which strips of rows of a height this unit takes."""
+        count = len(self.spec.rows.of_size(height))
+        return self.b.share(count, unit.group[0], self.spec.groups[0])
 
     def tile_at(
         self,

@@ -66,7 +66,7 @@ class Sliding:
 def write(target: Target, symbol: str, spec: Sliding) -> str:
     """The module of one kernel of sliding windows."""
     b = TableBuilder()
-    _Writer(target, spec, b).kernel()
+    SlidingWriter(target, spec, b).kernel()
     return function(target, symbol, b)
 
 
@@ -80,7 +80,9 @@ class _Row:
     number: str
 
 
-class _Writer:
+class SlidingWriter:
+    """Writes all that a unit of work does."""
+
     def __init__(self, target: Target, spec: Sliding, b: TableBuilder) -> None:
         self.target, self.spec, self.b = target, spec, b
         self.vector = Vector(target.lanes)
@@ -96,25 +98,32 @@ class _Writer:
             rest = b.let(f"udiv i64 {unit}, {spec.groups}")
             block = b.let(f"urem i64 {rest}, {spec.blocks}")
             image = b.let(f"udiv i64 {rest}, {spec.blocks}")
-            at = {}
-            for name, pointer in base.items():
-                if name in spec.memory:
-                    memory = spec.memory[name]
-                    pointer = b.offset(pointer, b.times(image, memory.batch))
-                    pointer = b.offset(pointer, b.times(block, memory.block))
-                elif name == spec.weights:
-                    step = spec.taps[0] * spec.taps[1] * self.vector.bytes
-                    pointer = b.offset(pointer, b.times(block, step))
-                elif name == spec.bias or spec.epilogue.operands.get(name) == "channel":
-                    pointer = b.offset(pointer, b.times(block, self.vector.bytes))
-                at[name] = pointer
-            self.rows(at, group)
+            rows = b.share(len(spec.rows.strips), group, spec.groups)
+            self.rows(self.block(base, image, block), *rows)
         b.do("ret void")
 
-    def rows(self, at: dict[str, str], group: str) -> None:
+    def block(self, base: dict[str, str], image: str, block: str) -> dict[str, str]:
+        """Where each argument lies for one block of channels of one image."""
+        b, spec = self.b, self.spec
+        at = {}
+        for name, pointer in base.items():
+            if name in spec.memory:
+                memory = spec.memory[name]
+                pointer = b.offset(pointer, b.times(image, memory.batch))
+                pointer = b.offset(pointer, b.times(block, memory.block))
+            elif name == spec.weights:
+                step = spec.taps[0] * spec.taps[1] * self.vector.bytes
+                pointer = b.offset(pointer, b.times(block, step))
+            elif name == spec.bias or spec.epilogue.operands.get(name) == "channel":
+                pointer = b.offset(pointer, b.times(block, self.vector.bytes))
+            at[name] = pointer
+        return at
+
+    def rows(self, at: dict[str, str], begin: str, end: str) -> None:
+        """Strips of one row, from one number to another."""
         b, spec = self.b, self.spec
         strips = spec.rows.strips
-        with b.loop(*b.share(len(strips), group, spec.groups), hint="r") as r:
+        with b.loop(begin, end, hint="r") as r:
             at_in, at_out, case = (
                 b.entry([getattr(s, field) for s in strips], r)
                 for field in ("at_in", "at_out", "case")

@@ -115,7 +115,7 @@ def _configs(problem: Problem) -> list[dict[str, object]]:
             columns = min(width // rows, out[1])
             if columns:
                 key = (rows, columns, vectors)
-                found[key] = _cost(problem, *key)
+                found[key] = tile_cost(problem, out, *key)
     ranked = sorted(found, key=lambda key: found[key])
     result: list[dict[str, object]] = []
     for rows, columns, vectors in ranked[:5]:
@@ -158,10 +158,14 @@ def _config(
     }
 
 
-def _cost(problem: Problem, rows: int, columns: int, vectors: int) -> float:
-    """Cycles of one k-step for each useful vector of the output: lower is better."""
+def tile_cost(
+    problem: Problem, extents: tuple[int, int], rows: int, columns: int, vectors: int
+) -> float:
+    """Cycles of one k-step for each useful vector of the output: lower is better.
+
+    extents:  rows and columns of pixels that tiles are cut from
+    """
     lanes, target = problem.lanes, problem.form.kernel.target
-    extents = _extents(problem)
     down = [size for _, size in balanced(extents[0], rows)]
     along = [size for _, size in balanced(extents[1], columns)]
     slab = slab_bytes(problem, vectors)

@@ -83,7 +83,7 @@ class _SlidingTactic:
         return tuple({"columns": size} for size in sizes)
 
     def build(self, kernel: Kernel, config: Config) -> Code:
-        spec = self._spec(kernel, config)
+        spec = self.spec(kernel, config)
         name = symbol(self.name, kernel, config)
         return Code(
             symbol=name,
@@ -98,7 +98,7 @@ class _SlidingTactic:
     ) -> Mapping[str, Array]:
         problem = self.problem(kernel)
         assert isinstance(problem, Problem), problem
-        spec = self._spec(kernel, config)
+        spec = self.spec(kernel, config)
         packed: dict[str, Array] = {}
         names = problem.form.channel_operands()
         lanes = kernel.target.lanes
@@ -111,7 +111,8 @@ class _SlidingTactic:
                 packed[name] = padded(constant(kernel, constants, name), spec.blocks * lanes)
         return packed
 
-    def _spec(self, kernel: Kernel, config: Config) -> Sliding:
+    def spec(self, kernel: Kernel, config: Config) -> Sliding:
+        """The kernel with a configuration's decisions, ready to be written."""
         problem = self.problem(kernel)
         assert isinstance(problem, Problem), problem
         form, inputs = problem.form, problem.form.node.inputs

@@ -30,6 +30,10 @@ class Conv(Op):
     dilations: tuple[int, ...]
     groups: int
 
+    def is_depthwise(self, weights: TensorType) -> bool:
+        """Whether each of several channels has one filter of its own."""
+        return weights.dims[:2] == (self.groups, 1) and self.groups > 1
+
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
         x, w = _check("Conv", inputs, self.groups, self.strides)
         if w[0] % self.groups or x[1] != w[1] * self.groups:
