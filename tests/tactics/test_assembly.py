@@ -9,6 +9,7 @@ import pytest
 
 from planck.codegen.llvm import assembly
 from planck.ops.nn import Conv, MatMul
+from planck.tactics.depth_first import FusedDepthwise
 from planck.tactics.direct import Direct
 from planck.tactics.matmul import Multiply
 
@@ -50,6 +51,20 @@ def test_convolution(case: Any, size: int, kernel: int, pad: int) -> None:
     shape = (1, 96, size, size)
     y = case.node(Conv((1, 1), (pad,) * 4, (1, 1), 1), [x, w], shape, block=True)
     check(case, Direct(), case.kernel(case.pointwise("relu", y)))
+
+
+def test_depth_first(case: Any) -> None:
+    if case.target.isa == "portable":
+        pytest.skip("has no fused multiply-add to look for")
+    x = case.input(1, 32, 28, 28, block=True)
+    wide, plain = (1, 96, 28, 28), Conv((1, 1), (0,) * 4, (1, 1), 1)
+    y = case.node(plain, [x, case.constant(96, 32, 1, 1)], wide)
+    y = case.pointwise("relu", y)
+    slide = Conv((1, 1), (1,) * 4, (1, 1), 96)
+    y = case.node(slide, [y, case.constant(96, 1, 3, 3)], wide)
+    y = case.pointwise("relu", y)
+    y = case.node(plain, [y, case.constant(32, 96, 1, 1)], (1, 32, 28, 28), block=True)
+    check(case, FusedDepthwise(), case.kernel(y))
 
 
 def test_matmul(case: Any) -> None:

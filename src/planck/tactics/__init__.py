@@ -1,6 +1,7 @@
 """The ways to run a kernel."""
 
 from planck.tactics.attention import FusedAttention
+from planck.tactics.depth_first import FusedDepthwise
 from planck.tactics.direct import Direct, Transposed
 from planck.tactics.globalpool import GlobalPooling
 from planck.tactics.kernel import Tactic
@@ -11,6 +12,7 @@ from planck.tactics.strassen import StrassenMultiply
 from planck.tactics.winograd import WinogradConvolution
 
 TACTICS: tuple[Tactic, ...] = (
+    FusedDepthwise(),
     Depthwise(),
     WinogradConvolution(),  # before direct code: it offers only where its model saves time
     Direct(),
