@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 
-from planck.compiler.split import kernel_of
+from planck.compiler.split import kernel_alone
 from planck.dtypes import Array
 from planck.ir.graph import Graph, Node, Value
 from planck.ops.region import Region
 from planck.passes.layout import region_of
 from planck.refusal import No
-from planck.tactics.kernel import Operand, Tactic
+from planck.tactics.kernel import Tactic
 from planck.target import Target
 
 log = logging.getLogger(__name__)
@@ -23,8 +23,7 @@ def take_apart(graph: Graph, tactics: Sequence[Tactic], target: Target, threads:
     nodes: list[Node] = []
     for node in graph.nodes:
         if isinstance(node.op, Region) and len(node.op.graph.nodes) > 1:
-            operands = {v.name: Operand.dense(v.type) for v in (*node.inputs, *node.outputs)}
-            kernel, _ = kernel_of(node, operands, graph.weights, target, threads)
+            kernel = kernel_alone(node, graph.weights, target, threads)
             if kernel.key not in answers:
                 replies = [tactic.offers(kernel) for tactic in tactics]
                 answers[kernel.key] = any(not isinstance(reply, No) for reply in replies)

@@ -14,6 +14,7 @@ _DOING = {
     "read": "reading the model",
     "simplify": "simplifying the graph",
     "fuse": "fusing layers",
+    "depth_first": "fusing across layers",
     "layout": "choosing layouts",
     "compile": "compiling kernels",
     "tune": "timing kernels",

@@ -46,6 +46,12 @@ def _launch(
     return Launch(node, *kernel_of(node, operands, weights, target, threads))
 
 
+def kernel_alone(node: Node, weights: Mapping[str, Array], target: Target, threads: int) -> Kernel:
+    """A region's kernel where everything lies densely, as it mostly will."""
+    operands = {v.name: Operand.dense(v.type) for v in (*node.inputs, *node.outputs)}
+    return kernel_of(node, operands, weights, target, threads)[0]
+
+
 def kernel_of(
     node: Node,
     operands: Mapping[str, Operand],

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from planck.codegen.processes import CompilePool
 from planck.compiler.assemble import assemble
+from planck.compiler.chains import Answers, Tune, settle
 from planck.compiler.dump import dump_kernels, dump_stage
 from planck.compiler.feasible import take_apart
 from planck.compiler.place import place
@@ -20,12 +21,15 @@ from planck.errors import BuildError
 from planck.ir.graph import Graph
 from planck.ir.verify import verify
 from planck.knobs import knobs
+from planck.ops.region import Region
 from planck.passes import PASSES, simplify
+from planck.passes.depth_first import depth_first
 from planck.passes.fuse import fuse
 from planck.passes.layout import assign
 from planck.plan.model import Plan
 from planck.refusal import No
 from planck.tactics import TACTICS
+from planck.tactics.kernel import Kernel
 from planck.target import Target
 from planck.tune.cache import TimingCache
 from planck.tune.choose import CANDIDATES, Choice, choose
@@ -64,6 +68,10 @@ def _fuse(graph: Graph, options: Options) -> Graph:
     return fuse(graph)
 
 
+def _depth_first(graph: Graph, options: Options) -> Graph:
+    return depth_first(graph)
+
+
 def _layout(graph: Graph, options: Options) -> Graph:
     return assign(graph, options.target.lanes)
 
@@ -72,6 +80,7 @@ def _layout(graph: Graph, options: Options) -> Graph:
 STAGES: Final[tuple[tuple[str, Callable[[Graph, Options], Graph]], ...]] = (
     ("simplify", _simplify),
     ("fuse", _fuse),
+    ("depth_first", _depth_first),
     ("layout", _layout),
 )
 STAGE_NAMES: Final = ("read", *(name for name, _ in PASSES), *(name for name, _ in STAGES))
@@ -110,23 +119,14 @@ def compile_graph(graph: Graph, options: Options) -> Plan:
     """A graph (at any stage) -> the plan. raises: BuildError, GraphError"""
     graph = run_stages(graph, options)
     _refuse_strings(graph)
+    tune = _tuner(options, _weights_from_memory(graph, options.target))
+    graph, answers = settle(graph, options.target, options.threads, tune if options.level else None)
     graph = take_apart(graph, TACTICS, options.target, options.threads)
     placement = place(graph)
     launches = split(placement, graph.weights, options.target, options.threads)
-    cache = TimingCache.open(options.timing_cache, options.target)
     kernels = {launch.kernel.key: launch.kernel for launch in launches if launch.kernel}
-    jobs = 1 if len(kernels) * CANDIDATES[options.level] <= FEW else 0
-    with CompilePool(options.target, jobs) as pool:
-        answers = choose(
-            list(kernels.values()),
-            TACTICS,
-            pool,
-            cache,
-            level=options.level,
-            seconds=options.seconds,
-            weights_from_memory=_weights_from_memory(launches, options.target),
-            report=options.progress,
-        )
+    answers |= tune({key: kernel for key, kernel in kernels.items() if key not in answers})
+    answers = {key: answers[key] for key in kernels}
     choices: dict[str, Choice] = {k: a for k, a in answers.items() if not isinstance(a, No)}
     references = _references(launches, answers)
     launches = [_or_reference(launch, answers) for launch in launches]
@@ -147,15 +147,38 @@ def compile_graph(graph: Graph, options: Options) -> Plan:
     return plan
 
 
-def _weights_from_memory(launches: Sequence[Launch], target: Target) -> bool:
+def _weights_from_memory(graph: Graph, target: Target) -> bool:
     """Whether a run of the network pushes all its weights out of the last cache."""
     constants = {
-        launch.names[name].name: launch.names[name].type.bytes
-        for launch in launches
-        if launch.kernel
-        for name in launch.kernel.constants
+        value.name: value.type.bytes
+        for node in graph.nodes
+        if isinstance(node.op, Region)
+        for value in node.inputs
+        if value.name in graph.weights
     }
     return sum(constants.values()) > target.l3_bytes // 2
+
+
+def _tuner(options: Options, weights_from_memory: bool) -> Tune:
+    """Chooses code for kernels, for as long as the build has seconds left."""
+    cache = TimingCache.open(options.timing_cache, options.target)
+    end = time.monotonic() + options.seconds if options.seconds is not None else None
+
+    def tune(kernels: Mapping[str, Kernel]) -> Answers:
+        jobs = 1 if len(kernels) * CANDIDATES[options.level] <= FEW else 0
+        with CompilePool(options.target, jobs) as pool:
+            return choose(
+                list(kernels.values()),
+                TACTICS,
+                pool,
+                cache,
+                level=options.level,
+                seconds=end - time.monotonic() if end is not None else None,
+                weights_from_memory=weights_from_memory,
+                report=options.progress,
+            )
+
+    return tune
 
 
 def _refuse_strings(graph: Graph) -> None:
