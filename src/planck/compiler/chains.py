@@ -3,7 +3,7 @@
     %y = Region(%x) graph { Conv, Conv groups=C, Conv }    as it is, or    three regions
 
 What lies between the convolutions is in L2 anyway if it is small enough: then the parts are taken
-without timing the whole, which at best is 1 % faster and costs a build four compilations. Where
+without timing the whole, which at best is 3 % faster and costs a build four compilations. Where
 nothing is timed, size alone decides.
 """
 
