@@ -99,8 +99,8 @@ TRANSFORM_CYCLES: Final = 0.72  # for each instruction of a transform, loads and
 ADD_CYCLES: Final = 2.0  # to load, add and store a vector
 MEMORY_BYTES_PER_CYCLE: Final = 10.0  # to each core, 37 GB/s
 MEMORY_CORES: Final = 2  # that have this much at once
-L3_BYTES_PER_CYCLE: Final = 30.0
-L3_BYTES: Final = 16 << 20  # that one layer's weights may hold on to
+L3_BYTES_PER_CYCLE: Final = 20.0
+L3_BYTES: Final = 8 << 20  # of one layer's weights, that are still there for the next strip
 
 Axes = tuple[Algorithm, Algorithm]
 
