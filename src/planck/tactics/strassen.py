@@ -14,8 +14,12 @@ from memory, bias, GELU or residual in the epilogue; us in the network, least of
 - The arithmetic: 7/8 of the products; sums of A cost 10 cycles for a vector of each quarter, 2 % of
   128x768x768 on one core and 0.5 % of 128x768x3072; accumulators to scratch and back, 28 loads and
   stores for each 384 steps of 12 to 14 cycles, under 1 %.
-- B takes 7/4 of its bytes: BERT's plan grows from 437 to 692 MB. A process that loads and runs it
-  peaks at 703 MB, nearly all of it pages of the file; ONNX Runtime's at 712 MB, OpenVINO's 1730.
+- B takes 7/4 of its bytes: BERT's plan grows from 437 to 692 MB, ViT-B/16's from 346 to 601. A
+  process that loads and runs them peaks at 703 and 620 MB, nearly all of it pages of the file;
+  ONNX Runtime's at 712 and 442, OpenVINO's at 1730 and 1473.
+- Not tried to the end: making B's sums in scratch for each panel, with B's bytes as they were.
+  Reckoned at 10 cycles for a vector of each quarter: 4 % of the time at M = 128, 3 % at 197, and
+  four cold slabs for each claim in place of one.
 - All products for one strip of rows before the next strip would keep more in registers, but stream
   seven slabs of B through L2 for every strip. Product by product, a slab comes from memory once,
   while the one before it is at work: tiles of 4 x 6 take 46.8 ms for BERT without that prefetching
