@@ -37,6 +37,14 @@ def test_build_json(command: Command, model: Path, tmp_path: Path) -> None:
     assert done.json["reference_steps"] == 0
 
 
+def test_build_refuses_what_is_no_accuracy(command: Command, model: Path, tmp_path: Path) -> None:
+    path = tmp_path / "a.plan"
+    done = command("build", model, "-o", path, "--shape", SHAPE, *FAST, "--accuracy", 2)
+    assert (done.code, done.out) == (1, "")
+    assert "accuracy must be a number from 0 to 1, not 2.0" in done.err
+    assert not path.exists()
+
+
 def test_stages_can_be_stopped_at_and_resumed(
     command: Command, model: Path, plan: Path, tmp_path: Path
 ) -> None:

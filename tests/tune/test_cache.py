@@ -48,7 +48,28 @@ def test_another_machine_has_its_own_times(tmp_path: Path, target: Target) -> No
     assert TimingCache.open(tmp_path / "t.cache", other).get("a/1") is None
 
 
-@pytest.mark.parametrize("body", ["", "{", "[]", '{"format": 99, "entries": {}}', "\x00\xff"])
+def test_errors_and_checks_are_kept(tmp_path: Path, target: Target) -> None:
+    cache = TimingCache.open(tmp_path / "t.cache", target)
+    config = {"side": 6}
+    kept = [
+        Timing("winograd", config, 3.5, error=7.4e-6),
+        Timing("winograd", {"side": 8}, 2.5, "errs too much", 3e-5),
+    ]
+    cache.put("a/1", kept)
+    cache.checks["digest"] = {"record": {"error": 1e-5}, "rows": {}}
+    cache.save()
+    again = TimingCache.open(tmp_path / "t.cache", target)
+    assert again.get("a/1") == kept
+    assert again.checks == cache.checks
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "", "{", "[]", '{"format": 99, "entries": {}}', "\x00\xff", '{"format": 1, "entries": []}',
+        '{"format": 1, "entries": {}, "checks": 3}', '{"format": 1, "checks": {"m": [1]}}',
+    ],
+)  # fmt: skip
 def test_a_damaged_file_counts_as_empty_and_is_replaced(
     tmp_path: Path, target: Target, body: str
 ) -> None:

@@ -20,6 +20,7 @@ from planck.cli.model import (
     engine_of,
     parse_shapes,
 )
+from planck.runtime.report import accuracy_line
 
 
 def build(
@@ -36,6 +37,9 @@ def build(
     build_seconds: Annotated[
         float | None, typer.Option(help="Stop measuring after this; the best so far is taken.")
     ] = None,
+    accuracy: Annotated[
+        float, typer.Option(help="Most that outputs may be from float64; 0 checks nothing.")
+    ] = 1e-4,
     stop_after: Annotated[
         str | None, typer.Option(help="Stop after this stage and write its graph as text.")
     ] = None,
@@ -70,6 +74,7 @@ def build(
         timing_cache=timing_cache,
         level=level,
         seconds=build_seconds,
+        accuracy=accuracy,
         progress=not as_json,
     )
     path = output or model.with_suffix(".plan")
@@ -83,6 +88,7 @@ def build(
         "reference_steps": report.reference_steps,
         "target": report.target,
         "threads": report.threads,
+        "accuracy": report.accuracy,
     }
     if as_json:
         show_json(summary)
@@ -92,6 +98,8 @@ def build(
         f" {report.target}, {report.threads} threads, in {summary['seconds']} s",
         soft_wrap=True,
     )
+    if report.accuracy and report.accuracy["replaced"]:
+        console.print(accuracy_line(report.accuracy), soft_wrap=True)
     if report.reference_steps:
         console.print(
             f"{report.reference_steps} steps run slowly; `planck inspect {path}` says which",

@@ -52,6 +52,7 @@ def engine_of(
     timing_cache: Path | None = None,
     level: int = 3,
     seconds: float | None = None,
+    accuracy: float = 1e-4,
     progress: bool | Callable[[str, int, int, str], None] = True,
 ) -> Engine:
     """Load a plan, or build a model."""
@@ -66,6 +67,7 @@ def engine_of(
         timing_cache=timing_cache,
         optimization_level=level,
         build_seconds=seconds,
+        accuracy=accuracy,
         progress=progress,
     )
 

@@ -63,15 +63,17 @@ def why(
         console.print("It runs by its NumPy reference, because no tactic compiles it:")
         console.print("\n".join(f"  {part}" for part in reason.split("; ")), markup=False)
         return
-    tried = table("tactic", "configuration", "us", "")
+    tried = table("tactic", "configuration", "us", "error", "")
     for row in timings:
         chosen = row["tactic"] == step.tactic and row.get("config") == step.config
         shown = ", ".join(f"{k}={v}" for k, v in row.get("config", {}).items())
-        time_us = f"{row['us']:.1f}" if row.get("us") else "not timed"
+        untimed = "" if "refused" in row else "not timed"
+        error = row.get("error")
         tried.add_row(
             row["tactic"],
             escape(shown),
-            "" if "refused" in row else time_us,
+            f"{row['us']:.1f}" if row.get("us") else untimed,
+            "" if error is None else f"{error:.1e}",
             escape(row.get("refused", "chosen" if chosen else "")),
         )
     console.print(tried, highlight=False)

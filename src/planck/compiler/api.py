@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from planck import frontends
 from planck import target as targets
+from planck.compiler.accuracy import BUDGET
 from planck.compiler.stages import Options, Progress, compile_graph, run_stages
 from planck.errors import BuildError
 from planck.ir.graph import Graph
@@ -32,6 +33,7 @@ def build(
     shapes: Mapping[str, Sequence[int]] | None = None,
     optimization_level: int = 3,
     build_seconds: float | None = None,
+    accuracy: float | None = BUDGET,
     progress: bool | Progress = False,
     weights: str | os.PathLike[str] | None = None,
 ) -> Engine:
@@ -45,12 +47,14 @@ def build(
     shapes:              shapes of inputs that the model leaves open, by input name
     optimization_level:  0 (no measuring) to 5 (measure everything)
     build_seconds:       a budget; when it is over, the best so far is taken
+    accuracy:            how far outputs may be from float64 because of kernels that trade accuracy
+                         for speed, over each output's largest value; None or 0 checks nothing
     progress:            True draws a bar on the terminal; or a function(stage, done, total, what)
     weights:             the weights of a Darknet .cfg (its own name with .weights when left out)
     raises:              ModelError, ShapeError, BuildError, FileError
     """
     options = options_of(
-        target, precision, threads, optimization_level, build_seconds, timing_cache
+        target, precision, threads, optimization_level, build_seconds, timing_cache, accuracy
     )
     with _progress(progress) as report:
         options = replace(options, progress=report)
@@ -92,6 +96,7 @@ def options_of(
     level: int,
     seconds: float | None,
     timing_cache: str | os.PathLike[str] | None,
+    accuracy: float | None = BUDGET,
 ) -> Options:
     """Checked options. raises: BuildError that names the argument"""
     if precision not in PRECISIONS:
@@ -103,6 +108,12 @@ def options_of(
         raise BuildError(f"threads must be 1 to 1024, not {threads}")
     if not 0 <= level <= 5:
         raise BuildError(f"optimization_level must be 0 to 5, not {level}")
+    number = isinstance(accuracy, int | float) and not isinstance(accuracy, bool)
+    if accuracy is not None and not (number and 0 <= accuracy <= 1):
+        raise BuildError(
+            f"accuracy must be a number from 0 to 1, not {accuracy!r}",
+            try_="1e-4 is the default; None or 0 checks nothing",
+        )
     resolved = targets.resolve(target)
     return Options(
         target=resolved,
@@ -111,6 +122,7 @@ def options_of(
         level=level,
         seconds=seconds,
         timing_cache=Path(timing_cache) if timing_cache is not None else None,
+        accuracy=float(accuracy or 0.0),
     )
 
 

@@ -25,6 +25,8 @@ from planck.tune.choose import Choice
 # A vector load may read past the last element: so many bytes follow the arena and the weights.
 OVERREAD_BYTES = 64
 
+Packs = dict[tuple[str, str, str, tuple[str, ...]], Mapping[str, Array]]
+
 
 class Weights:
     """The weights section: packed arrays one after the other, 64-byte aligned, equal ones once."""
@@ -59,8 +61,13 @@ def assemble(
     threads: int,
     precision: str,
     build: dict[str, Any],
+    packs: Packs | None = None,
 ) -> Plan:
-    """The plan of a graph whose kernels have all been chosen. raises: BuildError"""
+    """The plan of a graph whose kernels have all been chosen. raises: BuildError
+
+    packs:  keeps packed weights for another call with other choices
+    """
+    packs = {} if packs is None else packs
     offsets, arena_bytes, bound = _arena(placement, launches)
     weights = Weights()
     places = _Places(placement, graph, offsets, weights)
@@ -71,7 +78,9 @@ def assemble(
         if value.name not in graph.weights or launch.kernel is None
     }
     numbers = {name: i for i, name in enumerate(slots)}
-    steps = tuple(_step(launch, choices, places, numbers, graph.weights) for launch in launches)
+    steps = tuple(
+        _step(launch, choices, places, numbers, graph.weights, packs) for launch in launches
+    )
     objects = {"engine": engine.compiled(target)}
     for launch in launches:
         if launch.kernel:
@@ -155,6 +164,7 @@ def _step(
     places: _Places,
     numbers: Mapping[str, int],
     weights: Mapping[str, Array],
+    packs: Packs,
 ) -> Step:
     node = launch.node
     inputs = dict.fromkeys(v.name for v in node.inputs)
@@ -176,8 +186,11 @@ def _step(
     code = choice.code
     own = launch.names
     constants = {n: weights[own[n].name] for n in launch.kernel.constants}
-    packed = choice.tactic.pack(launch.kernel, choice.config, constants)
     sources = tuple(own[n].name for n in sorted(launch.kernel.constants))
+    way = (launch.kernel.key, choice.tactic.name, str(choice.config), sources)
+    if way not in packs:
+        packs[way] = choice.tactic.pack(launch.kernel, choice.config, constants)
+    packed = packs[way]
     arguments = []
     for argument in code.arguments:
         if argument in packed:

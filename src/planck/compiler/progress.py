@@ -17,8 +17,10 @@ _DOING = {
     "depth_first": "fusing across layers",
     "layout": "choosing layouts",
     "compile": "compiling kernels",
+    "compare": "comparing with float64",
     "tune": "timing kernels",
     "assemble": "writing the plan",
+    "check": "checking the whole plan",
     "done": "built",
 }
 

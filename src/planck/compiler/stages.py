@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from planck.codegen.processes import CompilePool
-from planck.compiler.assemble import assemble
+from planck.compiler.accuracy import BUDGET, Check, hold_budget
+from planck.compiler.assemble import Packs, assemble
 from planck.compiler.chains import Answers, Tune, settle
 from planck.compiler.dump import dump_kernels, dump_stage
 from planck.compiler.feasible import take_apart
@@ -48,6 +49,7 @@ class Options:
 
     level:    0 takes each tactic's best guess, 5 measures everything
     seconds:  best so far when they are over
+    accuracy: how far a plan may be from float64, over each output's largest value; 0 for no check
     """
 
     target: Target
@@ -56,6 +58,7 @@ class Options:
     level: int = 3
     seconds: float | None = None
     timing_cache: Path | None = None
+    accuracy: float = BUDGET
     progress: Progress = lambda stage, done, total, what: None
     notes: dict[str, Any] = field(default_factory=dict)
 
@@ -117,9 +120,12 @@ def run_stages(graph: Graph, options: Options, stop_after: str | None = None) ->
 
 def compile_graph(graph: Graph, options: Options) -> Plan:
     """A graph (at any stage) -> the plan. raises: BuildError, GraphError"""
+    given = graph
     graph = run_stages(graph, options)
     _refuse_strings(graph)
-    tune = _tuner(options, _weights_from_memory(graph, options.target))
+    cache = TimingCache.open(options.timing_cache, options.target)
+    from_memory = _weights_from_memory(graph, options.target)
+    tune = _tuner(options, cache, from_memory)
     graph, answers = settle(graph, options.target, options.threads, tune if options.level else None)
     graph = take_apart(graph, TACTICS, options.target, options.threads)
     placement = place(graph)
@@ -130,19 +136,40 @@ def compile_graph(graph: Graph, options: Options) -> Plan:
     choices: dict[str, Choice] = {k: a for k, a in answers.items() if not isinstance(a, No)}
     references = _references(launches, answers)
     launches = [_or_reference(launch, answers) for launch in launches]
+    packs: Packs = {}
+
+    def assembled(choices: dict[str, Choice]) -> Plan:
+        return assemble(
+            graph,
+            placement,
+            launches,
+            choices,
+            target=options.target,
+            threads=options.threads,
+            precision=options.precision,
+            build=_record(options, references, choices, placement.refused),
+            packs=packs,
+        )
+
+    options.progress("assemble", 0, 1, "")
+    if options.accuracy and options.precision == "fp32":
+        with CompilePool(options.target) as pool:
+            check = Check(
+                graph=given,
+                kernels=kernels,
+                tactics=TACTICS,
+                pool=pool,
+                cache=cache,
+                budget=options.accuracy,
+                weights_from_memory=from_memory,
+                assembled=assembled,
+                report=options.progress,
+            )
+            plan, choices = hold_budget(check, choices)
+    else:
+        plan = assembled(choices)
     if dump := knobs().dump:
         dump_kernels(dump, kernels, choices)
-    options.progress("assemble", 0, 1, "")
-    plan = assemble(
-        graph,
-        placement,
-        launches,
-        choices,
-        target=options.target,
-        threads=options.threads,
-        precision=options.precision,
-        build=_record(options, references, choices, placement.refused),
-    )
     options.progress("done", 1, 1, "")
     return plan
 
@@ -159,9 +186,8 @@ def _weights_from_memory(graph: Graph, target: Target) -> bool:
     return sum(constants.values()) > target.l3_bytes // 2
 
 
-def _tuner(options: Options, weights_from_memory: bool) -> Tune:
+def _tuner(options: Options, cache: TimingCache, weights_from_memory: bool) -> Tune:
     """Chooses code for kernels, for as long as the build has seconds left."""
-    cache = TimingCache.open(options.timing_cache, options.target)
     end = time.monotonic() + options.seconds if options.seconds is not None else None
 
     def tune(kernels: Mapping[str, Kernel]) -> Answers:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,6 +17,8 @@ class StepReport:
     reads, writes:  tensors as text, "name: f32[1,64,80,80]:c16"
     bytes, flops:   memory traffic and arithmetic of one run, as the build counted them
     measured_us:    time when it was tuned; 0 if it was not
+    error:          from float64 over the largest output, on random numbers; None if the build had
+                    no cause to measure it
     reference:      it runs in NumPy, as no tactic could compile it
     """
 
@@ -30,13 +33,21 @@ class StepReport:
     bytes: int
     flops: int
     measured_us: float
+    error: float | None
     origin: tuple[str, ...]
     reference: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A plan from outside; print it for a table."""
+    """A plan from outside; print it for a table.
+
+    accuracy:  what the build's check against float64 found: "budget" and "error" over the largest
+               output, and the kernels "replaced" to hold it, what each "was" and is "now"; if there
+               are any, the error "before", and "least", which no choice of kernels goes below. None
+               where nothing was checked: all kernels are exact, or the check was switched off. Its
+               error is None where random integers fit the network in no way
+    """
 
     name: str
     target: str
@@ -48,6 +59,7 @@ class Report:
     arena_bytes: int
     weights_bytes: int
     code_bytes: int
+    accuracy: dict[str, Any] | None
     steps: tuple[StepReport, ...]
 
     @property
@@ -84,9 +96,21 @@ class Report:
                 f"  in   {', '.join(self.inputs)}",
                 f"  out  {', '.join(self.outputs)}",
                 f"  {sizes}",
+                *([f"  {accuracy_line(self.accuracy)}"] if self.accuracy else []),
                 table(head, rows),
             ]
         )
+
+
+def accuracy_line(accuracy: Mapping[str, Any]) -> str:
+    """What the check of a build found, in one line."""
+    if accuracy["error"] is None:
+        return "error not known: the network cannot be evaluated in float64 on random inputs"
+    line = f"error {accuracy['error']:.1e} of the largest output, budget {accuracy['budget']:.1e}"
+    count = len(accuracy["replaced"])
+    return (
+        f"{line}; {accuracy['before']:.1e} with {count} kernels replaced since" if count else line
+    )
 
 
 def report(plan: Plan) -> Report:
@@ -102,6 +126,7 @@ def report(plan: Plan) -> Report:
         plan.arena_bytes,
         len(plan.weights),
         len(plan.code),
+        plan.build.get("accuracy"),
         tuple(_step(plan, number, step) for number, step in enumerate(plan.steps)),
     )
 
@@ -119,9 +144,16 @@ def _step(plan: Plan, number: int, step: Step) -> StepReport:
         step.bytes,
         step.flops,
         step.measured_us,
+        _error(plan, step),
         step.origin,
         not step.symbol,
     )
+
+
+def _error(plan: Plan, step: Step) -> float | None:
+    """Of the way that runs the step, which stands first among all that were considered."""
+    considered = plan.build.get("timings", {}).get(step.kernel)
+    return considered[0].get("error") if considered else None
 
 
 def _tensor(slot: Slot, names: dict[str, str]) -> str:

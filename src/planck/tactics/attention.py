@@ -20,6 +20,7 @@ class FusedAttention:
     """softmax(q k^T) v, a few queries at a time."""
 
     name = "attention"
+    exact = True
 
     def offers(self, kernel: Kernel) -> tuple[Config, ...] | No:
         nodes = kernel.graph.nodes

@@ -45,6 +45,7 @@ class FusedDepthwise:
     """Depthwise convolution with the convolutions before and behind it."""
 
     name = "depth_first"
+    exact = True
 
     def offers(self, kernel: Kernel) -> tuple[Config, ...] | No:
         chain = read_chain(kernel)

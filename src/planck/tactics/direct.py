@@ -53,6 +53,7 @@ class Direct:
     """Register-blocked direct convolution."""
 
     name = "direct"
+    exact = True
     anchor: type[Conv] | type[ConvTranspose] = Conv
 
     def offers(self, kernel: Kernel) -> tuple[Config, ...] | No:

@@ -27,6 +27,7 @@ class GlobalPooling:
     """Each channel's image to one number."""
 
     name = "globalpool"
+    exact = True
 
     def offers(self, kernel: Kernel) -> tuple[Config, ...] | No:
         spec = self._spec(kernel)

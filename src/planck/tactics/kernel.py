@@ -83,9 +83,14 @@ class Code:
 
 
 class Tactic(Protocol):
-    """One way to run kernels."""
+    """One way to run kernels.
+
+    exact:  its results are sums of the definition's own products, in whatever order; where they are
+            not, as in Winograd's transforms, a build measures the error (tune/error.py)
+    """
 
     name: str
+    exact: bool
 
     def offers(self, kernel: Kernel) -> tuple[Config, ...] | No:
         """The tuning space, the best guess first; or why this tactic cannot run the kernel."""

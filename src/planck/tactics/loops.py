@@ -19,6 +19,7 @@ class Loops:
     """One nest for all outputs of one layout; nothing is packed, nothing is tuned yet."""
 
     name = "loops"
+    exact = True
 
     def offers(self, kernel: Kernel) -> tuple[Config, ...] | No:
         fits = fusible(kernel.graph)

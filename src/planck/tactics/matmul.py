@@ -40,6 +40,7 @@ class Multiply:
     """Register-blocked matrix multiplication."""
 
     name = "matmul"
+    exact = True
 
     def offers(self, kernel: Kernel) -> tuple[Config, ...] | No:
         form = anchored(kernel, MatMul, -1)

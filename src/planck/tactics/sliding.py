@@ -70,6 +70,7 @@ class _SlidingTactic:
     """What both tactics share: only how they read the anchor differs."""
 
     name = ""
+    exact = True
 
     def problem(self, kernel: Kernel) -> Problem | No:
         raise NotImplementedError

@@ -109,6 +109,7 @@ class WinogradConvolution:
     """Nested algorithms of two axes, with tiles of 2 to 6 pixels each way."""
 
     name = "winograd"
+    exact = False
 
     def offers(self, kernel: Kernel) -> tuple[Config, ...] | No:
         form = anchored(kernel, Conv, 1)

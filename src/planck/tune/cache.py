@@ -2,7 +2,8 @@
 
 The file is JSON: {"format": 1, "entries": {machine: {"key/threads": [{tactic, config, us}, ...]}}}.
 An entry lists what was tried, the fastest first; "key/threads/memory" was timed with weights that
-no cache held.
+no cache held. Beside "entries" stand "checks", by machine and by the digest of a plan: what its
+check against float64 found (compiler/accuracy.py).
 """
 
 from __future__ import annotations
@@ -25,18 +26,38 @@ FORMAT = 1
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """One measured way to run a kernel: microseconds, or why it was refused."""
+    """One measured way to run a kernel: microseconds, or why it was refused.
+
+    error:  largest error over largest output on random numbers, where a tactic was not exact
+    """
 
     tactic: str
     config: Mapping[str, Any]
     us: float = 0.0
     refused: str = ""
+    error: float | None = None
 
     def as_json(self) -> dict[str, Any]:
         row: dict[str, Any] = {"tactic": self.tactic}
-        if self.refused:
-            return {**row, "refused": self.refused}
-        return {**row, "config": dict(self.config), "us": round(self.us, 3)}
+        if self.error is not None:
+            row["error"] = self.error
+        if self.config or not self.refused:
+            row["config"] = dict(self.config)
+        if self.us or not self.refused:
+            row["us"] = round(self.us, 3)
+        return {**row, "refused": self.refused} if self.refused else row
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> Timing:
+        """raises: KeyError, TypeError, AttributeError for anything that as_json does not give"""
+        error = row.get("error")
+        return cls(
+            row["tactic"],
+            row.get("config", {}),
+            row.get("us", 0.0),
+            row.get("refused", ""),
+            None if error is None else float(error),
+        )
 
 
 @dataclass
@@ -46,6 +67,7 @@ class TimingCache:
     path: Path | None
     target: Target
     entries: dict[str, list[Timing]] = field(default_factory=dict)
+    checks: dict[str, dict[str, Any]] = field(default_factory=dict)
     hits: int = 0
     misses: int = 0
     changed: bool = False
@@ -54,12 +76,11 @@ class TimingCache:
     def open(cls, path: Path | None, target: Target) -> TimingCache:
         """Read what the file has of this machine. A damaged file counts as empty, and says so."""
         cache = cls(path, target)
-        for key, rows in _read(path).get(cache.machine, {}).items():
-            with contextlib.suppress(KeyError, TypeError):
-                cache.entries[key] = [
-                    Timing(r["tactic"], r.get("config", {}), r.get("us", 0.0), r.get("refused", ""))
-                    for r in rows
-                ]
+        content = _read(path)
+        for key, rows in content["entries"].get(cache.machine, {}).items():
+            with contextlib.suppress(KeyError, TypeError, ValueError, AttributeError):
+                cache.entries[key] = [Timing.from_json(row) for row in rows]
+        cache.checks = dict(content["checks"].get(cache.machine, {}))
         return cache
 
     @property
@@ -80,26 +101,31 @@ class TimingCache:
         if self.path is None or not self.changed:
             return
         with turn(self.path.with_suffix(self.path.suffix + ".lock")):
-            machines = _read(self.path)
-            mine = machines.setdefault(self.machine, {})
+            content = _read(self.path)
+            mine = content["entries"].setdefault(self.machine, {})
             mine.update({k: [t.as_json() for t in v] for k, v in self.entries.items()})
-            body = json.dumps({"format": FORMAT, "entries": machines}, sort_keys=True, indent=0)
+            if self.checks:
+                content["checks"].setdefault(self.machine, {}).update(self.checks)
+            body = json.dumps({"format": FORMAT, **content}, sort_keys=True, indent=0)
             write_file(self.path, body.encode())
         self.changed = False
 
 
-def _read(path: Path | None) -> dict[str, dict[str, list[dict[str, Any]]]]:
+def _read(path: Path | None) -> dict[str, dict[str, dict[str, Any]]]:
+    """The file's "entries" and "checks", by machine; both empty where it cannot be read."""
+    empty: dict[str, dict[str, dict[str, Any]]] = {"entries": {}, "checks": {}}
     if path is None or not path.exists():
-        return {}
+        return empty
     try:
         content = json.loads(path.read_text())
-        if content["format"] == FORMAT and isinstance(content["entries"], dict):
-            entries: dict[str, dict[str, list[dict[str, Any]]]] = content["entries"]
-            return entries
-    except (OSError, ValueError, KeyError, TypeError):
+        parts = {name: content.get(name, {}) for name in empty}
+        tables = [table for part in parts.values() for table in part.values()]
+        if content["format"] == FORMAT and all(isinstance(table, dict) for table in tables):
+            return parts
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         pass
     log.warning("timing cache %s cannot be read; measuring again", path)
-    return {}
+    return empty
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from planck.knobs import knobs
 from planck.refusal import No
 from planck.tactics.kernel import Code, Config, Kernel, Tactic
 from planck.tune.cache import Timing, TimingCache, turn
+from planck.tune.error import LAYER_BOUND, kernel_errors
 from planck.tune.measure import measure
 
 log = logging.getLogger(__name__)
@@ -63,6 +64,13 @@ def offers(kernel: Kernel, tactics: Sequence[Tactic]) -> tuple[list[Candidate], 
     return first + rest, refused
 
 
+def admits(tactic: Tactic, error: float) -> bool | No:
+    """Whether float32 admits a tactic that has this error on a kernel."""
+    if tactic.exact or error <= LAYER_BOUND:
+        return True
+    return No(f"its error is {error:.1e} of the largest output, fp32 admits {LAYER_BOUND:.0e}")
+
+
 def _is_heavy(kernel: Kernel) -> bool:
     return any(type(node.op).__name__ in HEAVY for node in kernel.graph.nodes)
 
@@ -81,7 +89,7 @@ def choose(
     """A choice for each distinct kernel, by key; No where no tactic takes it.
 
     First everything is compiled, then everything is timed: compilers beside a measurement would
-    spoil it.
+    spoil it. Between the two, kernels that have an inexact candidate are compared with float64.
 
     level:    0 takes each first offer unmeasured; 5 measures all offers
     seconds:  when these are over, kernels not measured yet take their first offer
@@ -96,6 +104,11 @@ def choose(
         job.wait()
     result: dict[str, Choice | No] = {}
     lock = Path(tempfile.gettempdir()) / "planck-timing.lock"
+    for number, job in enumerate(jobs):
+        if job.inexact:
+            report("compare", number, len(jobs), job.title)
+            with turn(lock):
+                job.compare()
     for number, job in enumerate(jobs):
         report("tune", number, len(jobs), job.title)
         with turn(lock):
@@ -121,6 +134,7 @@ class _Job:
         self.cached: list[Timing] | None = None
         self.building: list[tuple[Candidate, Code, Future[bytes]]] = []
         self.ready: list[tuple[Candidate, Code, bytes]] = []
+        self.errors: list[float | None] = []
         self.title = " ".join(type(node.op).__name__ for node in kernel.graph.nodes[:3])
 
     @property
@@ -131,6 +145,8 @@ class _Job:
     def start(self, pool: CompilePool, hurry: bool) -> None:
         """Write the code of the candidates worth timing, and hand it to the compilers."""
         chosen = self.candidates[: 1 if hurry else CANDIDATES[self.level]]
+        if chosen and not any(c.tactic.exact for c in chosen):  # to have one if these err too much
+            chosen += [c for c in self.candidates if c.tactic.exact][:1]
         self.cached = self.cache.get(self._key) if chosen else None
         if self.cached:
             known = self._offered(self.cached[0])
@@ -146,11 +162,33 @@ class _Job:
         for candidate in self.candidates:
             same = candidate.tactic.name == timing.tactic
             if same and dict(candidate.config) == dict(timing.config):
-                return candidate
+                known = candidate.tactic.exact or timing.error is not None
+                return candidate if known else None
         return None
 
     def wait(self) -> None:
         self.ready = [(c, code, future.result()) for c, code, future in self.building]
+        self.errors = [None] * len(self.ready)
+
+    @property
+    def inexact(self) -> bool:
+        """Whether a candidate's error must be measured: the cache does not know it."""
+        return not self.cached and not all(c.tactic.exact for c, _, _ in self.ready)
+
+    def compare(self) -> None:
+        """Measure all candidates' errors; refuse the inexact ones that err too much."""
+        runs = [(c.tactic, c.config, code, object_) for c, code, object_ in self.ready]
+        found = list(zip(self.ready, kernel_errors(self.kernel, runs), strict=True))
+        kept = []
+        for ready, error in found:
+            refusal = admits(ready[0].tactic, error)
+            if isinstance(refusal, No):
+                row = Timing(ready[0].tactic.name, ready[0].config, 0.0, refusal.reason, error)
+                self.refused.append(row)
+            else:
+                kept.append((ready, error))
+        self.ready = [ready for ready, _ in kept]
+        self.errors = [error for _, error in kept]
 
     def finish(self, end: float) -> Choice | No:
         """The fastest candidate. Timed unless the cache knows, or there is no time."""
@@ -159,7 +197,8 @@ class _Job:
             return No(reasons or "no tactic offers")
         if self.cached or self.level == 0 or time.monotonic() > end:
             best = self.ready[0]
-            rows = self.cached or [Timing(best[0].tactic.name, best[0].config), *self.refused]
+            first = Timing(best[0].tactic.name, best[0].config, error=self.errors[0])
+            rows = self.cached or [first, *self.refused]
             return Choice(best[0].tactic, best[0].config, best[1], best[2], tuple(rows))
         runs = [(c.tactic, c.config, code, object_) for c, code, object_ in self.ready]
         # Rounded as the cache keeps them, so that a build from the cache gives the same bytes.
@@ -167,8 +206,8 @@ class _Job:
         # The first offer is the cost model's; a rival must beat it by more than noise.
         timed = sorted((us * (MARGIN if n else 1.0), n) for n, us in enumerate(times))
         rows = [
-            Timing(self.ready[n][0].tactic.name, self.ready[n][0].config, times[n])
-            for _, n in timed
+            Timing(c.tactic.name, c.config, times[n], error=self.errors[n])
+            for n, c in ((n, self.ready[n][0]) for _, n in timed)
         ]
         rows += self.refused
         self.cache.put(self._key, rows)
