@@ -6,16 +6,12 @@ python -m bench.kernels [--isa avx2] [--offers 3] [name part ...]
 from __future__ import annotations
 
 import argparse
-import ctypes
 import time
-from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
-from planck.codegen.llvm import compile_object, function
-from planck.codegen.microkernel import Carried, Vector
-from planck.codegen.tables import TableBuilder
+from planck.codegen.llvm import compile_object
 from planck.dtypes import f32
 from planck.ir.graph import Graph, Node, Op, Value
 from planck.ir.types import TensorType
@@ -23,8 +19,9 @@ from planck.ops.nn import Conv, MatMul, Pool
 from planck.ops.pointwise import Pointwise
 from planck.refusal import No
 from planck.tactics import TACTICS
-from planck.tactics.kernel import Code, Config, Kernel, Operand, Tactic
+from planck.tactics.kernel import Config, Kernel, Operand, Tactic
 from planck.target import Target, resolve
+from planck.tune.limits import measure_limits
 from planck.tune.measure import measure
 
 # input channels, outputs, height, width, filter, stride, groups
@@ -135,45 +132,6 @@ def jobs(target: Target, activation: str) -> dict[str, Job]:
     return found
 
 
-def peak_gflops(target: Target) -> float:
-    """What one core can multiply and add at most, by a loop that does nothing else."""
-    b, vector, chains = TableBuilder(), Vector(target.lanes), target.registers - 4
-    x = vector.load(b, "%scratch")
-    with Carried(b, "%begin", "%end", [vector.kind] * chains, ["zeroinitializer"] * chains) as loop:
-        b.do('call void asm sideeffect "", "~{memory}"()')
-        loop.values = [vector.fma(b, x, x, own) for own in loop.values]
-    for i, value in enumerate(loop.values):
-        vector.store(b, value, b.offset("%scratch", i * vector.bytes))
-    b.do("ret void")
-    run = _function(target, Code("peak", function(target, "peak", b), (), 1))
-    scratch = np.zeros(4096, np.float32)
-    trips = 20_000
-    best = min(_seconds(lambda: run(None, 0, trips, scratch.ctypes.data, 1)) for _ in range(30))
-    return trips * chains * target.lanes * 2 / best / 1e9
-
-
-def _seconds(run: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    run()
-    return time.perf_counter() - start
-
-
-def _function(target: Target, code: Code) -> Any:
-    """Load a kernel's code into this process."""
-    import llvmlite.binding as llvm
-
-    object_ = compile_object(target, code.llvm, code.level)
-    machine = llvm.Target.from_default_triple().create_target_machine()
-    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
-    engine.add_object_file(llvm.ObjectFileRef.from_data(object_))
-    engine.finalize_object()
-    word, pointer = ctypes.c_int64, ctypes.c_void_p
-    kind = ctypes.CFUNCTYPE(None, pointer, word, word, pointer, word)
-    run = kind(engine.get_function_address(code.symbol))
-    run.engine = engine  # type: ignore[attr-defined]
-    return run
-
-
 def report(name: str, kernel: Kernel, flops: float, peak: float, count: int, cold: bool) -> None:
     for tactic in TACTICS:
         offers = tactic.offers(kernel)
@@ -215,7 +173,7 @@ def main() -> None:
     parser.add_argument("--cold", action="store_true", help="weights come from memory")
     arguments = parser.parse_args()
     target = resolve(f"cpu:{arguments.isa}" if arguments.isa else "cpu")
-    peak = peak_gflops(target)
+    peak = measure_limits(target, 1).peak_gflops
     print(f"{target} on {target.machine}: {peak:.1f} GFLOP/s at most, one core")
     for name, (kernel, flops) in jobs(target, arguments.activation).items():
         if not arguments.names or any(part in name for part in arguments.names):

@@ -19,7 +19,7 @@ from planck.cli import COMMANDS
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "planck"
 BUILD_WING = {"codegen", "frontends", "passes", "tactics", "tune", "compiler"}
-RUN_WING = {"device", "plan", "runtime", "vision"}
+RUN_WING = {"device", "plan", "runtime", "vision", "benchmark"}
 ROOF = "planck"  # the package itself: public names, imported late
 
 # Imports that go up on purpose, at the time of a call: (importing module, floor it reaches).
@@ -137,6 +137,7 @@ import sys
 for name in ("llvmlite", "onnx", "typer", "rich"):
     sys.modules[name] = None
 import planck, planck.runtime, planck.plan.format, planck.device, planck.vision, planck.ir.parse
+import planck.benchmark.roofline, planck.benchmark.timing, planck.benchmark.picture
 from planck import Engine, ExecutionContext
 wing = {"codegen", "frontends", "passes", "tactics", "tune", "compiler"}
 print(sorted(m for m in sys.modules if m.split(".")[0] == "planck" and m.split(".")[1:2]

@@ -19,12 +19,15 @@ class Knobs:
     dump:   PLANCK_DUMP    folder that receives every stage's text and each kernel's code
     jobs:   PLANCK_JOBS    processes that compile kernels; 0 is one a core
     cpu:    PLANCK_CPU     target to build for instead of this machine: avx512, avx2, portable
+    cache:  PLANCK_CACHE   folder that keeps what is measured once a machine; by default planck in
+                           the user's cache folder (XDG_CACHE_HOME, or ~/.cache)
     """
 
     debug: int = 0
     dump: Path | None = None
     jobs: int = 0
     cpu: str = ""
+    cache: Path = Path("~/.cache/planck")
 
 
 def _from_environment() -> Knobs:
@@ -32,12 +35,15 @@ def _from_environment() -> Knobs:
         text = os.environ.get(name, "")
         return int(text) if text.isdigit() else 0
 
+    caches = os.environ.get("XDG_CACHE_HOME", "") or "~/.cache"
+    cache = os.environ.get("PLANCK_CACHE", "") or f"{caches}/planck"
     dump = os.environ.get("PLANCK_DUMP", "")
     return Knobs(
         debug=number("PLANCK_DEBUG"),
         dump=Path(dump) if dump else None,
         jobs=number("PLANCK_JOBS"),
         cpu=os.environ.get("PLANCK_CPU", ""),
+        cache=Path(cache),
     )
 
 

@@ -77,15 +77,6 @@ def test_run_json_on_a_model(command: Command, model: Path) -> None:
     assert row["min"] <= row["mean"] <= row["max"]
 
 
-def test_bench(command: Command, plan: Path) -> None:
-    few = ("--iterations", 3, "--duration", 0, "--warmup", 1)
-    assert "median" in command("bench", plan, *few).out
-    result = command("bench", plan, *few, "--profile", "--json").json
-    assert result["runs"] == 3
-    assert result["min"] <= result["median"] <= result["p99"]
-    assert len(result["profile"]["steps"]) == len(planck.load(plan).plan.steps)
-
-
 def test_inspect(command: Command, plan: Path) -> None:
     done = command("inspect", plan)
     assert "stem/conv" in done.out
@@ -236,20 +227,6 @@ def test_unwritable_output(command: Command, plan: Path, model: Path, tmp_path: 
     built = command("build", model, "--shape", SHAPE, *FAST, "-o", nowhere)
     assert built.code == 1
     assert "FileError" in built.err
-
-
-def test_bad_inputs(command: Command, plan: Path, tmp_path: Path) -> None:
-    wrong, text = tmp_path / "wrong.npy", tmp_path / "text.npy"
-    np.save(wrong, np.zeros((2, 3, 8, 8), np.float32))
-    text.write_text("not an array")
-    done = command("run", plan, "-i", wrong)
-    assert done.code == 1
-    assert "ShapeError" in done.err
-    assert "cannot read arrays" in command("run", plan, "-i", text).err
-    assert "cannot read arrays" in command("run", plan, "-i", tmp_path / "gone.npy").err
-    done = command("run", plan, "-i", f"z={wrong}")
-    assert done.code == 1
-    assert "'z'" in done.err
 
 
 def test_unsupported_operator(command: Command, model: Path, tmp_path: Path) -> None:

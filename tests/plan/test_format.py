@@ -26,7 +26,7 @@ from planck.errors import (
     PlanVersionError,
 )
 from planck.ir.types import Quant, TensorType
-from planck.plan.format import load_plan, read_header, save_plan
+from planck.plan.format import FORMAT, load_plan, read_header, save_plan
 from planck.plan.model import Place, Plan, Slot
 from planck.target import host
 from tests.runtime.kernels import chain
@@ -143,7 +143,7 @@ def test_what_is_no_plan_is_named(tmp_path: Path) -> None:
         load_plan(path)
 
 
-def rewritten(saved: bytes, change: Any, version: int = 1) -> bytes:
+def rewritten(saved: bytes, change: Any, version: int = FORMAT) -> bytes:
     """The file with another header, its checksum made right again."""
     (size,) = struct.unpack_from("<I", saved, 12)
     header = json.loads(saved[48 : 48 + size])
@@ -158,7 +158,7 @@ def test_other_versions_are_refused_with_both_values(tmp_path: Path, saved: byte
     path.write_bytes(rewritten(saved, lambda h: None, version=7))
     with pytest.raises(PlanVersionError, match="format") as caught:
         load_plan(path)
-    assert "7 in the plan, 1 here" in caught.value.know
+    assert f"7 in the plan, {FORMAT} here" in caught.value.know
     path.write_bytes(rewritten(saved, lambda h: h.update(planck="9.8.7")))
     with pytest.raises(PlanVersionError) as caught:
         read_header(path)

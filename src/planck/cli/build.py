@@ -9,31 +9,16 @@ from typing import Annotated
 import typer
 
 from planck.cli.app import console, show_json
-from planck.cli.model import (
-    AsJson,
-    Cache,
-    Level,
-    Shapes,
-    Target,
-    Threads,
-    WeightsFile,
-    engine_of,
-    parse_shapes,
-)
+from planck.cli.options import AsJson, Building, engine_of, stage_of, takes_building
 from planck.runtime.report import accuracy_line
 
 
+@takes_building
 def build(
     model: Annotated[Path, typer.Argument(help="The model: .onnx, .cfg, .graph")],
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="The plan; MODEL.plan if left out.")
     ] = None,
-    target: Target = "cpu",
-    threads: Threads = None,
-    shape: Shapes = None,
-    weights: WeightsFile = None,
-    timing_cache: Cache = None,
-    level: Level = 3,
     build_seconds: Annotated[
         float | None, typer.Option(help="Stop measuring after this; the best so far is taken.")
     ] = None,
@@ -44,6 +29,8 @@ def build(
         str | None, typer.Option(help="Stop after this stage and write its graph as text.")
     ] = None,
     as_json: AsJson = False,
+    *,
+    building: Building,
 ) -> None:
     """Compile a model for this machine.
 
@@ -55,11 +42,10 @@ def build(
       planck build net.onnx --stop-after fuse -o net.graph
     """
     if stop_after:
-        from planck.compiler.api import stage
         from planck.ir.text import save
 
         path = output or model.with_suffix(".graph")
-        graph = stage(model, stop_after, target=target, shapes=parse_shapes(shape), weights=weights)
+        graph = stage_of(model, stop_after, building)
         save(graph, path)
         nodes = f"{len(graph.nodes)} nodes"
         console.print(f"{path}: the graph after {stop_after}, {nodes}", soft_wrap=True)
@@ -67,12 +53,7 @@ def build(
     start = time.perf_counter()
     engine = engine_of(
         model,
-        target=target,
-        threads=threads,
-        shapes=shape,
-        weights=weights,
-        timing_cache=timing_cache,
-        level=level,
+        building,
         seconds=build_seconds,
         accuracy=accuracy,
         progress=not as_json,

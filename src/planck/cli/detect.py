@@ -11,11 +11,12 @@ import typer
 from rich.markup import escape
 
 from planck.cli.app import console, show_json, table
-from planck.cli.model import AsJson, Cache, Level, Model, Shapes, Threads, WeightsFile, engine_of
+from planck.cli.options import AsJson, Building, Model, engine_of, takes_building
 from planck.errors import FileError, InputError, PlanckError
 from planck.files import write_file
 
 
+@takes_building
 def detect(
     model: Model,
     images: Annotated[list[Path], typer.Argument(help="Pictures, or folders of pictures.")],
@@ -25,12 +26,9 @@ def detect(
     ] = None,
     score: Annotated[float, typer.Option(min=0, max=1, help="Least score.")] = 0.25,
     iou: Annotated[float, typer.Option(min=0, max=1, help="Overlap that suppresses.")] = 0.45,
-    threads: Threads = None,
-    shape: Shapes = None,
-    weights: WeightsFile = None,
-    timing_cache: Cache = None,
-    level: Level = 3,
     as_json: AsJson = False,
+    *,
+    building: Building,
 ) -> None:
     """Find objects on pictures with a YOLO model (v3, v4, v5, v8 heads).
 
@@ -47,11 +45,7 @@ def detect(
     files = _pictures(images)
     engine = engine_of(
         model,
-        threads=threads,
-        shapes=shape,
-        weights=weights,
-        timing_cache=timing_cache,
-        level=level,
+        building,
         progress=not as_json,
     )
     settings = vision.Settings(score=score, iou=iou)

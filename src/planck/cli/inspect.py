@@ -7,33 +7,19 @@ from typing import Annotated
 import typer
 
 from planck.cli.app import console, show_json
-from planck.cli.model import (
-    AsJson,
-    Cache,
-    Level,
-    Model,
-    Shapes,
-    Target,
-    Threads,
-    WeightsFile,
-    engine_of,
-    parse_shapes,
-)
+from planck.cli.options import AsJson, Building, Model, engine_of, stage_of, takes_building
 from planck.errors import InputError
 
 
+@takes_building
 def inspect(
     model: Model,
     stage: Annotated[
         str | None, typer.Option(help="Print a model's graph after this stage: read, simplify, ...")
     ] = None,
-    target: Target = "cpu",
-    threads: Threads = None,
-    shape: Shapes = None,
-    weights: WeightsFile = None,
-    timing_cache: Cache = None,
-    level: Level = 3,
     as_json: AsJson = False,
+    *,
+    building: Building,
 ) -> None:
     """Show steps, tactics, shapes, bytes and origins of a plan, or the text of a stage.
 
@@ -47,22 +33,14 @@ def inspect(
             raise InputError(
                 "a plan has no stages left", try_="give the model it was built from to --stage"
             )
-        from planck.compiler.api import stage as graph_after
         from planck.ir.text import text
 
-        graph = graph_after(
-            model, stage, target=target, shapes=parse_shapes(shape), weights=weights
-        )
+        graph = stage_of(model, stage, building)
         print(text(graph), end="")
         return
     report = engine_of(
         model,
-        target=target,
-        threads=threads,
-        shapes=shape,
-        weights=weights,
-        timing_cache=timing_cache,
-        level=level,
+        building,
         progress=not as_json,
     ).inspect()
     if as_json:

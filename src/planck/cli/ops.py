@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.markup import escape
 
 from planck.cli.app import console, show_json, table
-from planck.cli.model import AsJson
+from planck.cli.options import AsJson
 from planck.ir.graph import Op
 
 

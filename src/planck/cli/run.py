@@ -9,38 +9,22 @@ import numpy as np
 import typer
 
 from planck.cli.app import console, show_json, table
-from planck.cli.model import (
-    AsJson,
-    Cache,
-    Level,
-    Model,
-    Shapes,
-    Target,
-    Threads,
-    WeightsFile,
-    engine_of,
-    load_inputs,
-)
+from planck.cli.inputs import load_inputs
+from planck.cli.options import AsJson, Building, InputFiles, Model, engine_of, takes_building
 from planck.dtypes import Array
 from planck.errors import FileError
 
 
+@takes_building
 def run(
     model: Model,
-    inputs: Annotated[
-        list[str] | None,
-        typer.Option("-i", "--input", help="NAME=file.npy, file.npy or file.npz; random if none."),
-    ] = None,
+    inputs: InputFiles = None,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Write the outputs to this .npz.")
     ] = None,
-    threads: Threads = None,
-    target: Target = "cpu",
-    shape: Shapes = None,
-    weights: WeightsFile = None,
-    timing_cache: Cache = None,
-    level: Level = 3,
     as_json: AsJson = False,
+    *,
+    building: Building,
 ) -> None:
     """Run a plan (or build a model and run it) once.
 
@@ -51,12 +35,7 @@ def run(
     """
     engine = engine_of(
         model,
-        target=target,
-        threads=threads,
-        shapes=shape,
-        weights=weights,
-        timing_cache=timing_cache,
-        level=level,
+        building,
         progress=not as_json,
     )
     outputs = engine(load_inputs(engine, inputs or []))

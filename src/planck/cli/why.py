@@ -8,22 +8,20 @@ import typer
 from rich.markup import escape
 
 from planck.cli.app import console, show_json, table
-from planck.cli.model import AsJson, Cache, Level, Model, Shapes, Threads, WeightsFile, engine_of
+from planck.cli.options import AsJson, Building, Model, engine_of, takes_building
 from planck.errors import InputError
 from planck.plan.model import Plan, Step
 
 
+@takes_building
 def why(
     model: Model,
     layer: Annotated[
         str, typer.Argument(help="A step's number or name, or part of the layer's own name.")
     ],
-    threads: Threads = None,
-    shape: Shapes = None,
-    weights: WeightsFile = None,
-    timing_cache: Cache = None,
-    level: Level = 3,
     as_json: AsJson = False,
+    *,
+    building: Building,
 ) -> None:
     """Say why a layer runs the way it does.
 
@@ -34,11 +32,7 @@ def why(
     """
     plan = engine_of(
         model,
-        threads=threads,
-        shapes=shape,
-        weights=weights,
-        timing_cache=timing_cache,
-        level=level,
+        building,
         progress=not as_json,
     ).plan
     number, step = _find(plan, layer)

@@ -13,7 +13,7 @@ from planck import frontends
 from planck import target as targets
 from planck.compiler.accuracy import BUDGET
 from planck.compiler.stages import Options, Progress, compile_graph, run_stages
-from planck.errors import BuildError
+from planck.errors import BuildError, ShapeError
 from planck.ir.graph import Graph
 from planck.runtime import Engine
 
@@ -36,6 +36,7 @@ def build(
     accuracy: float | None = BUDGET,
     progress: bool | Progress = False,
     weights: str | os.PathLike[str] | None = None,
+    batch: int | None = None,
 ) -> Engine:
     """Compile a model for this machine.
 
@@ -51,6 +52,7 @@ def build(
                          for speed, over each output's largest value; None or 0 checks nothing
     progress:            True draws a bar on the terminal; or a function(stage, done, total, what)
     weights:             the weights of a Darknet .cfg (its own name with .weights when left out)
+    batch:               the first dimension of inputs where the model leaves it open, else 1
     raises:              ModelError, ShapeError, BuildError, FileError
     """
     options = options_of(
@@ -59,7 +61,7 @@ def build(
     with _progress(progress) as report:
         options = replace(options, progress=report)
         report("read", 0, 1, "")
-        graph = read(model, shapes=shapes, weights=weights)
+        graph = read(model, shapes=shapes, weights=weights, batch=batch)
         return Engine(compile_graph(graph, options))
 
 
@@ -68,12 +70,27 @@ def read(
     *,
     shapes: Mapping[str, Sequence[int]] | None = None,
     weights: str | os.PathLike[str] | None = None,
+    batch: int | None = None,
 ) -> Graph:
-    """The graph of a model, as its frontend gives it."""
+    """The graph of a model, as its frontend gives it.
+
+    raises: as build; ShapeError if no input has this batch, and none could take it
+    """
+    if batch is not None and batch < 1:
+        raise ShapeError(f"a batch holds at least one, not {batch}")
     if isinstance(model, Graph):
-        return model
-    bound = {name: tuple(int(n) for n in shape) for name, shape in (shapes or {}).items()}
-    return frontends.read(model, shapes=bound, weights=Path(weights) if weights else None)
+        graph = model
+    else:
+        bound = {name: tuple(int(n) for n in shape) for name, shape in (shapes or {}).items()}
+        file = Path(weights) if weights else None
+        graph = frontends.read(model, shapes=bound, weights=file, batch=batch)
+    if batch is not None and (batch,) not in [v.type.shape[:1] for v in graph.inputs]:
+        raise ShapeError(
+            f"the model cannot take a batch of {batch}",
+            know=f"its inputs are {', '.join(f'{v.name}: {v.type}' for v in graph.inputs)}",
+            try_="export it with an open first dimension, or give shapes that have this batch",
+        )
+    return graph
 
 
 def stage(
@@ -83,10 +100,11 @@ def stage(
     target: str = "cpu",
     shapes: Mapping[str, Sequence[int]] | None = None,
     weights: str | os.PathLike[str] | None = None,
+    batch: int | None = None,
 ) -> Graph:
     """The graph after a stage: what `planck inspect --stage` prints."""
     options = options_of(target, "fp32", 1, 0, None, None)
-    return run_stages(read(model, shapes=shapes, weights=weights), options, stop_after)
+    return run_stages(read(model, shapes=shapes, weights=weights, batch=batch), options, stop_after)
 
 
 def options_of(

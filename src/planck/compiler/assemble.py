@@ -9,7 +9,7 @@ import numpy as np
 
 from planck.codegen import engine
 from planck.codegen.link import link
-from planck.compiler import memory
+from planck.compiler import memory, work
 from planck.compiler.place import Placement
 from planck.compiler.split import Launch
 from planck.dtypes import Array
@@ -17,7 +17,6 @@ from planck.errors import BuildError
 from planck.ir.graph import Graph, Node, Value
 from planck.ir.text import text
 from planck.ir.types import strides_of
-from planck.ops.region import Region
 from planck.plan.model import Place, Plan, Slot, Step
 from planck.target import Target
 from planck.tune.choose import Choice
@@ -179,6 +178,9 @@ def _step(
             arguments=(),
             reads=reads,
             writes=writes,
+            flops=work.flops(node),
+            bytes=sum(v.type.bytes for v in (*node.inputs, *node.outputs)),
+            weight_bytes=sum(v.type.bytes for v in node.inputs if v.name in weights),
             origin=node.origin,
             reference=_reference_text(node),
         )
@@ -192,17 +194,24 @@ def _step(
         packs[way] = choice.tactic.pack(launch.kernel, choice.config, constants)
     packed = packs[way]
     arguments = []
+    bytes_ = weight_bytes = 0
     for argument in code.arguments:
         if argument in packed:
+            array = packed[argument]
             key = (launch.kernel.key, argument, sources, str(choice.config))
-            arguments.append(Place("weights", places.weights.add(key, packed[argument])))
+            arguments.append(Place("weights", places.weights.add(key, array)))
+            whole = array.nbytes
         elif argument in own:
             arguments.append(places.of(own[argument]))
+            whole = own[argument].type.bytes
         else:
             raise BuildError(
                 f"tactic {choice.tactic.name} asks for an operand {argument!r} that nobody has",
                 at=name,
             )
+        touched = work.touched_bytes(launch.kernel.graph, argument, whole)
+        bytes_ += touched
+        weight_bytes += touched if arguments[-1].space == "weights" else 0
     return Step(
         name=name,
         tactic=choice.tactic.name,
@@ -216,8 +225,10 @@ def _step(
         kernel=launch.kernel.key,
         config=dict(choice.config),
         measured_us=choice.timings[0].us if choice.timings else 0.0,
-        flops=flops(node),
-        bytes=sum(v.type.bytes for v in (*node.inputs, *node.outputs)),
+        flops=work.flops(node),
+        work_flops=code.work_flops,
+        bytes=bytes_,
+        weight_bytes=weight_bytes,
         origin=node.origin,
     )
 
@@ -226,27 +237,3 @@ def _reference_text(node: Node) -> str:
     """A one-node graph that parses back; constants are inputs like any other."""
     inputs = tuple({v.name: v for v in node.inputs}.values())
     return text(Graph("reference", inputs, (node,), node.outputs))
-
-
-def flops(node: Node) -> int:
-    """Multiply-adds counted twice, as everyone counts them; pointwise work counts once."""
-    nodes = node.op.graph.nodes if isinstance(node.op, Region) else (node,)
-    total = 0
-    for n in nodes:
-        out = n.outputs[0].type.size if n.outputs else 0
-        kind = type(n.op).__name__
-        if kind == "Conv":
-            total += 2 * out * int(np.prod(n.inputs[1].type.dims[1:]))
-        elif kind == "ConvTranspose":
-            total += 2 * n.inputs[0].type.size * int(np.prod(n.inputs[1].type.dims[1:]))
-        elif kind == "MatMul":
-            a = n.inputs[0].type.dims
-            total += 2 * out * (a[-2] if n.op.attributes()["transpose_a"] else a[-1])
-        elif kind == "Attention":
-            q, k, v = (x.type.dims for x in n.inputs[:3])
-            total += 2 * int(np.prod(q[:-1])) * k[-2] * (q[-1] + v[-1])
-        elif kind == "Pool":
-            total += out * int(np.prod(n.op.attributes()["kernel"]))
-        else:
-            total += max(out, n.inputs[0].type.size if n.inputs else 0)
-    return total

@@ -16,6 +16,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -113,6 +114,37 @@ def available_cpus() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def cpu_list(text: str) -> list[int]:
+    """Processors as Linux lists them: "0,2-3" -> [0, 2, 3]. raises: ValueError"""
+    found: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        found += range(int(first), int(last if dash else first) + 1)
+    return found
+
+
+def separate_cpus(count: int) -> list[int] | None:
+    """So many processors to pin threads to, of different cores as long as there are any.
+
+    None where threads cannot be pinned, or there are not so many.
+    """
+    if not hasattr(os, "sched_setaffinity"):
+        return None
+    allowed = sorted(os.sched_getaffinity(0))
+    first = [cpu for cpu in allowed if cpu == min(_siblings(cpu) & set(allowed))]
+    ranked = [*first, *(cpu for cpu in allowed if cpu not in first)]
+    return ranked[:count] if count <= len(ranked) else None
+
+
+def _siblings(cpu: int) -> set[int]:
+    """Processors that share a core with this one, and itself."""
+    path = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
+    try:
+        return {cpu, *cpu_list(path.read_text())}
+    except (OSError, ValueError):
+        return {cpu}
 
 
 @contextmanager

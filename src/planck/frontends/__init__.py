@@ -21,15 +21,17 @@ def read(
     *,
     shapes: Mapping[str, tuple[int, ...]] | None = None,
     weights: Path | None = None,
+    batch: int | None = None,
 ) -> Graph:
     """The graph of a model file, of ONNX bytes or of a ModelProto.
 
     shapes:   by input name, for inputs that the file leaves open
     weights:  the weights file of a Darknet .cfg
+    batch:    the first dimension of inputs, where the file leaves it open
     raises:   ModelError, ShapeError, FileError; InputError for a suffix that nothing reads
     """
     try:
-        return _read(source, shapes, weights)
+        return _read(source, shapes, weights, batch)
     except MemoryError as error:
         raise ModelError("there is not enough memory to read this model") from error
 
@@ -38,11 +40,12 @@ def _read(
     source: str | os.PathLike[str] | bytes | onnx.ModelProto,
     shapes: Mapping[str, tuple[int, ...]] | None,
     weights: Path | None,
+    batch: int | None,
 ) -> Graph:
     if not isinstance(source, str | os.PathLike):
         from planck.frontends import onnx as onnx_frontend
 
-        return onnx_frontend.read(source, shapes=shapes)
+        return onnx_frontend.read(source, shapes=shapes, batch=batch)
     path = Path(source)
     if path.suffix not in SUFFIXES:
         raise InputError(
@@ -55,11 +58,11 @@ def _read(
     if path.suffix == ".cfg":
         from planck.frontends import darknet
 
-        return darknet.read(path, weights=weights, shapes=shapes)
+        return darknet.read(path, weights=weights, shapes=shapes, batch=batch)
     if path.suffix == ".graph":
         from planck.ir.parse import load
 
         return load(path)
     from planck.frontends import onnx as onnx_frontend
 
-    return onnx_frontend.read(path, shapes=shapes)
+    return onnx_frontend.read(path, shapes=shapes, batch=batch)

@@ -47,6 +47,10 @@ class Step:
     symbol:     name of the machine code in Plan.code; "" for a reference step
     arguments:  what the pointer table holds, in order
     reads, writes:  slot numbers, for inspection and for reference steps
+    flops:      as the operators count them
+    work_flops: what the tactic really does, where its algorithm saves some; 0: flops
+    bytes:      read and written at the least, with the weights as they are packed
+    weight_bytes:  of these, weights
     reference:  text of a one-node graph that the interpreter runs, for a step nobody has compiled
     """
 
@@ -63,7 +67,9 @@ class Step:
     config: dict[str, Any] = field(default_factory=dict)
     measured_us: float = 0.0
     flops: int = 0
+    work_flops: int = 0
     bytes: int = 0
+    weight_bytes: int = 0
     origin: tuple[str, ...] = ()
     reference: str = ""
 

@@ -93,14 +93,14 @@ class ExecutionContext:
         """
         if runs < 1:
             raise InputError(f"a profile needs a run, and runs is {runs}")
-        self.execute(inputs)
+        out = self.execute(inputs)
         times = np.zeros((runs, len(self.engine.plan.steps)))
         totals = np.zeros(runs)
         with self._measuring():
             for run in range(runs):
                 self._records.ticks[:] = 0
                 start = time.perf_counter_ns()
-                self.execute(inputs)
+                self.execute(inputs, out)
                 totals[run] = (time.perf_counter_ns() - start) / 1e3
                 times[run] = self._records.ticks[: times.shape[1]]
         times /= self._records.ticks_per_us()

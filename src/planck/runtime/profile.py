@@ -37,13 +37,15 @@ class StepTime:
 class Profile:
     """Where the time of an inference goes; print it for a table.
 
-    total_us:  median of whole runs
+    total_us:  median of whole runs, as their caller sees them
+    host_us:   of it, what is no step's: checking arguments, binding, entering native code
     """
 
     steps: tuple[StepTime, ...]
     runs: int
     threads: int
     total_us: float
+    host_us: float
 
     def to_json(self) -> dict[str, Any]:
         """The same as JSON values."""
@@ -77,4 +79,5 @@ def profile_of(plan: Plan, times_us: Array, totals_us: Array, threads: int) -> P
         )
         for number, s in enumerate(plan.steps)
     )
-    return Profile(steps, len(totals_us), threads, float(np.median(totals_us)))
+    host_us = float(np.median(totals_us - times_us.sum(axis=1)))
+    return Profile(steps, len(totals_us), threads, float(np.median(totals_us)), host_us)

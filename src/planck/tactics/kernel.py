@@ -70,6 +70,7 @@ class Code:
     tiles:      independent units of work
     level:      LLVM's optimisation level: 1 or 2 for code whose registers are already decided,
                 3 where LLVM should vectorise
+    work_flops: operations that the algorithm does, where it saves some; 0: those of the operators
     """
 
     symbol: str
@@ -79,6 +80,7 @@ class Code:
     scratch_bytes: int = 0
     grain: int = 1
     level: int = 2
+    work_flops: int = 0
     notes: dict[str, Any] = field(default_factory=dict)
 
 

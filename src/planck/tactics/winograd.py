@@ -134,6 +134,7 @@ class WinogradConvolution:
             arguments=spec.arguments,
             tiles=spec.units,
             scratch_bytes=spec.scratch_bytes,
+            work_flops=_multiplications(spec, kernel) * 2,
         )
 
     def pack(
@@ -329,6 +330,12 @@ def _memory_cycles(kernel: Kernel, spec: Winograd) -> float:
     again = (spec.strips - 1) / (L3_BYTES_PER_CYCLE if cached else MEMORY_BYTES_PER_CYCLE)
     cycles = bytes_ * (1 / MEMORY_BYTES_PER_CYCLE + again * (bytes_ > kernel.target.l2_bytes // 2))
     return cycles / min(kernel.threads, MEMORY_CORES)
+
+
+def _multiplications(spec: Winograd, kernel: Kernel) -> int:
+    """Those of the products in the transformed domain; the transforms only add."""
+    out_channels = kernel.graph.nodes[0].outputs[0].type.dims[1]
+    return spec.tiles * spec.positions * spec.channels * out_channels
 
 
 def _fma_per_cycle(kernel: Kernel) -> int:

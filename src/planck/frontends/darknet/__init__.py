@@ -28,6 +28,7 @@ def read(
     weights: Path | None = None,
     shapes: Mapping[str, tuple[int, ...]] | None = None,
     heads: Literal["decoded", "raw"] = "decoded",
+    batch: int | None = None,
 ) -> Graph:
     """The graph of a Darknet network.
 
@@ -37,13 +38,14 @@ def read(
     heads:    what a network with [yolo] layers gives: "decoded", one output "detections"
               f32[N, boxes, 5 + classes] (centre x, y, width, height in input pixels, objectness,
               class scores), or "raw", the map before each [yolo] layer as "yolo_<layer>"
+    batch:    1 if left out
     raises:   FileError, ModelFormatError, UnsupportedOperator with file, line and layer
     """
     sections = read_sections(path)
     _check_kinds(sections)
     file = _weights(path, weights)
     net = Drawer(path.name, WeightsFile(file))
-    first = _input(net, sections[0], dict(shapes or {}))
+    first = _input(net, sections[0], dict(shapes or {}), batch)
     raw: list[Value] = []
     for section in sections[1:]:
         net.section = section
@@ -107,9 +109,11 @@ def _weights(path: Path, given: Path | None) -> Path | None:
     return None
 
 
-def _input(net: Drawer, section: Section, shapes: dict[str, tuple[int, ...]]) -> Value:
+def _input(
+    net: Drawer, section: Section, shapes: dict[str, tuple[int, ...]], batch: int | None
+) -> Value:
     net.section = section
-    default = (1, *(section.integer(k, d, most=1 << 14) for k, d in
+    default = (batch or 1, *(section.integer(k, d, most=1 << 14) for k, d in
                     (("channels", 3), ("height", 416), ("width", 416))))  # fmt: skip
     shape = shapes.pop("input", default)
     if shapes or len(shape) != 4 or min(shape) < 1 or shape[1] != default[1]:

@@ -27,10 +27,11 @@ def declare_inputs(
     scope: Scope,
     shapes: Mapping[str, Sequence[int]],
     constants: Mapping[str, Constant],
+    batch: int | None = None,
 ) -> dict[str, str]:
     """Make the inputs values of the scope; gives their file names by value name.
 
-    shapes, constants: as given to `read`
+    shapes, constants, batch: as given to `read`
     raises: ShapeError, NotConstant (inputs that are no tensors), DTypeError
     """
     declared = {info.name: info for info in graph.input if info.name not in scope.items}
@@ -49,7 +50,7 @@ def declare_inputs(
         if kind != "tensor_type":
             raise NotConstant(f"input {name!r} of {file} is not a tensor but a {kind}")
         dtype = dtype_of(info.type.tensor_type.elem_type)
-        shape = _shape(info, file, shapes.get(name), bound)
+        shape = _shape(info, file, shapes.get(name), bound, batch or 1)
         value = Value(scope.builder.namer(name), TensorType(shape, dtype))
         scope.items[name] = value
         scope.builder.inputs.append(value)
@@ -85,7 +86,11 @@ def _bound(
 
 
 def _shape(
-    info: ValueInfoProto, file: str, given: Sequence[int] | None, bound: dict[str, int]
+    info: ValueInfoProto,
+    file: str,
+    given: Sequence[int] | None,
+    bound: dict[str, int],
+    batch: int,
 ) -> tuple[int, ...]:
     if given is not None:
         return tuple(int(extent) for extent in given)
@@ -100,10 +105,10 @@ def _shape(
         elif dim.dim_param in bound:
             shape.append(bound[dim.dim_param])
         elif axis == 0:
-            LOG.info("%s: the batch of input %s is open; 1 is taken", file, info.name)
-            shape.append(1)
+            LOG.info("%s: the batch of input %s is open; %d is taken", file, info.name, batch)
+            shape.append(batch)
             if dim.dim_param:
-                bound[dim.dim_param] = 1
+                bound[dim.dim_param] = batch
         else:
             what = dim.dim_param or "unnamed"
             raise ShapeError(

@@ -50,20 +50,22 @@ def read(
     source: Source,
     shapes: Mapping[str, Sequence[int]] | None = None,
     constants: Mapping[str, Constant] | None = None,
+    batch: int | None = None,
 ) -> Graph:
     """Read an ONNX model.
 
     source:     path, the file's bytes, or a ModelProto
     shapes:     full shapes of inputs with symbolic dims, by the file's input names; what is left
-                unbound is 1 for the first dim (the batch), an error elsewhere
+                unbound is `batch` for the first dim, an error elsewhere
     constants:  inputs to treat as constants (shapes, axes ... that a node needs while importing);
                 a list is an ONNX sequence, None an optional without an element
+    batch:      what an open first dim is; 1 if left out
     raises:     FileError, ModelFormatError, UnsupportedOperator (all of the model's at once),
                 ShapeError, DTypeError
     """
     model, name, folder = _load(source)
     try:
-        return _Importer(model, name, folder).read(shapes or {}, constants or {})
+        return _Importer(model, name, folder).read(shapes or {}, constants or {}, batch)
     except DAMAGE as error:
         raise ModelFormatError(f"{name} is damaged", know=_told(error)) from error
 
@@ -105,13 +107,18 @@ class _Importer(Translator):
         }
         self._depth = 0
 
-    def read(self, shapes: Mapping[str, Sequence[int]], constants: Mapping[str, Constant]) -> Graph:
+    def read(
+        self,
+        shapes: Mapping[str, Sequence[int]],
+        constants: Mapping[str, Constant],
+        batch: int | None,
+    ) -> Graph:
         survey(self.model, self.name)
         graph = self.model.graph
         builder = Builder(Namer())
         scope = Scope(builder, opsets_of(self.model.opset_import))
         self._initialisers(graph, scope)
-        names = declare_inputs(graph, self.name, scope, shapes, constants)
+        names = declare_inputs(graph, self.name, scope, shapes, constants, batch)
         self._run(graph.node, scope, graph.name)
         outputs: list[Value] = []
         for info in graph.output:

@@ -1,0 +1,92 @@
+"""What `planck bench` times: an engine, its inputs, and a context for each stream."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from planck.benchmark.statistics import Latency
+from planck.benchmark.timing import Call
+from planck.cli.inputs import load_inputs
+from planck.cli.options import Building, engine_of
+from planck.device.system import available_cpus, cpu_list
+from planck.dtypes import Array
+from planck.runtime import Engine, ExecutionContext
+from planck.runtime.profile import Profile
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model ready to be timed: an engine with a context and inputs for each stream."""
+
+    path: Path
+    engine: Engine
+    inputs: dict[str, Array]
+    contexts: tuple[ExecutionContext, ...]
+
+    @property
+    def threads(self) -> int:
+        """Of each stream."""
+        return self.contexts[0].threads
+
+    @property
+    def batch(self) -> int:
+        """What all inputs have as first of several dimensions; 1 where they differ."""
+        firsts = {b.shape[0] if len(b.shape) > 1 else 1 for b in self.engine.inputs}
+        return firsts.pop() if len(firsts) == 1 else 1
+
+    def calls(self) -> list[Call]:
+        """One inference of each stream, into arrays of its own."""
+        return [
+            partial(context.execute, self.inputs, context.execute(self.inputs))
+            for context in self.contexts
+        ]
+
+    def profile(self, latency: Latency, seconds: float) -> Profile:
+        """The steps' times of about so many seconds of runs."""
+        runs = round(seconds * 1e3 / max(latency.median_ms, 1e-3))
+        return self.contexts[0].profile(self.inputs, min(max(runs, 10), 500))
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "model": str(self.path),
+            "threads": self.threads,
+            "streams": len(self.contexts),
+            "batch": self.batch,
+        }
+
+
+def take(
+    stack: ExitStack,
+    building: Building,
+    path: Path,
+    *,
+    inputs: list[str],
+    streams: int,
+    cpus: list[int] | None,
+    progress: bool,
+) -> Subject:
+    """Load or build a model, and make its contexts, which live as long as the stack."""
+    engine = engine_of(path, building, progress=progress)
+    arrays = load_inputs(engine, inputs)
+    share = min(engine.plan.threads, available_cpus()) // streams
+    threads = building.threads or max(len(cpus) // streams if cpus else share, 1)
+    contexts = []
+    for number in range(streams):
+        own = cpus[number * threads : (number + 1) * threads] if cpus else None
+        context = engine.create_execution_context(threads=threads, cpus=own)
+        contexts.append(stack.enter_context(context))
+    return Subject(path, engine, arrays, tuple(contexts))
+
+
+def parse_cpus(text: str | None) -> list[int] | None:
+    """ "0,2-3" -> [0, 2, 3]. raises: BadParameter"""
+    try:
+        return None if text is None else cpu_list(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"--cpus {text}: write processors as 0,2 or 0-3") from error
