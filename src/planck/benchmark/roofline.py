@@ -33,7 +33,7 @@ _PRIVATE: Final = ("L1", "L2")
 class StepRoof:
     """One step against its limit.
 
-    us:          median time of one run; share of the sum of all steps
+    us:          the least time of several runs, as limits are; share of the sum of all steps
     flops:       what the tactic does, for Winograd less than the operator's
     limit_us:    what the machine would need at the least; 0 where nothing is known of the step
     limited_by:  "arithmetic" or the level whose bytes take longest: "L1", "L2", "L3", "memory"
@@ -77,7 +77,7 @@ class StepRoof:
 class Roofline:
     """A plan's steps against the machine's limits; print it for a table.
 
-    total_us:  median of whole runs
+    total_us:  the sum of the steps' times
     """
 
     name: str
@@ -154,7 +154,7 @@ def roofline_of(plan: Plan, profile: Profile, limits: Limits) -> Roofline:
 
     limits:  of as many threads as the profile was taken with
     """
-    whole_us = sum(step.us for step in profile.steps) or 1.0
+    whole_us = sum(step.min_us for step in profile.steps)
     weights = _source(limits, len(plan.weights), shared=True)
     rows = []
     for step, timed in zip(plan.steps, profile.steps, strict=True):
@@ -162,11 +162,11 @@ def roofline_of(plan: Plan, profile: Profile, limits: Limits) -> Roofline:
         limit_us, limited_by = _limit(step, flops, limits, weights)
         rows.append(
             StepRoof(
-                timed.number, step.name, step.tactic, timed.us, timed.us / whole_us,
+                timed.number, step.name, step.tactic, timed.min_us, timed.min_us / (whole_us or 1),
                 flops, step.bytes, limit_us, limited_by,
             )
         )  # fmt: skip
-    return Roofline(plan.name, limits, tuple(rows), profile.total_us)
+    return Roofline(plan.name, limits, tuple(rows), whole_us)
 
 
 def _limit(step: Step, flops: int, limits: Limits, weights: int) -> tuple[float, str]:

@@ -32,6 +32,8 @@ def flops(node: Node) -> int:
             total += 2 * int(np.prod(q[:-1])) * k[-2] * (q[-1] + v[-1])
         elif kind == "Pool":
             total += out * int(np.prod(n.op.attributes()["kernel"]))
+        elif kind in _PICK:
+            total += out
         else:
             total += max(out, n.inputs[0].type.size if n.inputs else 0)
     return total

@@ -72,6 +72,10 @@ class Records:
         value = system.address(self.ticks) if on else 0
         self._words[record.CONTEXT_PROFILE // 8] = value
 
+    def clock(self) -> int:
+        """Ticks, as the engine loop counts them."""
+        return int(self._clock())
+
     def ticks_per_us(self) -> float:
         return system.ticks_per_us(self._clock)
 
