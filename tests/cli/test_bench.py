@@ -193,7 +193,7 @@ def test_roofline(
     second = command("bench", plan, *FEW, "--roofline", "--json").json["roofline"]
     assert calls == [1]
     assert len(second["steps"]) == len(planck.load(plan).plan.steps)
-    assert 1 <= len(second["worst"]) <= 3
+    assert len(second["worst"]) <= 3
     assert all(row["limit_us"] > 0 for row in second["steps"])
     kept = load_limits(host(), 1)
     assert kept is not None

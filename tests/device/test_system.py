@@ -70,3 +70,21 @@ def test_the_clock_is_measured_once() -> None:
     calls = iter(range(0, 10**9, 1000))
     first = system.ticks_per_us(lambda: next(calls))
     assert system.ticks_per_us(lambda: 0) == first > 0
+
+
+def test_lists_of_processors() -> None:
+    assert system.cpu_list("0,2-4,7\n") == [0, 2, 3, 4, 7]
+    for text in ("", "a", "1-", "-1", "1,,2"):
+        with pytest.raises(ValueError, match="invalid literal"):
+            system.cpu_list(text)
+
+
+def test_processors_of_different_cores_come_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    pairs = {0: {0, 1}, 1: {0, 1}, 2: {2, 3}, 3: {2, 3}}
+    monkeypatch.setattr(system, "_siblings", pairs.__getitem__)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(pairs))
+    assert system.separate_cpus(2) == [0, 2]
+    assert system.separate_cpus(4) == [0, 2, 1, 3]
+    assert system.separate_cpus(5) is None
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {1, 3})
+    assert system.separate_cpus(2) == [1, 3]

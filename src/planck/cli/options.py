@@ -25,7 +25,7 @@ InputFiles = Annotated[
         "-i",
         "--input",
         "--load-inputs",
-        help="NAME:FILE, NAME=FILE, or FILE where nothing else fits: .npy, .npz, raw .bin. What is"
+        help="NAME:FILE, NAME=FILE, or FILE where it is clear whose: .npy, .npz, raw .bin. What is"
         " not given is random.",
     ),
 ]
