@@ -44,7 +44,7 @@ def test_winograd_counts_its_own_multiplications(side: int, channels: int, out: 
     graph = Graph("kernel", values, (node,), (result,))
     operands = {v.name: Operand.dense(v.type) for v in (*values, result)}
     kernel = Kernel(graph, operands, frozenset({"v1"}), Target("avx512"))
-    config = {"side": side, "rows": 2, "vectors": 1, "groups": 1, "parts": 1}
+    config = {"down": side, "along": side, "rows": 2, "vectors": 1, "groups": 1, "parts": 1}
     tiles = 3 * -(-13 // side) * -(-9 // side)
     code = WinogradConvolution().build(kernel, config)
     assert code.work_flops == 2 * tiles * (side + 2) ** 2 * channels * out
