@@ -99,6 +99,7 @@ class StrassenMultiply:
             tiles=spec.units,
             scratch_bytes=spec.scratch_bytes,
             grain=spec.grain,
+            work_flops=_take(kernel).flops * 7 // 8,
         )
 
     def pack(
