@@ -97,7 +97,7 @@ def _first(tactic: Any, kernel: Kernel) -> Any:
 
 
 def _winograd(side: int) -> dict[str, int]:
-    return {"side": side, "rows": 4, "vectors": 1, "groups": 1, "parts": 1}
+    return {"down": side, "along": side, "rows": 4, "vectors": 1, "groups": 1, "parts": 1}
 
 
 class Sloppy(Direct):
