@@ -25,6 +25,13 @@ def build(
     accuracy: Annotated[
         float, typer.Option(help="Most that outputs may be from float64; 0 checks nothing.")
     ] = 1e-4,
+    weight_growth_mb: Annotated[
+        float | None,
+        typer.Option(
+            help="MB that faster kernels' weights may take beyond the model's; 48, or 15 % of the"
+            " weights if that is more, where left out."
+        ),
+    ] = None,
     stop_after: Annotated[
         str | None, typer.Option(help="Stop after this stage and write its graph as text.")
     ] = None,
@@ -56,6 +63,7 @@ def build(
         building,
         seconds=build_seconds,
         accuracy=accuracy,
+        weight_growth_mb=weight_growth_mb,
         progress=not as_json,
     )
     path = output or model.with_suffix(".plan")

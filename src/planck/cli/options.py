@@ -121,6 +121,7 @@ def engine_of(
     *,
     seconds: float | None = None,
     accuracy: float = 1e-4,
+    weight_growth_mb: float | None = None,
     progress: bool | Callable[[str, int, int, str], None] = True,
 ) -> Engine:
     """Load a plan, or build a model.
@@ -142,6 +143,7 @@ def engine_of(
         optimization_level=building.level,
         build_seconds=seconds,
         accuracy=accuracy,
+        weight_growth_mb=weight_growth_mb,
         progress=progress,
     )
 

@@ -37,6 +37,7 @@ def build(
     progress: bool | Progress = False,
     weights: str | os.PathLike[str] | None = None,
     batch: int | None = None,
+    weight_growth_mb: float | None = None,
 ) -> Engine:
     """Compile a model for this machine.
 
@@ -53,10 +54,19 @@ def build(
     progress:            True draws a bar on the terminal; or a function(stage, done, total, what)
     weights:             the weights of a Darknet .cfg (its own name with .weights when left out)
     batch:               the first dimension of inputs where the model leaves it open, else 1
+    weight_growth_mb:    how many MB more a plan's weights may take than the model's, where faster
+                         kernels need that; by default 48, or 15 % of the weights if that is more
     raises:              ModelError, ShapeError, BuildError, FileError
     """
     options = options_of(
-        target, precision, threads, optimization_level, build_seconds, timing_cache, accuracy
+        target,
+        precision,
+        threads,
+        optimization_level,
+        build_seconds,
+        timing_cache,
+        accuracy,
+        weight_growth_mb,
     )
     with _progress(progress) as report:
         options = replace(options, progress=report)
@@ -115,6 +125,7 @@ def options_of(
     seconds: float | None,
     timing_cache: str | os.PathLike[str] | None,
     accuracy: float | None = BUDGET,
+    weight_growth_mb: float | None = None,
 ) -> Options:
     """Checked options. raises: BuildError that names the argument"""
     if precision not in PRECISIONS:
@@ -132,6 +143,11 @@ def options_of(
             f"accuracy must be a number from 0 to 1, not {accuracy!r}",
             try_="1e-4 is the default; None or 0 checks nothing",
         )
+    if weight_growth_mb is not None and not weight_growth_mb >= 0:
+        raise BuildError(
+            f"weight_growth_mb must be a number of MB from 0 on, not {weight_growth_mb!r}",
+            try_="leave it out for the default, or give inf for no limit",
+        )
     resolved = targets.resolve(target)
     return Options(
         target=resolved,
@@ -141,6 +157,7 @@ def options_of(
         seconds=seconds,
         timing_cache=Path(timing_cache) if timing_cache is not None else None,
         accuracy=float(accuracy or 0.0),
+        weight_growth=None if weight_growth_mb is None else int(min(weight_growth_mb, 1e12) * 1e6),
     )
 
 

@@ -17,6 +17,7 @@ from planck.compiler.dump import dump_kernels, dump_stage
 from planck.compiler.feasible import take_apart
 from planck.compiler.place import place
 from planck.compiler.split import Launch, split
+from planck.compiler.weigh import weigh
 from planck.dtypes import string
 from planck.errors import BuildError
 from planck.ir.graph import Graph
@@ -50,6 +51,7 @@ class Options:
     level:    0 takes each tactic's best guess, 5 measures everything
     seconds:  best so far when they are over
     accuracy: how far a plan may be from float64, over each output's largest value; 0 for no check
+    weight_growth: bytes by which weights may be more than the model's; None: by weigh.allowance
     """
 
     target: Target
@@ -59,6 +61,7 @@ class Options:
     seconds: float | None = None
     timing_cache: Path | None = None
     accuracy: float = BUDGET
+    weight_growth: int | None = None
     progress: Progress = lambda stage, done, total, what: None
     notes: dict[str, Any] = field(default_factory=dict)
 
@@ -137,6 +140,8 @@ def compile_graph(graph: Graph, options: Options) -> Plan:
     references = _references(launches, answers)
     launches = [_or_reference(launch, answers) for launch in launches]
     packs: Packs = {}
+    with CompilePool(options.target, 1) as pool:
+        choices = weigh(launches, choices, TACTICS, pool, options.weight_growth)
 
     def assembled(choices: dict[str, Choice]) -> Plan:
         return assemble(

@@ -90,8 +90,10 @@ class StrassenMultiply:
         return tuple(config for _, config in configs[:MAX_OFFERS])
 
     def build(self, kernel: Kernel, config: Config) -> Code:
-        spec = _spec(_take(kernel), config)
+        problem = _take(kernel)
+        spec = _spec(problem, config)
         name = symbol("strassen", kernel, config)
+        packed_bytes = spec.panels * len(PRODUCTS) * spec.slab_bytes
         return Code(
             symbol=name,
             llvm=write(kernel.target, name, spec),
@@ -99,7 +101,8 @@ class StrassenMultiply:
             tiles=spec.units,
             scratch_bytes=spec.scratch_bytes,
             grain=spec.grain,
-            work_flops=_take(kernel).flops * 7 // 8,
+            work_flops=problem.flops * 7 // 8,
+            growth_bytes=max(0, packed_bytes - problem.b.type.bytes),
         )
 
     def pack(

@@ -126,8 +126,10 @@ class WinogradConvolution:
         return tuple(config for _, config in configs[:MAX_OFFERS])
 
     def build(self, kernel: Kernel, config: Config) -> Code:
-        spec = _spec(_take(kernel), config)
+        form = _take(kernel)
+        spec = _spec(form, config)
         name = symbol("winograd", kernel, config)
+        packed_bytes = spec.panels * spec.positions * spec.slab
         return Code(
             symbol=name,
             llvm=write(kernel.target, name, spec),
@@ -135,6 +137,7 @@ class WinogradConvolution:
             tiles=spec.units,
             scratch_bytes=spec.scratch_bytes,
             work_flops=_multiplications(spec, kernel) * 2,
+            growth_bytes=max(0, packed_bytes - form.node.inputs[1].type.bytes),
         )
 
     def pack(

@@ -29,6 +29,7 @@ class Timing:
     """One measured way to run a kernel: microseconds, or why it was refused.
 
     error:  largest error over largest output on random numbers, where a tactic was not exact
+    growth_bytes:  by which it needs more room for weights than the model has them in
     """
 
     tactic: str
@@ -36,11 +37,14 @@ class Timing:
     us: float = 0.0
     refused: str = ""
     error: float | None = None
+    growth_bytes: int = 0
 
     def as_json(self) -> dict[str, Any]:
         row: dict[str, Any] = {"tactic": self.tactic}
         if self.error is not None:
             row["error"] = self.error
+        if self.growth_bytes:
+            row["growth_bytes"] = self.growth_bytes
         if self.config or not self.refused:
             row["config"] = dict(self.config)
         if self.us or not self.refused:
@@ -57,6 +61,7 @@ class Timing:
             row.get("us", 0.0),
             row.get("refused", ""),
             None if error is None else float(error),
+            int(row.get("growth_bytes", 0)),
         )
 
 

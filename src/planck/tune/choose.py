@@ -190,6 +190,11 @@ class _Job:
         self.ready = [ready for ready, _ in kept]
         self.errors = [error for _, error in kept]
 
+    def _row(self, number: int, us: float) -> Timing:
+        candidate, code, _ = self.ready[number]
+        name, growth = candidate.tactic.name, code.growth_bytes
+        return Timing(name, candidate.config, us, "", self.errors[number], growth)
+
     def finish(self, end: float) -> Choice | No:
         """The fastest candidate. Timed unless the cache knows, or there is no time."""
         if not self.ready:
@@ -197,7 +202,7 @@ class _Job:
             return No(reasons or "no tactic offers")
         if self.cached or self.level == 0 or time.monotonic() > end:
             best = self.ready[0]
-            first = Timing(best[0].tactic.name, best[0].config, error=self.errors[0])
+            first = self._row(0, 0.0)
             rows = self.cached or [first, *self.refused]
             return Choice(best[0].tactic, best[0].config, best[1], best[2], tuple(rows))
         runs = [(c.tactic, c.config, code, object_) for c, code, object_ in self.ready]
@@ -205,11 +210,7 @@ class _Job:
         times = [round(us, 3) for us in measure(self.kernel, runs, self.weights_from_memory)]
         # The first offer is the cost model's; a rival must beat it by more than noise.
         timed = sorted((us * (MARGIN if n else 1.0), n) for n, us in enumerate(times))
-        rows = [
-            Timing(c.tactic.name, c.config, times[n], error=self.errors[n])
-            for n, c in ((n, self.ready[n][0]) for _, n in timed)
-        ]
-        rows += self.refused
+        rows = [*(self._row(n, times[n]) for _, n in timed), *self.refused]
         self.cache.put(self._key, rows)
         if knobs().debug >= 3:
             log.info("%s", "\n".join([self.title, *(f"  {row.as_json()}" for row in rows)]))

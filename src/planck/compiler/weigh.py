@@ -1,0 +1,136 @@
+"""The weight budget: fast kernels whose weights grow give way where they win least for their bytes.
+
+Winograd's transform makes weights up to seven times as large, Strassen's sums 7/4. Time is worth
+memory, but not any amount of it: beyond an allowance, kernels go back to ways with smaller weights,
+those first that lose the fewest microseconds for each byte that they free. The times are those of
+the tuner; where nothing was timed, nothing is weighed.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from planck.codegen.processes import CompilePool
+from planck.compiler.split import Launch
+from planck.tactics.kernel import Kernel, Tactic
+from planck.tune.cache import Timing
+from planck.tune.choose import Choice, offers
+
+log = logging.getLogger(__name__)
+
+# Small networks may grow by much of their size, large ones by little of it. With this a process
+# that runs a plan stays below the other runtimes' memory (docs/performance.md, "Memory").
+LEAST_ALLOWANCE_BYTES: Final = 48_000_000
+ALLOWANCE_SHARE: Final = 0.15
+
+
+def allowance(weight_bytes: int) -> int:
+    """Bytes by which a network's weights may grow where nobody says how many."""
+    return max(LEAST_ALLOWANCE_BYTES, int(ALLOWANCE_SHARE * weight_bytes))
+
+
+@dataclass(slots=True)
+class _Use:
+    """A kernel in the network: how often it runs, on how many sets of weights, by which row."""
+
+    kernel: Kernel
+    rows: list[Timing]
+    runs: int
+    sets: int
+    at: int = 0
+
+    @property
+    def growth_bytes(self) -> int:
+        return self.rows[self.at].growth_bytes * self.sets
+
+    def lighter(self) -> tuple[float, int] | None:
+        """The cheapest way to free bytes: microseconds for each, and the row."""
+        now = self.rows[self.at]
+        found = [
+            ((row.us - now.us) * self.runs / ((now.growth_bytes - row.growth_bytes) * self.sets), i)
+            for i, row in enumerate(self.rows)
+            if row.growth_bytes < now.growth_bytes
+        ]
+        return min(found, default=None)
+
+
+def weigh(
+    launches: Sequence[Launch],
+    choices: Mapping[str, Choice],
+    tactics: Sequence[Tactic],
+    pool: CompilePool,
+    limit: int | None = None,
+) -> dict[str, Choice]:
+    """The choices, some replaced so that the weights grow by no more than the limit, if they can.
+
+    limit:  bytes; None for `allowance`
+    """
+    uses, weight_bytes = _uses(launches, choices)
+    limit = allowance(weight_bytes) if limit is None else limit
+    total = sum(use.growth_bytes for use in uses.values())
+    before = total
+    while total > limit:
+        steps = [(step, key) for key, use in uses.items() if (step := use.lighter())]
+        if not steps:
+            break
+        (_, lighter), key = min(steps)
+        total -= uses[key].growth_bytes
+        uses[key].at = lighter
+        total += uses[key].growth_bytes
+    replaced = {key: use for key, use in uses.items() if use.at}
+    if replaced:
+        log.info(
+            "%d kernels give way: weights would grow by %.1f MB, now by %.1f; %.1f are allowed",
+            *(len(replaced), before / 1e6, total / 1e6, limit / 1e6),
+        )
+    building = []
+    for key, use in replaced.items():
+        row = use.rows[use.at]
+        (candidate,) = (
+            c
+            for c in offers(use.kernel, tactics)[0]
+            if c.tactic.name == row.tactic and dict(c.config) == dict(row.config)
+        )
+        code = candidate.tactic.build(use.kernel, candidate.config)
+        building.append((key, candidate, code, pool.submit(code.llvm, code.level)))
+    result = dict(choices)
+    for key, candidate, code, future in building:
+        rows = _rows(choices[key].timings, uses[key].rows[uses[key].at], limit)
+        result[key] = Choice(candidate.tactic, candidate.config, code, future.result(), rows)
+    return result
+
+
+def _uses(launches: Sequence[Launch], choices: Mapping[str, Choice]) -> tuple[dict[str, _Use], int]:
+    """The kernels that were timed, by key; and the bytes of all weights as the model has them."""
+    sources: dict[str, list[tuple[str, ...]]] = {}
+    weights: dict[str, int] = {}
+    kernels: dict[str, Kernel] = {}
+    for launch in launches:
+        if launch.kernel is None:
+            continue
+        own = [launch.names[name] for name in sorted(launch.kernel.constants)]
+        sources.setdefault(launch.kernel.key, []).append(tuple(v.name for v in own))
+        weights |= {v.name: v.type.bytes for v in own}
+        kernels[launch.kernel.key] = launch.kernel
+    uses = {}
+    for key, names in sources.items():
+        rows = [row for row in choices[key].timings if row.us and not row.refused]
+        if rows and rows[0].growth_bytes:
+            uses[key] = _Use(kernels[key], rows, len(names), len(set(names)))
+    return uses, sum(weights.values())
+
+
+def _rows(timings: Sequence[Timing], chosen: Timing, limit: int) -> tuple[Timing, ...]:
+    """The chosen row first; larger and faster ones are refused, with the reason."""
+    reason = f"the network's weights may grow by {limit / 1e6:.0f} MB, and others win more by it"
+    rows = []
+    for row in timings:
+        if row is chosen:
+            continue
+        given_up = not row.refused and row.growth_bytes > chosen.growth_bytes
+        rows.append(replace(row, refused=reason) if given_up and row.us <= chosen.us else row)
+    rows.sort(key=lambda row: bool(row.refused))
+    return (chosen, *rows)
