@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from planck.codegen.llvm import compile_object
-from planck.dtypes import f32
+from planck.dtypes import DType, bf16, f32
 from planck.ir.graph import Graph, Node, Op, Value
 from planck.ir.types import TensorType
-from planck.ops.pointwise import Pointwise
+from planck.ops.pointwise import Cast, Pointwise
 from planck.tactics.kernel import Kernel, Operand
 from planck.target import Target, host
 
@@ -33,16 +33,16 @@ def target_of(isa: str) -> Target:
 
 def lay_out(array: Array, operand: Operand) -> Array:
     """A flat buffer that holds an array as an operand says; everything else in it is NaN."""
-    extents = operand.type.physical
+    extents, dtype = operand.type.physical, operand.type.dtype
     need = 1 + sum((n - 1) * s for n, s in zip(extents, operand.strides, strict=True))
-    raw = np.full(need + 64, np.nan, np.float32)
-    start = (-raw.ctypes.data % 64) // 4
-    buffer = raw[start : start + need + 16]
+    raw = np.full(need + 128, np.nan, dtype.numpy)
+    start = (-raw.ctypes.data % 64) // dtype.bytes
+    buffer = raw[start : start + need + 64 // dtype.bytes]
     view = strided(buffer, operand)
     if operand.type.block:
         n, c, *spatial = array.shape
         lanes = operand.type.block
-        whole = np.full((n, -(-c // lanes) * lanes, *spatial), np.nan, np.float32)
+        whole = np.full((n, -(-c // lanes) * lanes, *spatial), np.nan, dtype.numpy)
         whole[:, :c] = array
         whole = whole.reshape(n, -1, lanes, *spatial)
         view[...] = np.moveaxis(whole, 2, -1)
@@ -52,7 +52,7 @@ def lay_out(array: Array, operand: Operand) -> Array:
 
 
 def strided(buffer: Array, operand: Operand) -> Array:
-    strides = [4 * s for s in operand.strides]
+    strides = [operand.type.dtype.bytes * s for s in operand.strides]
     return np.lib.stride_tricks.as_strided(buffer, operand.type.physical, strides)
 
 
@@ -93,10 +93,10 @@ def run_kernel(
         shape = kernel.operands[value.name].type.dims
         buffers[value.name] = lay_out(np.full(shape, np.nan), kernel.operands[value.name])
     for name, array in packed.items():
-        raw = np.empty(array.nbytes // 4 + 48, np.float32)
-        start = (-raw.ctypes.data % 64) // 4
-        buffers[name] = raw[start : start + array.size + 16]
-        buffers[name][: array.size] = array.reshape(-1)
+        raw = np.empty(array.nbytes + 192, np.uint8)
+        start = -raw.ctypes.data % 64
+        buffers[name] = raw[start : start + array.nbytes + 64]
+        buffers[name][: array.nbytes] = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
     pointers = (ctypes.c_void_p * len(code.arguments))(
         *(buffers[name].ctypes.data for name in code.arguments)
     )
@@ -124,16 +124,35 @@ class Case:
         self.weights: dict[str, Array] = {}
         self.arrays: dict[str, Array] = {}
 
-    def input(self, *shape: int, block: bool = False, scale: float = 1.0) -> Value:
+    def input(
+        self, *shape: int, block: bool = False, scale: float = 1.0, dtype: DType = f32
+    ) -> Value:
         value = Value(
             f"v{len(self.arrays)}",
-            TensorType(shape, f32, self.target.lanes if block else 0),
+            TensorType(shape, dtype, self.target.lanes if block else 0),
         )
         self.inputs.append(value)
         self.operands[value.name] = Operand.dense(value.type)
         array = self.random.standard_normal(shape) * scale
-        self.arrays[value.name] = array.astype(np.float32)
+        self.arrays[value.name] = array.astype(np.float32).astype(dtype.numpy)
         return value
+
+    def short(
+        self, *shape: int, block: bool = False, scale: float = 1.0, constant: bool = False
+    ) -> tuple[Value, Array]:
+        """An input that lies as bfloat16: what the nodes read of it, and its numbers."""
+        value = self.input(*shape, block=block, scale=scale, dtype=bf16)
+        if constant:
+            self.constants.add(value.name)
+        wide = Value(f"w{value.name}", TensorType(shape, f32))
+        self.nodes.append(Node(Cast(f32), (value,), (wide,)))
+        return wide, self.arrays[value.name].astype(np.float64)
+
+    def rounded(self, value: Value) -> Value:
+        """A value as it is written in bfloat16."""
+        result = Value(f"r{value.name}", value.type.with_dtype(bf16))
+        self.nodes.append(Node(Cast(bf16), (value,), (result,)))
+        return result
 
     def constant(self, *shape: int, scale: float = 1.0) -> Value:
         value = self.input(*shape, scale=scale)

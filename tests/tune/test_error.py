@@ -74,6 +74,27 @@ def convolution(batch: int = 1, channels: int = 37) -> Kernel:
     return kernel
 
 
+@pytest.mark.parametrize("scale", [1.0, 1.01])
+def test_rounding_to_bfloat16_is_no_error_of_the_kernel(scale: float) -> None:
+    """What Winograd errs is seen behind a rounding that is larger; a wrong scale is seen, too."""
+    case = Case(host())
+    x, _ = case.short(1, 37, 13, 19, block=True)
+    w, _ = case.short(35, 37, 3, 3, constant=True)
+    y = case.node(Conv((1, 1), (1,) * 4, (1, 1), 1), [x, w], (1, 35, 13, 19), block=True)
+    kernel = case.kernel(case.rounded(y))
+
+    class Scaled(WinogradConvolution):
+        def pack(self, kernel: Kernel, config: Any, constants: Any) -> Any:
+            packed = super().pack(kernel, config, constants)
+            return {name: array * np.float32(scale) for name, array in packed.items()}
+
+    tactic, config = Scaled(), _winograd(6)
+    code = tactic.build(kernel, config)
+    object_ = compile_object(kernel.target, code.llvm, code.level)
+    [error] = kernel_errors(kernel, [(tactic, config, code, object_)])
+    assert error < LAYER_BOUND if scale == 1.0 else error > LAYER_BOUND
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("batch", [1, 3])
 def test_a_kernel_in_strided_memory_is_compared_with_float64(batch: int) -> None:

@@ -46,6 +46,7 @@ def build(
       planck build yolov5s.onnx -o yolov5s.plan
       planck build net.onnx --shape images:4x3x640x640 --threads 2 --timing-cache planck.cache
       planck build yolov4-tiny.cfg --weights yolov4-tiny.weights
+      planck build net.onnx --precision bf16 -o net.plan
       planck build net.onnx --stop-after fuse -o net.graph
     """
     if stop_after:

@@ -40,6 +40,12 @@ class Building:
         str,
         typer.Option(help="cpu, or cpu:avx512, cpu:avx2, cpu:portable", rich_help_panel=_PANEL),
     ] = "cpu"
+    precision: Annotated[
+        str,
+        typer.Option(
+            help="fp32; or bf16: products in bfloat16, less exact.", rich_help_panel=_PANEL
+        ),
+    ] = "fp32"
     threads: Annotated[int | None, typer.Option(min=1, help="Threads; all cores if left out.")] = (
         None
     )
@@ -135,6 +141,7 @@ def engine_of(
     return planck.build(
         model,
         target=building.target,
+        precision=building.precision,
         threads=building.threads,
         shapes=building.shapes,
         batch=building.batch,
@@ -156,6 +163,7 @@ def stage_of(model: Path, stop_after: str, building: Building) -> Graph:
         model,
         stop_after,
         target=building.target,
+        precision=building.precision,
         shapes=building.shapes,
         batch=building.batch,
         weights=building.weights,

@@ -7,17 +7,21 @@ A unit of work is one head and a range of its queries. Inside it:
         scores = q KT                                  [rows, keys], in scratch that stays in L1
         scale, mask, softmax                           unnormalised; 1 / sum is kept
         out = scores v, times 1 / sum                  [rows, width]
+
+In bfloat16 both products run over pairs, of depth and of keys: the values are interleaved in
+scratch too, and exponentials are rounded to be multiplied. Scores and softmax stay float32.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from planck.codegen import scalar
+from planck.codegen import bfloat, scalar
 from planck.codegen.llvm import Builder, float_literal, function
 from planck.codegen.microkernel import Carried, Steps, Vector, accumulate
 from planck.codegen.transpose import transpose
+from planck.dtypes import DType, bf16, f32
 from planck.target import Target
 
 LOWEST = float_literal(float("-inf"))
@@ -30,6 +34,7 @@ class Rows:
     lead: tuple[int, ...]
     row: int
     column: int = 4
+    dtype: DType = f32
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +44,7 @@ class AttentionSpec:
     lead:   extents of the leading axes: batch, heads
     chunk:  queries of one unit, a multiple of `rows` unless it holds them all
     rows:   queries whose scores are computed together
+    pairs:  queries, keys and values are bfloat16 and multiplied in pairs; the depth is even
     """
 
     lead: tuple[int, ...]
@@ -56,6 +62,12 @@ class AttentionSpec:
     v: Rows
     out: Rows
     mask: Rows | None = None
+    pairs: bool = False
+
+    @property
+    def steps(self) -> int:
+        """k-steps of a score."""
+        return self.depth // 2 if self.pairs else self.depth
 
     @property
     def parts(self) -> int:
@@ -73,7 +85,11 @@ class AttentionSpec:
         return -(-self.keys // lanes) * lanes
 
     def scratch_bytes(self, lanes: int) -> int:
-        return 4 * (self.depth + self.rows) * self.padded(lanes) + 64 * lanes
+        shared = 4 * (self.steps + self.rows) * self.padded(lanes) + 64 * lanes
+        if not self.pairs:
+            return shared
+        values = 4 * -(-self.keys // 2) * -(-self.width // lanes) * lanes
+        return shared + 2 * self.rows * self.padded(lanes) + values
 
 
 def write(target: Target, symbol: str, spec: AttentionSpec) -> str:
@@ -85,10 +101,10 @@ class _Writer:
     def __init__(self, target: Target, spec: AttentionSpec) -> None:
         self.target, self.spec = target, spec
         self.b = Builder()
-        self.vector = Vector(target.lanes)
+        self.vector = Vector.of(target)
         self.lanes = target.lanes
         self.padded = spec.padded(target.lanes)
-        self.scores = ""
+        self.scores = self.weights = self.values = ""
 
     def write(self, symbol: str) -> str:
         b, spec = self.b, self.spec
@@ -98,8 +114,12 @@ class _Writer:
             head = b.let(f"udiv i64 {unit}, {spec.parts}")
             part = b.let(f"urem i64 {unit}, {spec.parts}")
             heads = self._head_pointers(bases, operands, head)
-            self.scores = b.offset("%scratch", 4 * spec.depth * self.padded)
+            self.scores = b.offset("%scratch", 4 * spec.steps * self.padded)
             self._transpose_keys(heads[1])
+            if spec.pairs:
+                self.weights = b.offset(self.scores, 4 * spec.rows * self.padded)
+                self.values = b.offset(self.weights, 2 * spec.rows * self.padded)
+                self._interleave_values(heads[2])
             self._queries(heads, part)
         b.do("ret void")
         return function(self.target, symbol, b)
@@ -137,29 +157,59 @@ class _Writer:
         b, spec = self.b, self.spec
         source = b.offset(keys, b.let(f"mul i64 {first}, {spec.k.row}"))
         target = b.offset("%scratch", b.let(f"mul i64 {first}, 4"))
-        whole = spec.depth // self.lanes
+        whole, rest = divmod(spec.steps, self.lanes)
         with b.loop(0, whole, hint="d") as step:
             d = b.let(f"mul i64 {step}, {self.lanes}")
             self._square(source, target, d, count, self.lanes)
-        if spec.depth % self.lanes:
-            self._square(source, target, str(whole * self.lanes), count, spec.depth % self.lanes)
+        if rest:
+            self._square(source, target, str(whole * self.lanes), count, rest)
 
     def _square(self, source: str, target: str, d: str, count: int, depth: int) -> None:
         b = self.b
-        place = b.offset(source, b.let(f"mul i64 {d}, 4"))
+        dtype = f32 if self.spec.pairs else self.spec.k.dtype  # a pair moves like a float32
+        place = b.offset(source, b.let(f"mul i64 {d}, {dtype.bytes}"))
         rows = []
         for n in range(self.lanes):
             pointer = b.offset(place, n * self.spec.k.row)
             if n >= count:
                 rows.append("zeroinitializer")
             elif depth < self.lanes:
-                rows.append(self.vector.masked_load(b, pointer, depth))
+                rows.append(self.vector.masked_load(b, pointer, depth, dtype))
             else:
-                rows.append(self.vector.load(b, pointer))
+                rows.append(self.vector.load(b, pointer, dtype))
         rows = transpose(b, rows, self.vector.kind)
         out = b.offset(target, b.let(f"mul i64 {d}, {4 * self.padded}"))
         for i in range(depth):
             self.vector.store(b, rows[i], b.offset(out, i * 4 * self.padded))
+
+    # Values
+
+    def _interleave_values(self, v: str) -> None:
+        """values[n / 2, column] = the pair v[n, column], v[n + 1, column]; zero past the keys."""
+        b, spec = self.b, self.spec
+        with b.loop(0, spec.keys // 2, hint="pair") as pair:
+            self._interleave(v, pair, 2)
+        if spec.keys % 2:
+            self._interleave(v, str(spec.keys // 2), 1)
+
+    def _interleave(self, v: str, pair: str, rows: int) -> None:
+        b, spec, lanes = self.b, self.spec, self.lanes
+        dtype, vectors = spec.v.dtype, -(-spec.width // self.lanes)
+        source = b.offset(v, b.let(f"mul i64 {pair}, {2 * spec.v.row}"))
+        place = b.offset(self.values, b.let(f"mul i64 {pair}, {4 * vectors * lanes}"))
+        for n in range(vectors):
+            count = min(lanes, spec.width - n * lanes)
+            found = [""] * 2
+            for row in range(rows):
+                at = b.offset(source, row * spec.v.row + n * lanes * dtype.bytes)
+                whole = count == lanes
+                found[row] = (
+                    self.vector.load(b, at, dtype)
+                    if whole
+                    else self.vector.masked_load(b, at, count, dtype)
+                )
+            both = bfloat.pair(b, found[0], found[1], lanes)
+            b.store(self.vector.pairs, both, b.offset(place, 4 * n * lanes), 4)
 
     # Queries
 
@@ -195,9 +245,9 @@ class _Writer:
                 if spec.mask.row:
                     number = b.let(f"add i64 {query}, {r}")
                     mask = b.offset(mask, b.let(f"mul i64 {number}, {spec.mask.row}"))
-            inverse.append(
-                self._softmax(b.offset(self.scores, 4 * r * self.padded), mask, query, r)
-            )
+            scores = b.offset(self.scores, 4 * r * self.padded)
+            weights = b.offset(self.weights, 2 * r * self.padded) if spec.pairs else ""
+            inverse.append(self._softmax(scores, weights, mask, query, r))
         for first in range(0, spec.width, spec.vectors * self.lanes):
             self._weigh(heads[2], out, first, rows, inverse)
 
@@ -213,9 +263,11 @@ class _Writer:
             self._score_panel(q, str(4 * whole * panel), rows, rest)
 
     def _score_panel(self, q: str, n: str, rows: int, vectors: int) -> None:
-        b, spec, depth = self.b, self.spec, self.spec.depth
+        b, spec, depth = self.b, self.spec, self.spec.steps
         unroll = next(u for u in (4, 2, 1) if depth % u == 0)
-        steps = Steps(self.vector, vectors, 4, 4 * self.padded, unroll)
+        x = spec.q.dtype
+        step = 4 if spec.pairs else x.bytes
+        steps = Steps(self.vector, vectors, step, 4 * self.padded, unroll, x=x, pairs=spec.pairs)
         acc = ["zeroinitializer"] * (rows * vectors)
         lines = [(r, q, r * spec.q.row) for r in range(rows)]
         acc = accumulate(b, steps, acc, lines, b.offset("%scratch", n), depth)
@@ -225,8 +277,11 @@ class _Writer:
                 place = b.offset(target, 4 * r * self.padded + i * self.vector.bytes)
                 self.vector.store(b, acc[r * vectors + i], place)
 
-    def _softmax(self, scores: str, mask: str, query: str, r: int) -> str:
-        """Scores of one query -> exp(score - max) in place; gives 1 / their sum in all lanes."""
+    def _softmax(self, scores: str, weights: str, mask: str, query: str, r: int) -> str:
+        """Scores of one query -> exp(score - max); gives 1 / their sum in all lanes.
+
+        weights:  where they go as bfloat16; "" for in place
+        """
         b, kind = self.b, self.vector.kind
         whole = self.spec.keys // self.lanes * self.lanes
         with Carried(b, 0, whole, [kind], [f"splat (float {LOWEST})"], self.lanes) as loop:
@@ -242,7 +297,9 @@ class _Writer:
             place = b.offset(scores, b.let(f"mul i64 {loop.counter}, 4"))
             value = b.let(f"fsub {kind} {self.vector.load(b, place)}, {top}")
             value = scalar.emit(b, "exp", [value], kind, self.target)
-            self.vector.store(b, value, place)
+            if weights:
+                place = b.offset(weights, b.let(f"mul i64 {loop.counter}, 2"))
+            self.vector.store(b, value, place, bf16 if weights else f32)
             loop.values = [b.let(f"fadd {kind} {loop.values[0]}, {value}")]
         total = b.call(
             "float", f"llvm.vector.reduce.fadd.v{self.lanes}f32",
@@ -274,12 +331,13 @@ class _Writer:
 
     def _mask(self, mask: str, n: str, count: int) -> str:
         assert self.spec.mask
+        dtype = self.spec.mask.dtype
         if not self.spec.mask.column:
-            return self.vector.broadcast(self.b, mask)
-        place = self.b.offset(mask, self.b.let(f"mul i64 {n}, 4"))
+            return self.vector.broadcast(self.b, mask, dtype)
+        place = self.b.offset(mask, self.b.let(f"mul i64 {n}, {dtype.bytes}"))
         if count < self.lanes:
-            return self.vector.masked_load(self.b, place, count)
-        return self.vector.load(self.b, place)
+            return self.vector.masked_load(self.b, place, count, dtype)
+        return self.vector.load(self.b, place, dtype)
 
     def _seen(self, n: str, query: str, r: int) -> str:
         """Lanes whose key is not behind query + r."""
@@ -299,23 +357,30 @@ class _Writer:
         vectors = -(-columns // self.lanes)
         masked = columns % self.lanes
         acc = ["zeroinitializer"] * (rows * vectors)
-        source = b.offset(v, 4 * first)
+        total, x, far, row = spec.keys, self.scores, 4 * self.padded, spec.v.row
+        source = b.offset(v, spec.v.dtype.bytes * first)
+        steps = Steps(self.vector, vectors, 4, row, 4, masked, weights=spec.v.dtype)
+        if spec.pairs:
+            total, x, far = -(-spec.keys // 2), self.weights, 2 * self.padded
+            row = 4 * -(-spec.width // self.lanes) * self.lanes
+            source = b.offset(self.values, 4 * first)
+            steps = Steps(self.vector, vectors, 4, row, 4, pairs=True)
+        out_dtype = spec.out.dtype
         done = 0
         for unroll in (4, 1):
-            count = (spec.keys - done) // unroll * unroll
+            count = (total - done) // unroll * unroll
             if count:
-                steps = Steps(self.vector, vectors, 4, spec.v.row, unroll, masked)
-                lines = [
-                    (r, b.offset(self.scores, 4 * done), 4 * r * self.padded) for r in range(rows)
-                ]
-                lines = [(r, lines[0][1], far) for r, _, far in lines]
-                acc = accumulate(b, steps, acc, lines, b.offset(source, done * spec.v.row), count)
+                start = b.offset(x, 4 * done)
+                lines = [(r, start, far * r) for r in range(rows)]
+                shape = replace(steps, unroll=unroll)
+                acc = accumulate(b, shape, acc, lines, b.offset(source, done * row), count)
             done += count
         for r in range(rows):
             for i in range(vectors):
                 value = b.let(f"fmul {self.vector.kind} {acc[r * vectors + i]}, {inverse[r]}")
-                place = b.offset(out, r * spec.out.row + 4 * first + i * self.vector.bytes)
+                along = out_dtype.bytes * (first + i * self.lanes)
+                place = b.offset(out, r * spec.out.row + along)
                 if masked and i == vectors - 1:
-                    self.vector.masked_store(b, value, place, masked)
+                    self.vector.masked_store(b, value, place, masked, out_dtype)
                 else:
-                    self.vector.store(b, value, place)
+                    self.vector.store(b, value, place, out_dtype)

@@ -8,6 +8,8 @@ A unit of work is one panel of output channels by one group of tiles of one imag
                 for k in the block, unrolled:         broadcast x[pixel, k], multiply by w[k, :]
         epilogue and store
 
+In bfloat16 a k is a pair of neighbouring channels, four bytes like a float32.
+
 Taps that fall outside the image are left out of the tables. What is left near a border is taken by
 bodies that cover fewer pixels, and where these would be too many by one that reads zeros instead.
 """
@@ -36,10 +38,12 @@ class Convolution:
     """A convolution with everything decided.
 
     blocks:       blocks of output channels
-    channels:     input channels in each input block: lanes, or all of them for a row-major input
-    k_bytes:      from one of these channels to the next
+    channels:     k in each input block: lanes, or all channels of a row-major input
+    k_bytes:      from one k to the next
     in_blocks:    whole input blocks that a panel reads
-    tail:         channels in one further block that is not whole; 0 for none
+    tail:         k in one further block that is not whole; 0 for none
+    pairs:        a k is two neighbouring channels in bfloat16, of input and weights
+    half:         the tail's last pair has one channel only
     starts:       first input block of each panel (grouped convolutions); empty: always 0
     taps:         filter positions in all, and along a row
     vectors:      output blocks in a panel; the last panel has what is left
@@ -70,6 +74,8 @@ class Convolution:
     bias: str
     memory: Mapping[str, Memory]
     epilogue: Epilogue
+    pairs: bool = False
+    half: bool = False
 
     @property
     def panels(self) -> int:
@@ -109,7 +115,7 @@ def bodies(spec: Convolution, height: int, width: int) -> Bodies:
     ]  # fmt: skip
     used = Counter(pixels for taps in classes for *_, pixels in taps)
     others = [pixels for pixels, _ in used.most_common() if pixels != whole]
-    selecting = len(others) >= MAX_BODIES and spec.k_bytes == 4
+    selecting = len(others) >= MAX_BODIES and spec.k_bytes <= 4
     subsets = [whole, *(others[: MAX_BODIES - 2] if selecting else others)]
     place = {pixels: i for i, pixels in enumerate(subsets)}
     if selecting:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from planck.codegen.convolution import Bodies, Convolution, Pixels, bodies
@@ -56,7 +56,7 @@ class TileWriter:
 
     def __init__(self, target: Target, spec: Convolution, b: TableBuilder) -> None:
         self.target, self.spec, self.b = target, spec, b
-        self.vector = Vector(target.lanes)
+        self.vector = Vector.of(target)
 
     def lines_ahead(self, vectors: int) -> int:
         """Lines of a block of the next panel that each tile of this one fetches; 0 for none.
@@ -66,7 +66,7 @@ class TileWriter:
         spec = self.spec
         tiles = len(spec.rows.strips) * len(spec.columns.strips)
         lines = spec.taps[0] * spec.channels * vectors * self.vector.bytes // LINE_BYTES
-        if tiles > lines or spec.panels == 1 or vectors != spec.vectors or spec.k_bytes != 4:
+        if tiles > lines or spec.panels == 1 or vectors != spec.vectors or spec.k_bytes > 4:
             return 0
         return -(-lines // tiles)
 
@@ -89,8 +89,9 @@ class TileWriter:
             trips = b.let(f"zext i1 {unit.last} to i64") if unit.last else "1"
             with Carried(b, 0, trips, kinds, acc) as loop:
                 loop.values = self.block(
-                    unit, tile, shape, loop.values, str(spec.in_blocks), self.tail_count(unit)
-                )
+                    unit, tile, shape, loop.values, str(spec.in_blocks), self.tail_count(unit),
+                    self.tail_half(unit),
+                )  # fmt: skip
             acc = loop.values
         if not unit.last:
             self.finish(unit, tile, acc)
@@ -107,13 +108,22 @@ class TileWriter:
         b.block(done)
 
     def tail_count(self, unit: Unit) -> int | str:
-        """Channels in the last block that a panel reads."""
+        """Whole k in the last block that a panel reads."""
         spec = self.spec
+        whole = spec.tail - spec.half
         if not spec.starts:
-            return spec.tail
+            return whole
         last = max(spec.starts)
-        counts = [spec.tail if start == last else spec.channels for start in spec.starts]
+        counts = [whole if start == last else spec.channels for start in spec.starts]
         return self.b.entry(counts, unit.panel)
+
+    def tail_half(self, unit: Unit) -> int | str:
+        """1 if a pair with one channel follows them."""
+        spec = self.spec
+        if not spec.half or not spec.starts:
+            return int(spec.half)
+        last = max(spec.starts)
+        return self.b.entry([int(start == last) for start in spec.starts], unit.panel)
 
     def initial(self, unit: Unit, tile: Tile) -> list[str]:
         """Accumulators before the first (or the next) chunk: the bias, or what was stored."""
@@ -156,7 +166,14 @@ class TileWriter:
         return y * spec.rows.out_step * memory.row + x * spec.columns.out_step * memory.column
 
     def block(
-        self, unit: Unit, tile: Tile, shape: Bodies, acc: list[str], block: str, count: int | str
+        self,
+        unit: Unit,
+        tile: Tile,
+        shape: Bodies,
+        acc: list[str],
+        block: str,
+        count: int | str,
+        half: int | str = 0,
     ) -> list[str]:
         """All taps of one block of input channels."""
         b, spec = self.b, self.spec
@@ -206,7 +223,7 @@ class TileWriter:
                     tap = b.let(f"sub nsw i64 {loop.counter}, {first_tap}")
                     ahead = Ahead(b.offset(fetched, b.times(tap, at_tap * LINE_BYTES)), at_tap)
                 rows = self.pixels(tile, pixels, here, mask)
-                inner = self.steps(unit, inner, rows, b.offset(weights, place), count, ahead)
+                inner = self.steps(unit, inner, rows, b.offset(weights, place), count, half, ahead)
                 loop.values = [inner[s] for s in slots]
             for slot, value in zip(slots, loop.values, strict=True):
                 acc[slot] = value
@@ -246,20 +263,38 @@ class TileWriter:
         rows: list[tuple[int, str, int]],
         weights: str,
         count: int | str,
+        half: int | str,
         ahead: Ahead | None,
     ) -> list[str]:
-        b, spec, size = self.b, self.spec, self.vector.bytes
+        """The k of one tap: whole ones, and a half one where there is one more channel."""
+        b, spec, width = self.b, self.spec, unit.vectors * self.vector.bytes
         whole = isinstance(count, int) and count % spec.unroll == 0
         unroll = spec.unroll if whole else 1
-        shape = Steps(self.vector, unit.vectors, spec.k_bytes, unit.vectors * size, unroll)
+        dtype = spec.memory[spec.x].dtype
+        shape = Steps(
+            self.vector, unit.vectors, spec.k_bytes, width, unroll, x=dtype, pairs=spec.pairs
+        )
         if ahead:
-            at_once = ahead.lines % (count // unroll) if isinstance(count, int) else ahead.lines
+            trips = max(1, count // unroll) if isinstance(count, int) else 1
+            at_once = ahead.lines % trips if isinstance(count, int) else ahead.lines
             for line in range(at_once):
                 prefetch(b, b.offset(ahead.pointer, line * LINE_BYTES))
             pointer = b.offset(ahead.pointer, at_once * LINE_BYTES)
-            trips = count // unroll if isinstance(count, int) else 1
             ahead = Ahead(pointer, (ahead.lines - at_once) // trips)
-        return accumulate(b, shape, acc, rows, weights, count, ahead)
+        if count:
+            acc = accumulate(b, shape, acc, rows, weights, count, ahead)
+        if half:
+            place = b.times(str(count), spec.k_bytes)
+            rows = [(row, b.offset(pointer, place), shift) for row, pointer, shift in rows]
+            weights = b.offset(weights, b.times(str(count), width))
+            one = replace(shape, unroll=1, half=True)
+            if half == 1:
+                return accumulate(b, one, acc, rows, weights, 1)
+            kinds = [self.vector.kind] * len(acc)
+            with Carried(b, 0, half, kinds, acc) as loop:
+                loop.values = accumulate(b, one, loop.values, rows, weights, 1)
+            acc = loop.values
+        return acc
 
     # The epilogue
 
@@ -291,12 +326,14 @@ class TileWriter:
 
         def load(name: str) -> str:
             kind = spec.epilogue.operands[name]
+            dtype = spec.epilogue.dtype(name)
             if kind == "scalar":
-                return self.vector.broadcast(b, tile.at[name])
+                return self.vector.broadcast(b, tile.at[name], dtype)
             if kind == "channel":
-                return self.vector.load(b, b.offset(tile.at[name], n * self.vector.bytes))
-            return self.vector.load(b, place(name))
+                along = n * self.vector.lanes * dtype.bytes
+                return self.vector.load(b, b.offset(tile.at[name], along), dtype)
+            return self.vector.load(b, place(name), dtype)
 
         results = spec.epilogue.apply(b, value, load, self.vector.kind, self.target)
         for name, result in zip(spec.epilogue.outputs, results, strict=True):
-            self.vector.store(b, result, place(name))
+            self.vector.store(b, result, place(name), spec.epilogue.dtype(name))

@@ -77,7 +77,8 @@ class ConvolutionWriter(TileWriter):
                 moved = b.offset(pointer, b.times(image, memory.batch))
                 bases[name] = b.offset(moved, b.times(panel, spec.vectors * memory.block))
             elif name == spec.bias or spec.epilogue.operands.get(name) == "channel":
-                bases[name] = b.offset(pointer, b.times(panel, spec.vectors * size))
+                along = spec.vectors * self.vector.lanes * spec.epilogue.dtype(name).bytes
+                bases[name] = b.offset(pointer, b.times(panel, along))
             elif name in spec.epilogue.operands:
                 bases[name] = pointer
         ahead = b.offset(weights, b.times("%direction", slab))

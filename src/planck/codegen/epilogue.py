@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from planck.codegen.llvm import Builder
 from planck.codegen.scalar import emit, splat
+from planck.dtypes import DType, f32
 from planck.target import Target
 
 # Functions of about one instruction: written out for every register instead of in a loop.
@@ -32,6 +33,8 @@ class Epilogue:
                 "channel" (one number for each channel) or "scalar" (one element)
     constants:  numbers written into the code, by name
     outputs:    names of what is stored
+    rounded:    outputs that are a step's result in another dtype -> that result
+    dtypes:     of operands and outputs that are not float32 in memory
     """
 
     source: str
@@ -39,6 +42,12 @@ class Epilogue:
     operands: Mapping[str, str]
     constants: Mapping[str, float]
     outputs: tuple[str, ...]
+    rounded: Mapping[str, str] = field(default_factory=dict)
+    dtypes: Mapping[str, DType] = field(default_factory=dict)
+
+    def dtype(self, name: str) -> DType:
+        """How an operand or an output lies in memory."""
+        return self.dtypes.get(name, f32)
 
     @property
     def cheap(self) -> bool:
@@ -63,4 +72,4 @@ class Epilogue:
                 if name not in known:
                     known[name] = load(name)
             known[step.result] = emit(b, step.fn, [known[a] for a in step.args], kind, target)
-        return [known[name] for name in self.outputs]
+        return [known[self.rounded.get(name, name)] for name in self.outputs]

@@ -41,7 +41,7 @@ class GlobalPool:
 def write(target: Target, symbol: str, spec: GlobalPool) -> str:
     """The module of one kernel: a unit of work is one block of channels of one image."""
     b = TableBuilder()
-    vector = Vector(target.lanes)
+    vector = Vector.of(target)
     base = [b.load("ptr", b.offset("%args", 8 * i), 8) for i in range(len(spec.arguments))]
     with b.loop("%begin", "%end") as unit:
         block = b.let(f"urem i64 {unit}, {spec.blocks}")
@@ -53,7 +53,8 @@ def write(target: Target, symbol: str, spec: GlobalPool) -> str:
                 pointer = b.offset(pointer, b.times(image, memory.batch))
                 pointer = b.offset(pointer, b.times(block, memory.block))
             elif spec.epilogue.operands.get(name) == "channel":
-                pointer = b.offset(pointer, b.times(block, vector.bytes))
+                along = vector.lanes * spec.epilogue.dtype(name).bytes
+                pointer = b.offset(pointer, b.times(block, along))
             at[name] = pointer
         value = _reduced(b, vector, spec, at[spec.arguments[0]])
         if not spec.masked:
@@ -82,19 +83,22 @@ def _reduced(b: TableBuilder, vector: Vector, spec: GlobalPool, x: str) -> str:
         start = f"splat (float {float_literal(float('-inf'))})"
     chains = [start] * min(CHAINS, width)
     whole = width // len(chains) * len(chains)
+
+    def read(row: str, column: int) -> str:
+        return vector.load(b, b.offset(row, column * memory.column), memory.dtype)
+
     with Carried(b, 0, height, [vector.kind] * len(chains), chains) as rows:
         row = b.offset(x, b.times(rows.counter, memory.row))
         kinds = [vector.kind] * len(chains)
         with Carried(b, 0, whole, kinds, rows.values, len(chains)) as columns:
             here = b.offset(row, b.times(columns.counter, memory.column))
             columns.values = [
-                _join(b, vector, spec.kind, own, vector.load(b, b.offset(here, i * memory.column)))
+                _join(b, vector, spec.kind, own, read(here, i))
                 for i, own in enumerate(columns.values)
             ]
         values = list(columns.values)
         for i in range(width - whole):
-            more = vector.load(b, b.offset(row, (whole + i) * memory.column))
-            values[i] = _join(b, vector, spec.kind, values[i], more)
+            values[i] = _join(b, vector, spec.kind, values[i], read(row, whole + i))
         rows.values = values
     values = rows.values
     while len(values) > 1:
@@ -125,13 +129,17 @@ def _finish(
     """Epilogue and store of all lanes, or of the first count."""
 
     def load(name: str) -> str:
+        dtype = spec.epilogue.dtype(name)
         if spec.epilogue.operands[name] == "scalar":
-            return vector.broadcast(b, at[name])
-        return vector.masked_load(b, at[name], count) if count else vector.load(b, at[name])
+            return vector.broadcast(b, at[name], dtype)
+        if count:
+            return vector.masked_load(b, at[name], count, dtype)
+        return vector.load(b, at[name], dtype)
 
     results = spec.epilogue.apply(b, value, load, vector.kind, target)
     for name, result in zip(spec.epilogue.outputs, results, strict=True):
+        dtype = spec.epilogue.dtype(name)
         if count:
-            vector.masked_store(b, result, at[name], count)
+            vector.masked_store(b, result, at[name], count, dtype)
         else:
-            vector.store(b, result, at[name])
+            vector.store(b, result, at[name], dtype)

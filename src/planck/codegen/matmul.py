@@ -6,6 +6,8 @@ A unit of work is one panel of columns by one group of rows of one product of th
     for strips of rows:
         for k, unrolled:  broadcast a[row, k], multiply by b[k, panel]
         epilogue and store; the last vector of a row is masked where N is no multiple of the lanes
+
+In bfloat16 a k-step is a pair of neighbouring k; the panels hold pairs of rows of B, interleaved.
 """
 
 from __future__ import annotations
@@ -15,12 +17,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from planck.codegen import bfloat
 from planck.codegen.epilogue import Epilogue
 from planck.codegen.llvm import function
 from planck.codegen.microkernel import Steps, Vector, accumulate
 from planck.codegen.tables import TableBuilder
 from planck.codegen.tiling import balanced
 from planck.codegen.transpose import transpose
+from planck.dtypes import DType, f32
 from planck.target import Target
 
 # packed: panels made at build time; rows: read as it lies, N contiguous; copy: panels copied to
@@ -35,6 +39,7 @@ class Matrix:
     batch: tuple[int, ...]
     row: int
     column: int
+    dtype: DType = f32
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +51,7 @@ class Multiplication:
     vectors:      vectors of a panel; the last panel has what is left
     groups:       parts that the strips of rows are divided into
     panel_first:  neighbouring units share a panel rather than rows
+    pairs:        both operands are bfloat16 and multiplied in pairs, half as many steps as k
     """
 
     batch: tuple[int, ...]
@@ -64,6 +70,12 @@ class Multiplication:
     memory: Mapping[str, Matrix]
     epilogue: Epilogue
     lanes: int
+    pairs: bool = False
+
+    @property
+    def steps(self) -> int:
+        """k-steps of a panel."""
+        return -(-self.k // 2) if self.pairs else self.k
 
     @property
     def columns(self) -> int:
@@ -87,7 +99,7 @@ class Multiplication:
         """Scratch of a packed panel."""
         if self.form not in ("copy", "transpose"):
             return 0
-        return self.k * self.vectors * self.lanes * 4
+        return self.steps * self.vectors * self.lanes * 4
 
     @property
     def scratch_bytes(self) -> int:
@@ -131,7 +143,7 @@ class _Panel:
 class _Writer:
     def __init__(self, target: Target, spec: Multiplication, b: TableBuilder) -> None:
         self.target, self.spec, self.b = target, spec, b
-        self.vector = Vector(target.lanes)
+        self.vector = Vector.of(target)
 
     def kernel(self) -> None:
         b, spec = self.b, self.spec
@@ -177,7 +189,6 @@ class _Writer:
 
     def panel(self, vectors: int, masked: int, panel: str, product: str, group: str) -> None:
         b, spec, size = self.b, self.spec, self.vector.bytes
-        across = b.times(panel, spec.vectors * size)
         at = {}
         for name, pointer in self.base.items():
             if name in spec.memory:
@@ -185,9 +196,9 @@ class _Writer:
             at[name] = pointer
         a, right = at[spec.a], at[spec.b]
         if spec.form == "packed":
-            right = b.offset(right, b.times(panel, spec.k * spec.vectors * size))
+            right = b.offset(right, b.times(panel, spec.steps * spec.vectors * size))
         elif spec.form in ("rows", "copy"):
-            right = b.offset(right, across)
+            right = b.offset(right, self.across(panel, spec.memory[spec.b].dtype))
         else:
             step = spec.vectors * spec.lanes * spec.memory[spec.b].column
             right = b.offset(right, b.times(panel, step))
@@ -202,27 +213,47 @@ class _Writer:
             right = "%scratch"
         for name in (*spec.epilogue.operands, *spec.epilogue.outputs):
             if spec.epilogue.operands.get(name) != "scalar":
-                at[name] = b.offset(at[name], across)
+                at[name] = b.offset(at[name], self.across(panel, spec.epilogue.dtype(name)))
         self.strips(_Panel(vectors, masked, a, right, row, masks, at, group))
+
+    def across(self, panel: str, dtype: DType) -> str:
+        """Bytes to a panel's columns in a row."""
+        return self.b.times(panel, self.spec.vectors * self.spec.lanes * dtype.bytes)
 
     # Panels of B made at run time
 
     def copy(self, right: str, vectors: int, masked: int) -> None:
-        """[K, N] with N contiguous -> scratch [K][vectors * lanes]."""
+        """[K, N] with N contiguous -> scratch [k-step][vectors * lanes]."""
+        b, spec = self.b, self.spec
+        per = 2 if spec.pairs else 1
+        with b.loop(0, spec.k // per, hint="k") as k:
+            self.copy_step(right, k, vectors, masked, per)
+        if spec.k % per:
+            self.copy_step(right, str(spec.k // per), vectors, masked, 1)
+
+    def copy_step(self, right: str, k: str, vectors: int, masked: int, rows: int) -> None:
+        """One k-step of the panel: a row of B, or a pair of rows (or its first) interleaved."""
         b, spec, size = self.b, self.spec, self.vector.bytes
-        with b.loop(0, spec.k, hint="k") as k:
-            source = b.offset(right, b.times(k, spec.memory[spec.b].row))
-            place = b.offset("%scratch", b.times(k, vectors * size))
-            for n in range(vectors):
-                count = masked if n == vectors - 1 else 0
-                value = self.load(b.offset(source, n * size), count)
+        memory = spec.memory[spec.b]
+        source = b.offset(right, b.times(k, memory.row * (2 if spec.pairs else 1)))
+        place = b.offset("%scratch", b.times(k, vectors * size))
+        for n in range(vectors):
+            count = masked if n == vectors - 1 else 0
+            at = b.offset(source, n * spec.lanes * memory.dtype.bytes)
+            value = self.load(at, count, memory.dtype)
+            if spec.pairs:
+                other = self.load(b.offset(at, memory.row), count, memory.dtype) if rows > 1 else ""
+                value = bfloat.pair(b, value, other, spec.lanes)
+                b.store(self.vector.pairs, value, b.offset(place, n * size), 4)
+            else:
                 self.vector.store(b, value, b.offset(place, n * size))
 
     def transpose(self, right: str, vectors: int, masked: int) -> None:
-        """[N, K] with K contiguous -> scratch [K][vectors * lanes], by squares of lanes."""
+        """[N, K] with K contiguous -> scratch [k-step][vectors * lanes], by squares of lanes."""
         b, spec, size, lanes = self.b, self.spec, self.vector.bytes, self.spec.lanes
         column = spec.memory[spec.b].column
-        whole, left = divmod(spec.k, lanes)
+        far = lanes * (4 if spec.pairs else spec.memory[spec.b].dtype.bytes)
+        whole, left = divmod(spec.k // 2 if spec.pairs else spec.k, lanes)
         for n in range(vectors):
             count = masked if masked and n == vectors - 1 else lanes
             source = b.offset(right, n * lanes * column)
@@ -230,27 +261,44 @@ class _Writer:
             if whole:
                 with b.loop(0, whole, hint="k") as k:
                     self.square(
-                        b.offset(source, b.times(k, size)),
+                        b.offset(source, b.times(k, far)),
                         b.offset(place, b.times(k, lanes * vectors * size)),
                         column, vectors * size, count, lanes,
                     )  # fmt: skip
             if left:
                 self.square(
-                    b.offset(source, whole * size),
+                    b.offset(source, whole * far),
                     b.offset(place, whole * lanes * vectors * size),
                     column, vectors * size, count, left,
                 )  # fmt: skip
+            if spec.pairs and spec.k % 2:
+                last = b.offset(source, (spec.k - 1) * 2)
+                to = b.offset(place, (spec.steps - 1) * vectors * size)
+                self.last_column(last, to, column, count)
+
+    def last_column(self, source: str, place: str, column: int, count: int) -> None:
+        """The last k where K is odd: pairs with nothing, element by element."""
+        b = self.b
+        for i in range(self.spec.lanes):
+            value = "0"
+            if i < count:
+                value = b.load("i16", b.offset(source, i * column), 2)
+                value = b.let(f"zext i16 {value} to i32")
+            b.store("i32", value, b.offset(place, 4 * i), 4)
 
     def square(
         self, source: str, place: str, column: int, row: int, count: int, depth: int
     ) -> None:
-        """Transpose count columns by depth rows of B, each at most the lanes."""
+        """Transpose count columns by depth k-steps of B, each at most the lanes."""
         b, lanes = self.b, self.spec.lanes
         masked = depth if depth < lanes else 0
+        # A pair moves like a float32.
+        dtype = f32 if self.spec.pairs else self.spec.memory[self.spec.b].dtype
         values = [
-            self.load(b.offset(source, i * column), masked) if i < count else "zeroinitializer"
+            self.load(b.offset(source, i * column), masked, dtype) if i < count
+            else "zeroinitializer"
             for i in range(lanes)
-        ]
+        ]  # fmt: skip
         for k, value in enumerate(transpose(b, values, self.vector.kind)[:depth]):
             self.vector.store(b, value, b.offset(place, k * row))
 
@@ -271,18 +319,22 @@ class _Writer:
         memory = spec.memory[spec.a]
         a = b.offset(panel.a, b.times(row, memory.row))
         acc = ["zeroinitializer"] * (size * panel.vectors)
-        left = spec.k % spec.unroll
+        whole, half = (spec.k // 2, spec.k % 2) if spec.pairs else (spec.k, 0)
+        left = whole % spec.unroll
         right = panel.b
-        for count, unroll in ((spec.k - left, spec.unroll), (left, 1)):
+        k_bytes = 4 if spec.pairs else memory.column
+        stays = spec.form == "rows"
+        for count, unroll, odd in ((whole - left, spec.unroll, 0), (left, 1, 0), (half, 1, 1)):
             if not count:
                 continue
             steps = Steps(
-                self.vector, panel.vectors, memory.column, panel.b_row, unroll,
+                self.vector, panel.vectors, k_bytes, panel.b_row, unroll,
                 panel.masked if panel.b_masked else 0,
+                memory.dtype, spec.memory[spec.b].dtype if stays else f32, spec.pairs, bool(odd),
             )  # fmt: skip
             rows = [(i, a, i * memory.row) for i in range(size)]
             acc = accumulate(b, steps, acc, rows, right, count)
-            a = b.offset(a, count * memory.column)
+            a = b.offset(a, count * k_bytes)
             right = b.offset(right, count * panel.b_row)
         at = {
             name: b.offset(pointer, b.times(row, spec.memory[name].row))
@@ -318,25 +370,29 @@ class _Writer:
         def place(name: str) -> str:
             stride = spec.memory[name].row
             down = row * stride if isinstance(row, int) else b.times(row, stride)
-            return b.offset(b.offset(at[name], down), n * self.vector.bytes)
+            return along(b.offset(at[name], down), name)
+
+        def along(pointer: str, name: str) -> str:
+            return b.offset(pointer, n * spec.lanes * spec.epilogue.dtype(name).bytes)
 
         def load(name: str) -> str:
-            kind = spec.epilogue.operands[name]
+            kind, dtype = spec.epilogue.operands[name], spec.epilogue.dtype(name)
             if kind == "scalar":
-                return self.vector.broadcast(b, at[name])
-            if kind == "channel":
-                return self.load(b.offset(at[name], n * self.vector.bytes), count)
-            return self.load(place(name), count)
+                return self.vector.broadcast(b, at[name], dtype)
+            return self.load(
+                along(at[name], name) if kind == "channel" else place(name), count, dtype
+            )
 
         results = spec.epilogue.apply(b, value, load, self.vector.kind, self.target)
         for name, result in zip(spec.epilogue.outputs, results, strict=True):
+            dtype = spec.epilogue.dtype(name)
             if count:
-                self.vector.masked_store(b, result, place(name), count)
+                self.vector.masked_store(b, result, place(name), count, dtype)
             else:
-                self.vector.store(b, result, place(name))
+                self.vector.store(b, result, place(name), dtype)
 
-    def load(self, pointer: str, count: int) -> str:
+    def load(self, pointer: str, count: int, dtype: DType) -> str:
         """A vector, or its first count lanes."""
         if count:
-            return self.vector.masked_load(self.b, pointer, count)
-        return self.vector.load(self.b, pointer)
+            return self.vector.masked_load(self.b, pointer, count, dtype)
+        return self.vector.load(self.b, pointer, dtype)

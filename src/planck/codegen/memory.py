@@ -7,7 +7,7 @@ they are in memory.
 from __future__ import annotations
 
 from planck import dtypes
-from planck.codegen import minifloat
+from planck.codegen import bfloat, minifloat
 from planck.codegen.lanes import Lanes, splat
 from planck.codegen.llvm import Builder
 from planck.dtypes import DType
@@ -50,11 +50,7 @@ def widened(b: Builder, value: str, dtype: DType, count: int, target: Target) ->
     if dtype.bits < 8:  # only the low bits are said to mean something
         return _low_bits(b, value, dtype, count, target)
     if dtype is dtypes.bf16:
-        wide = b.let(f"zext {memory} {value} to {lanes_of('i32', count)}")
-        i = Lanes(b, lanes_of("i32", count), target)
-        return b.let(
-            f"bitcast {i.kind} {i.let('shl', wide, i.c(16))} to {lanes_of('float', count)}"
-        )
+        return bfloat.widen(b, value, count)
     if dtype is dtypes.f16:
         if target.isa == "portable":
             return _half_to_float(b, value, count, target)
@@ -71,24 +67,13 @@ def narrowed(b: Builder, value: str, dtype: DType, count: int, target: Target) -
     if dtype in minifloat.SMALL:
         return minifloat.of_float(b, value, dtype, count, target)
     if dtype is dtypes.bf16:
-        return _float_to_bfloat(b, value, count, target)
+        return bfloat.narrow(b, value, count, bfloat.native(target))
     if dtype is dtypes.f16:
         if target.isa == "portable":
             return _float_to_half(b, value, count, target)
         half = b.let(f"fptrunc {lanes_of('float', count)} {value} to {lanes_of('half', count)}")
         return b.let(f"bitcast {lanes_of('half', count)} {half} to {memory}")
     return value
-
-
-def _float_to_bfloat(b: Builder, value: str, count: int, target: Target) -> str:
-    i = Lanes(b, lanes_of("i32", count), target)
-    v = Lanes(b, lanes_of("float", count), target)
-    bits = v.bits_of(value)
-    odd = i.let("and", i.let("lshr", bits, i.c(16)), i.c(1))
-    rounded = i.add(bits, i.add(odd, i.c(0x7FFF)))
-    quiet = i.let("or", bits, i.c(0x400000))
-    result = i.let("lshr", i.select(v.is_nan(value), quiet, rounded), i.c(16))
-    return b.let(f"trunc {i.kind} {result} to {lanes_of('i16', count)}")
 
 
 def _half_to_float(b: Builder, value: str, count: int, target: Target) -> str:

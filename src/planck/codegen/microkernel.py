@@ -11,7 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from planck.codegen import bfloat
 from planck.codegen.llvm import Builder
+from planck.dtypes import DType, bf16, f32
 from planck.target import Target
 
 LINE_BYTES: Final = 64
@@ -19,9 +21,18 @@ LINE_BYTES: Final = 64
 
 @dataclass(frozen=True, slots=True)
 class Vector:
-    """Float32 vectors of a number of lanes."""
+    """Float32 vectors of a number of lanes; in memory they may be bfloat16.
+
+    fast:  whether the processor rounds to bfloat16 and multiplies it (bfloat.native)
+    """
 
     lanes: int
+    fast: bool = False
+
+    @classmethod
+    def of(cls, target: Target) -> Vector:
+        """The vectors of a target."""
+        return cls(target.lanes, bfloat.native(target))
 
     @property
     def kind(self) -> str:
@@ -31,10 +42,21 @@ class Vector:
     def bytes(self) -> int:
         return self.lanes * 4
 
-    def load(self, b: Builder, pointer: str) -> str:
+    @property
+    def pairs(self) -> str:
+        """The type of a vector of pairs of bfloat16."""
+        return f"<{self.lanes} x i32>"
+
+    def load(self, b: Builder, pointer: str, dtype: DType = f32) -> str:
+        if dtype is bf16:
+            return bfloat.widen(b, b.load(f"<{self.lanes} x i16>", pointer, 2), self.lanes)
         return b.load(self.kind, pointer, 4)
 
-    def store(self, b: Builder, value: str, pointer: str) -> None:
+    def store(self, b: Builder, value: str, pointer: str, dtype: DType = f32) -> None:
+        if dtype is bf16:
+            short = bfloat.narrow(b, value, self.lanes, self.fast)
+            b.store(f"<{self.lanes} x i16>", short, pointer, 2)
+            return
         b.store(self.kind, value, pointer, 4)
 
     def fill(self, b: Builder, scalar: str) -> str:
@@ -43,9 +65,24 @@ class Vector:
         mask = f"<{self.lanes} x i32> zeroinitializer"
         return b.let(f"shufflevector {self.kind} {one}, {self.kind} poison, {mask}")
 
-    def broadcast(self, b: Builder, pointer: str) -> str:
+    def broadcast(self, b: Builder, pointer: str, dtype: DType = f32) -> str:
         """One element of memory in all lanes."""
+        if dtype is bf16:
+            return self.fill(b, bfloat.widen(b, b.load("i16", pointer, 2), 1))
         return self.fill(b, b.load("float", pointer, 4))
+
+    def broadcast_pair(self, b: Builder, pointer: str, half: bool) -> str:
+        """Two neighbouring bfloat16 in all lanes; half: zero instead of the second."""
+        pair = b.load("i32", pointer, 2)
+        if half:
+            pair = b.let(f"and i32 {pair}, 65535")
+        one = b.let(f"insertelement {self.pairs} poison, i32 {pair}, i64 0")
+        mask = f"<{self.lanes} x i32> zeroinitializer"
+        return b.let(f"shufflevector {self.pairs} {one}, {self.pairs} poison, {mask}")
+
+    def dot(self, b: Builder, x: str, y: str, z: str) -> str:
+        """The products of pairs x and y, added to floats z."""
+        return bfloat.dot(b, z, x, y, self.lanes, self.fast)
 
     def fma(self, b: Builder, x: str, y: str, z: str) -> str:
         """x * y + z, fused where the target fuses."""
@@ -57,27 +94,36 @@ class Vector:
         test = b.let(f"fcmp ogt {self.kind} {x}, {y}")
         return b.let(f"select <{self.lanes} x i1> {test}, {self.kind} {x}, {self.kind} {y}")
 
-    def masked_load(self, b: Builder, pointer: str, count: int) -> str:
+    def masked_load(self, b: Builder, pointer: str, count: int, dtype: DType = f32) -> str:
         """The first count lanes from memory, zeros in the others."""
-        k, m = self.kind, f"<{self.lanes} x i1>"
-        return b.call(
-            k,
-            f"llvm.masked.load.v{self.lanes}f32.p0",
-            ("ptr", f"align 4 {pointer}"),
-            (m, self.mask(count)),
-            (k, "zeroinitializer"),
+        kind, suffix = self._lying(dtype)
+        value = b.call(
+            kind,
+            f"llvm.masked.load.v{self.lanes}{suffix}.p0",
+            ("ptr", f"align {dtype.bytes} {pointer}"),
+            (f"<{self.lanes} x i1>", self.mask(count)),
+            (kind, "zeroinitializer"),
         )
+        return bfloat.widen(b, value, self.lanes) if dtype is bf16 else value
 
-    def masked_store(self, b: Builder, value: str, pointer: str, count: int) -> None:
+    def masked_store(
+        self, b: Builder, value: str, pointer: str, count: int, dtype: DType = f32
+    ) -> None:
         """Write the first count lanes."""
-        m = f"<{self.lanes} x i1>"
+        kind, suffix = self._lying(dtype)
+        if dtype is bf16:
+            value = bfloat.narrow(b, value, self.lanes, self.fast)
         b.call(
             "void",
-            f"llvm.masked.store.v{self.lanes}f32.p0",
-            (self.kind, value),
-            ("ptr", f"align 4 {pointer}"),
-            (m, self.mask(count)),
+            f"llvm.masked.store.v{self.lanes}{suffix}.p0",
+            (kind, value),
+            ("ptr", f"align {dtype.bytes} {pointer}"),
+            (f"<{self.lanes} x i1>", self.mask(count)),
         )
+
+    def _lying(self, dtype: DType) -> tuple[str, str]:
+        """The type of a vector in memory, and how intrinsics spell it."""
+        return (f"<{self.lanes} x i16>", "i16") if dtype is bf16 else (self.kind, "f32")
 
     def mask(self, count: int) -> str:
         return "<" + ", ".join(f"i1 {int(i < count)}" for i in range(self.lanes)) + ">"
@@ -150,6 +196,9 @@ class Steps:
     weight_bytes:  from one k to the next in the vector operand
     unroll:        k-steps in one trip
     masked:        lanes of the last output vector that may be read; 0 for all
+    x, weights:    how the operands lie in memory
+    pairs:         a step is two k, and both operands lie as pairs of bfloat16
+    half:          the second k of a pair does not exist: what stands there is not read
     """
 
     vector: Vector
@@ -158,6 +207,26 @@ class Steps:
     weight_bytes: int
     unroll: int
     masked: int = 0
+    x: DType = f32
+    weights: DType = f32
+    pairs: bool = False
+    half: bool = False
+
+    def column(self, b: Builder, pointer: str, count: int) -> str:
+        """One vector of weights; its first count lanes if count is not 0."""
+        if self.pairs:
+            return b.load(self.vector.pairs, pointer, 4)
+        if count:
+            return self.vector.masked_load(b, pointer, count, self.weights)
+        return self.vector.load(b, pointer, self.weights)
+
+    def broadcast(self, b: Builder, pointer: str) -> str:
+        if self.pairs:
+            return self.vector.broadcast_pair(b, pointer, self.half)
+        return self.vector.broadcast(b, pointer, self.x)
+
+    def multiply(self, b: Builder, x: str, weights: str, acc: str) -> str:
+        return (self.vector.dot if self.pairs else self.vector.fma)(b, x, weights, acc)
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +280,8 @@ def _trip(
     ahead: Ahead | None,
 ) -> list[str]:
     """One unrolled trip; pointers move by k."""
-    vector, width = steps.vector, steps.vectors
+    width = steps.vectors
+    size = steps.vector.lanes * (4 if steps.pairs else steps.weights.bytes)
     moved: dict[str, str] = {}
     if k is not None:
         weights = b.offset(weights, b.let(f"mul nsw i64 {k}, {steps.weight_bytes}"))
@@ -231,16 +301,15 @@ def _trip(
             prefetch(b, b.offset(fetched, line * LINE_BYTES))
         base = u * steps.weight_bytes
         column = [
-            vector.load(b, b.offset(weights, base + n * vector.bytes))
-            for n in range(width - bool(steps.masked))
+            steps.column(
+                b, b.offset(weights, base + n * size), steps.masked if n == width - 1 else 0
+            )
+            for n in range(width)
         ]
-        if steps.masked:
-            last = b.offset(weights, base + (width - 1) * vector.bytes)
-            column.append(vector.masked_load(b, last, steps.masked))
         for i, (_, pointer, shift) in enumerate(rows):
-            x = vector.broadcast(b, b.offset(moved[pointer], shift + u * steps.k_bytes))
+            x = steps.broadcast(b, b.offset(moved[pointer], shift + u * steps.k_bytes))
             for n in range(width):
-                acc[i * width + n] = vector.fma(b, x, column[n], acc[i * width + n])
+                acc[i * width + n] = steps.multiply(b, x, column[n], acc[i * width + n])
     return acc
 
 

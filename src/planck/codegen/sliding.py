@@ -85,7 +85,7 @@ class SlidingWriter:
 
     def __init__(self, target: Target, spec: Sliding, b: TableBuilder) -> None:
         self.target, self.spec, self.b = target, spec, b
-        self.vector = Vector(target.lanes)
+        self.vector = Vector.of(target)
 
     def kernel(self) -> None:
         b, spec = self.b, self.spec
@@ -115,7 +115,8 @@ class SlidingWriter:
                 step = spec.taps[0] * spec.taps[1] * self.vector.bytes
                 pointer = b.offset(pointer, b.times(block, step))
             elif name == spec.bias or spec.epilogue.operands.get(name) == "channel":
-                pointer = b.offset(pointer, b.times(block, self.vector.bytes))
+                along = self.vector.lanes * spec.epilogue.dtype(name).bytes
+                pointer = b.offset(pointer, b.times(block, along))
             at[name] = pointer
         return at
 
@@ -189,7 +190,8 @@ class SlidingWriter:
         acc = list(acc)
         columns: dict[int, str] = {}
         for position in sorted(uses):
-            value = vector.load(b, b.offset(x, position * spec.memory[spec.x].column))
+            memory = spec.memory[spec.x]
+            value = vector.load(b, b.offset(x, position * memory.column), memory.dtype)
             for pixel, tap_index in uses[position]:
                 if spec.kind == "depthwise":
                     if tap_index not in columns:
@@ -240,16 +242,14 @@ class SlidingWriter:
             return b.offset(at[name], b.times(pixel, spec.memory[name].column))
 
         def load(name: str) -> str:
-            kind = spec.epilogue.operands[name]
+            kind, dtype = spec.epilogue.operands[name], spec.epilogue.dtype(name)
             if kind == "scalar":
-                return self.vector.broadcast(b, at[name])
-            if kind == "channel":
-                return self.vector.load(b, at[name])
-            return self.vector.load(b, place(name))
+                return self.vector.broadcast(b, at[name], dtype)
+            return self.vector.load(b, at[name] if kind == "channel" else place(name), dtype)
 
         results = spec.epilogue.apply(b, value, load, self.vector.kind, self.target)
         for name, result in zip(spec.epilogue.outputs, results, strict=True):
-            self.vector.store(b, result, place(name))
+            self.vector.store(b, result, place(name), spec.epilogue.dtype(name))
 
 
 def runs(strips: tuple[Strip, ...]) -> list[list[Strip]]:

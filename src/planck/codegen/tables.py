@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from planck.codegen.llvm import Builder, float_literal
+from planck.dtypes import DType, f32
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +17,7 @@ class Memory:
     block: int
     row: int
     column: int
+    dtype: DType = f32
 
 
 class TableBuilder(Builder):

@@ -50,7 +50,7 @@ class Reader(Tiles):
         b.block(border)
         with b.loop(0, window[0] * window[1]) as i:
             pixel = b.offset(self.patch, b.times(i, memory.column))
-            self.vector.store(b, "zeroinitializer", pixel)
+            self.vector.store(b, "zeroinitializer", pixel, memory.dtype)
         b.branch(go)
         b.block(go)
         own = self.at(image, memory, *starts)
@@ -64,8 +64,8 @@ class Reader(Tiles):
             source = b.offset(own, b.times(block, memory.block))
             patch = Memory(0, 0, window[1] * memory.column, memory.column)
             with b.loop(lows[0], highs[0]) as y, b.loop(lows[1], highs[1]) as x:
-                value = self.vector.load(b, self.at(source, memory, y, x))
-                self.vector.store(b, value, self.at(self.patch, patch, y, x))
+                value = self.vector.load(b, self.at(source, memory, y, x), memory.dtype)
+                self.vector.store(b, value, self.at(self.patch, patch, y, x), memory.dtype)
             b.branch(ready)
             b.block(ready)
             x_block = b.offset(base, b.let(f"mul nsw i64 {block}, {step}"))
@@ -92,7 +92,8 @@ class Reader(Tiles):
                 lines.append(b.offset(lines[-1], row))
             for line in lines:  # the next tile's
                 prefetch(b, b.offset(line, spec.step[1] * column), level=1)
-            values = self.down.apply([self.vector.load(b, line) for line in lines])
+            dtype = spec.memory[spec.x].dtype
+            values = self.down.apply([self.vector.load(b, line, dtype) for line in lines])
             self.spread(values, b.offset(self.half, b.times(j, size)), window[1] * size)
         with b.loop(0, self.opaque(down)) as i:
             half = b.offset(self.half, b.times(i, window[1] * size))

@@ -157,8 +157,13 @@ class Winograd:
 
     @property
     def half_at(self) -> int:
-        """What is transformed along one axis."""
-        return self.patch_at + self.window[0] * self.window[1] * self.memory[self.x].column
+        """What is transformed along one axis.
+
+        The patch before it holds a window of the input, or a row of the output in float32.
+        """
+        reading = self.window[0] * self.window[1] * self.memory[self.x].column
+        room = max(reading, self.side[1] * self.lanes * 4)
+        return self.patch_at + -(-room // LINE_BYTES) * LINE_BYTES
 
     @property
     def scratch_bytes(self) -> int:

@@ -31,7 +31,7 @@ class Tiles:
         self, target: Target, spec: Winograd, b: TableBuilder, base: dict[str, str]
     ) -> None:
         self.target, self.spec, self.b, self.base = target, spec, b, base
-        self.vector = Vector(target.lanes)
+        self.vector = Vector.of(target)
         self.v = "%scratch"
         self.m = b.offset("%scratch", spec.m_at)
         self.patch = b.offset("%scratch", spec.patch_at)

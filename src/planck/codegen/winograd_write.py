@@ -50,7 +50,8 @@ class Writing(Tiles):
         b, spec = self.b, self.spec
         pointer = self.base[name]
         if name == spec.bias or spec.epilogue.operands.get(name) == "channel":
-            return b.offset(pointer, b.times(block, self.vector.bytes))
+            along = spec.lanes * spec.epilogue.dtype(name).bytes
+            return b.offset(pointer, b.times(block, along))
         if self.is_image(name):
             memory = spec.memory[name]
             image = b.offset(pointer, b.times(place.image, memory.batch))
@@ -110,14 +111,14 @@ class Writing(Tiles):
             return b.offset(bases[name], b.times(x, spec.memory[name].column))
 
         def load(name: str) -> str:
-            kind = spec.epilogue.operands[name]
+            kind, dtype = spec.epilogue.operands[name], spec.epilogue.dtype(name)
             if kind == "scalar":
-                return self.vector.broadcast(b, bases[name])
-            return self.vector.load(b, bases[name] if kind == "channel" else place(name))
+                return self.vector.broadcast(b, bases[name], dtype)
+            return self.vector.load(b, bases[name] if kind == "channel" else place(name), dtype)
 
         results = spec.epilogue.apply(b, value, load, self.vector.kind, self.target)
         for name, result in zip(spec.epilogue.outputs, results, strict=True):
-            self.vector.store(b, result, place(name))
+            self.vector.store(b, result, place(name), spec.epilogue.dtype(name))
 
     def is_image(self, name: str) -> bool:
         """Whether the epilogue reads or writes it pixel by pixel."""

@@ -20,7 +20,7 @@ from planck.runtime import Engine
 if TYPE_CHECKING:
     import onnx
 
-PRECISIONS: Final = ("fp32",)
+PRECISIONS: Final = ("fp32", "bf16")
 
 
 def build(
@@ -43,7 +43,7 @@ def build(
 
     model:               a file (.onnx, .cfg, .graph), ONNX bytes, an onnx.ModelProto, or a Graph
     target:              "cpu", or "cpu:avx512", "cpu:avx2", "cpu:portable" to force an ISA
-    precision:           "fp32"
+    precision:           "fp32", or "bf16": products and the tensors between them in bfloat16
     threads:             threads that a context will use; all cores when left out
     timing_cache:        file that keeps measured times between builds
     shapes:              shapes of inputs that the model leaves open, by input name
@@ -108,12 +108,13 @@ def stage(
     stop_after: str,
     *,
     target: str = "cpu",
+    precision: str = "fp32",
     shapes: Mapping[str, Sequence[int]] | None = None,
     weights: str | os.PathLike[str] | None = None,
     batch: int | None = None,
 ) -> Graph:
     """The graph after a stage: what `planck inspect --stage` prints."""
-    options = options_of(target, "fp32", 1, 0, None, None)
+    options = options_of(target, precision, 1, 0, None, None)
     return run_stages(read(model, shapes=shapes, weights=weights, batch=batch), options, stop_after)
 
 

@@ -25,9 +25,10 @@ from planck.ir.verify import verify
 from planck.knobs import knobs
 from planck.ops.region import Region
 from planck.passes import PASSES, simplify
-from planck.passes.depth_first import depth_first
+from planck.passes.depth_first import cut, depth_first
 from planck.passes.fuse import fuse
 from planck.passes.layout import assign
+from planck.passes.precision import to_bf16
 from planck.plan.model import Plan
 from planck.refusal import No
 from planck.tactics import TACTICS
@@ -82,12 +83,22 @@ def _layout(graph: Graph, options: Options) -> Graph:
     return assign(graph, options.target.lanes)
 
 
-# Graph -> Graph stages. Fusion sees the simplest graph; layout needs to know what became a kernel.
+def _precision(graph: Graph, options: Options) -> Graph:
+    """Depth-first kernels compute in float32 only, and bfloat16 gains more on their parts."""
+    if options.precision != "bf16":
+        return graph
+    parts = [part for node in graph.nodes for part in cut(node, options.target.lanes)]
+    return to_bf16(graph.with_(nodes=tuple(parts)))
+
+
+# Graph -> Graph stages. Fusion sees the simplest graph; layout needs to know what became a kernel;
+# precision is a matter of what goes through memory, which kernels' boundaries are.
 STAGES: Final[tuple[tuple[str, Callable[[Graph, Options], Graph]], ...]] = (
     ("simplify", _simplify),
     ("fuse", _fuse),
     ("depth_first", _depth_first),
     ("layout", _layout),
+    ("precision", _precision),
 )
 STAGE_NAMES: Final = ("read", *(name for name, _ in PASSES), *(name for name, _ in STAGES))
 

@@ -123,8 +123,8 @@ class _Layout:
         """The block that each input must have, and the outputs' block."""
         given = [v.type.block for v in inputs]
         by_name = dict(zip((v.name for v in inner.inputs), inputs, strict=True))
-        anchor = inner.nodes[0]
-        data = by_name.get(anchor.inputs[0].name)
+        anchor, first = _anchor(inner)
+        data = by_name.get(first)
         shape = inner.outputs[0].type.shape
         if isinstance(anchor.op, Conv | ConvTranspose) and data is not None:
             wanted = [self.block if v.type.shape == shape else 0 for v in inputs]
@@ -176,6 +176,17 @@ class _Layout:
         if isinstance(op, Reshape) and is_flat(inputs[0].type):
             return [block], 0
         return rows
+
+
+def _anchor(inner: Graph) -> tuple[Node, str]:
+    """A region's first node that is no cast of an input, and the input that it reads first."""
+    sources = {v.name: v.name for v in inner.inputs}
+    for node in inner.nodes:
+        first = node.inputs[0].name if node.inputs else ""
+        if not isinstance(node.op, Cast) or first not in sources:
+            return node, sources.get(first, first)
+        sources[node.outputs[0].name] = sources[first]
+    return inner.nodes[0], ""
 
 
 def is_flat(type_: TensorType) -> bool:

@@ -6,12 +6,12 @@ import math
 from collections.abc import Mapping
 
 from planck.codegen.attention import AttentionSpec, Rows, write
-from planck.dtypes import Array, f32
-from planck.ir.graph import Value
+from planck.dtypes import Array, bf16
+from planck.ir.graph import Node, Value
 from planck.ops.nn import Attention
 from planck.refusal import No
 from planck.tactics.kernel import Code, Config, Kernel
-from planck.tactics.pattern import symbol
+from planck.tactics.pattern import Plain, symbol, without_casts
 
 CHUNKS = (768, 192, 96, 48)  # queries of one unit
 
@@ -23,12 +23,13 @@ class FusedAttention:
     exact = True
 
     def offers(self, kernel: Kernel) -> tuple[Config, ...] | No:
-        nodes = kernel.graph.nodes
+        plain = without_casts(kernel.graph)
+        if isinstance(plain, No):
+            return plain
+        nodes = plain.nodes
         if len(nodes) != 1 or not isinstance(nodes[0].op, Attention):
             return No("the kernel is not one Attention")
         values = (*kernel.graph.inputs, *kernel.graph.outputs)
-        if any(v.type.dtype is not f32 for v in values):
-            return No("computes in f32 only")
         if kernel.constants or kernel.graph.weights:
             return No("q, k, v or mask is a constant")
         if any(v.type.block for v in values):
@@ -46,11 +47,11 @@ class FusedAttention:
     def build(self, kernel: Kernel, config: Config) -> Code:
         spec = _spec(kernel, config["chunk"])
         name = symbol("attention", kernel, config)
-        node = kernel.graph.nodes[0]
+        values = (*_node(kernel).inputs, *kernel.graph.outputs)
         return Code(
             symbol=name,
             llvm=write(kernel.target, name, spec),
-            arguments=tuple(v.name for v in (*node.inputs, *node.outputs)),
+            arguments=tuple(v.name for v in values),
             tiles=spec.units,
             scratch_bytes=spec.scratch_bytes(kernel.target.lanes),
         )
@@ -61,18 +62,26 @@ class FusedAttention:
         return {}
 
 
+def _node(kernel: Kernel) -> Node:
+    plain = without_casts(kernel.graph)
+    assert isinstance(plain, Plain), plain
+    return plain.nodes[0]
+
+
 def _spec(kernel: Kernel, chunk: int) -> AttentionSpec:
-    node = kernel.graph.nodes[0]
+    node = _node(kernel)
     op = node.op
     assert isinstance(op, Attention)
-    out = node.outputs[0]
+    (out,) = kernel.graph.outputs
     lead = out.type.dims[:-2]
 
     def rows(value: Value) -> Rows:
         own, strides = value.type.dims, kernel.operands[value.name].strides
         shift = len(lead) + 2 - len(own)
-        far = [0] * shift + [4 * s if n > 1 else 0 for n, s in zip(own, strides, strict=True)]
-        return Rows(tuple(far[:-2]), far[-2], 4 if own[-1] > 1 else 0)
+        dtype = value.type.dtype
+        size = dtype.bytes
+        far = [0] * shift + [size * s if n > 1 else 0 for n, s in zip(own, strides, strict=True)]
+        return Rows(tuple(far[:-2]), far[-2], size if own[-1] > 1 else 0, dtype)
 
     q, k, v, *mask = node.inputs
     # Accumulators that leave registers for one k-step's operands.
@@ -94,4 +103,5 @@ def _spec(kernel: Kernel, chunk: int) -> AttentionSpec:
         v=rows(v),
         out=rows(out),
         mask=rows(mask[0]) if mask else None,
+        pairs=q.type.dims[-1] % 2 == 0 and all(v.type.dtype is bf16 for v in (q, k, v)),
     )

@@ -11,6 +11,7 @@ from planck.ops.nn import Conv
 from planck.refusal import No
 from planck.tactics.convolution import Problem, read_problem
 from planck.tactics.kernel import Kernel, Operand
+from planck.tactics.pattern import float32_only
 from planck.tactics.sliding import Depthwise
 from planck.tactics.sliding import Problem as Slide
 
@@ -27,6 +28,8 @@ class Chain:
 
 def read_chain(kernel: Kernel) -> Chain | No:
     """A kernel as convolutions behind each other, one of them depthwise; No where it is none."""
+    if refusal := float32_only(kernel):
+        return No(refusal)
     nodes = kernel.graph.nodes
     starts = [i for i, node in enumerate(nodes) if isinstance(node.op, Conv)]
     if len(starts) < 2 or starts[0] != 0:

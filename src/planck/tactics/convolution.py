@@ -11,7 +11,7 @@ import numpy as np
 from planck.codegen.convolution import Convolution
 from planck.codegen.tables import Memory
 from planck.codegen.tiling import Axis, forward, transposed
-from planck.dtypes import Array
+from planck.dtypes import Array, bf16
 from planck.ops.nn import Conv, ConvTranspose
 from planck.refusal import No
 from planck.tactics.cost import parts_of_work
@@ -62,6 +62,17 @@ class Problem:
         return 2 * self.batch * self.out_channels * pixels * inner
 
     @property
+    def pairs(self) -> bool:
+        """Whether neighbouring channels are multiplied in pairs of bfloat16."""
+        x, w = self.form.node.inputs[:2]
+        return not self.row_major and x.type.dtype is bf16 and w.type.dtype is bf16
+
+    @property
+    def weight_bytes(self) -> int:
+        """Of one packed weight."""
+        return 2 if self.pairs else 4
+
+    @property
     def phases(self) -> tuple[int, int]:
         """How many output pixels apart the neighbours in a tile are."""
         return self.strides if self.transposed else (1, 1)
@@ -69,7 +80,7 @@ class Problem:
 
 def read_problem(kernel: Kernel, anchor: type[Conv] | type[ConvTranspose]) -> Problem | No:
     """A kernel as a convolution; No where it is none that direct code can run."""
-    form = anchored(kernel, anchor, 1)
+    form = anchored(kernel, anchor, 1, bfloat16=True)
     if isinstance(form, No):
         return form
     node = form.node
@@ -154,7 +165,8 @@ def input_blocks(problem: Problem) -> int:
 def slab_bytes(problem: Problem, vectors: int) -> int:
     count = 1 if problem.row_major else panel_starts(problem, vectors)[1]
     channels = problem.in_channels if problem.row_major else problem.lanes
-    return count * math.prod(problem.kernel) * channels * vectors * problem.lanes * 4
+    size = problem.weight_bytes
+    return count * math.prod(problem.kernel) * channels * vectors * problem.lanes * size
 
 
 def _axes(problem: Problem, config: Config) -> tuple[Axis, Axis]:
@@ -182,20 +194,25 @@ def lower(problem: Problem, config: Config) -> Convolution:
     names = (*form.epilogue.of_kind("full"), *form.epilogue.outputs)
     memory = {name: blocked_memory(kernel, name) for name in names}
     unroll = config["unroll"]
+    tail, half = 0, False
     if problem.row_major:
-        strides = [4 * s for s in kernel.operands[x].strides]
+        dtype = kernel.operands[x].type.dtype
+        strides = [dtype.bytes * s for s in kernel.operands[x].strides]
         batch, plane = strides[:2]
         row, column = strides[2:] if len(strides) == 4 else (0, strides[2])
-        memory[x] = Memory(batch, 0, row, column)
+        memory[x] = Memory(batch, 0, row, column, dtype)
         starts: tuple[int, ...] = ()
-        in_blocks, tail, channels, k_bytes = 1, 0, problem.in_channels, plane
+        in_blocks, channels, k_bytes = 1, problem.in_channels, plane
         unroll = max(u for u in range(1, 5) if channels % u == 0)
     else:
         memory[x] = blocked_memory(kernel, x)
         starts, in_blocks = panel_starts(problem, vectors)
         tail = problem.in_channels % problem.lanes
         in_blocks -= bool(tail)
-        channels, k_bytes = problem.lanes, 4
+        channels, k_bytes = problem.lanes, memory[x].dtype.bytes
+        if problem.pairs:
+            half = bool(tail % 2)
+            channels, tail, k_bytes = channels // 2, -(-tail // 2), 4
     packed = f"{w}_panels"
     operands = [name for name in form.epilogue.operands if name not in (x, packed, bias)]
     arguments = (x, packed, *([bias] if bias else []), *operands, *form.epilogue.outputs)
@@ -221,6 +238,8 @@ def lower(problem: Problem, config: Config) -> Convolution:
         bias=bias,
         memory=memory,
         epilogue=form.epilogue,
+        pairs=problem.pairs,
+        half=half,
     )
     if spec.chunk:  # its tiles share a chunk of weights one after the other
         return spec
@@ -235,20 +254,21 @@ def lower(problem: Problem, config: Config) -> Convolution:
 def pack_weights(problem: Problem, spec: Convolution, weights: Array) -> Array:
     """[panel][input block][tap][k][vectors * lanes], zeros where a group has no weight.
 
-    weights:  f32[M, C / groups, *kernel]; of a transposed convolution [C, M / groups, *kernel]
+    weights:  [M, C / groups, *kernel]; of a transposed convolution [C, M / groups, *kernel]
+    gives:    f32, or bf16 with the two channels of each pair innermost
     """
     lanes, groups = problem.lanes, problem.groups
     per_in, per_out = problem.in_channels // groups, problem.out_channels // groups
     if problem.transposed:
         weights = weights.reshape(groups, per_in, per_out, -1).swapaxes(1, 2)
     flat = weights.reshape(problem.out_channels, per_in, -1).astype(np.float32)
-    blocks = spec.in_blocks + bool(spec.tail)
+    blocks, pair = spec.in_blocks + bool(spec.tail), 2 if spec.pairs else 1
     slabs = []
     for panel in range(spec.panels):
         first = panel * spec.vectors * lanes
         width = min(spec.vectors, spec.blocks - panel * spec.vectors) * lanes
         begin = spec.starts[panel] * lanes if spec.starts else 0
-        dense = np.zeros((width, blocks * spec.channels, flat.shape[2]), np.float32)
+        dense = np.zeros((width, blocks * spec.channels * pair, flat.shape[2]), np.float32)
         if groups == 1:
             rows = flat[first : first + width]
             dense[: rows.shape[0], :per_in] = rows
@@ -256,6 +276,6 @@ def pack_weights(problem: Problem, spec: Convolution, weights: Array) -> Array:
             for m in range(first, min(first + width, problem.out_channels)):
                 at = m // per_out * per_in - begin
                 dense[m - first, at : at + per_in] = flat[m]
-        split = dense.reshape(width, blocks, spec.channels, -1)
-        slabs.append(np.ascontiguousarray(split.transpose(1, 3, 2, 0)).reshape(-1))
-    return np.concatenate(slabs)
+        split = dense.reshape(width, blocks, spec.channels, pair, -1)
+        slabs.append(np.ascontiguousarray(split.transpose(1, 4, 2, 0, 3)).reshape(-1))
+    return np.concatenate(slabs).astype(bf16.numpy if spec.pairs else np.float32)

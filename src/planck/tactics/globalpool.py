@@ -55,7 +55,7 @@ class GlobalPooling:
         return packed
 
     def _spec(self, kernel: Kernel) -> GlobalPool | No:
-        form = anchored(kernel, Reduce, 1)
+        form = anchored(kernel, Reduce, 1, bfloat16=True)
         if isinstance(form, No):
             return form
         x, op = form.node.inputs[0], form.node.op
@@ -79,10 +79,11 @@ def _lower(form: Anchored, kind: str) -> GlobalPool | No:
     for name in (*form.epilogue.of_kind("full"), *form.epilogue.outputs):
         operand = kernel.operands[name]
         batch, along = operand.strides[:2]
+        size = operand.type.dtype.bytes
         if operand.type.block == lanes:
-            memory[name] = Memory(4 * batch, 4 * along, 0, 0)
+            memory[name] = Memory(size * batch, size * along, 0, 0)
         elif not operand.type.block and along == 1:
-            memory[name] = Memory(4 * batch, 4 * lanes, 0, 0)
+            memory[name] = Memory(size * batch, size * lanes, 0, 0)
         else:
             return No(f"the channels of %{name} do not lie next to each other")
     if len(blocks) > 1 or x.name in form.epilogue.operands:

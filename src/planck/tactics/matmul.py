@@ -8,6 +8,9 @@ Notebook (EPYC with Zen 4 cores, AVX-512, one core; a loop of fused multiply-add
 - Rows whose distance is a multiple of 4 KiB share one set of L1, eight ways: 28 x 1 on 1024^3 falls
   to 20 %, 14 x 2 to 75 %, 6 x 4 is unharmed. The model refuses more than seven such rows.
 - One row (GEMV) is as fast as memory: 97 GB/s from L3, 36 GB/s from DRAM.
+- bfloat16 pairs, one core of Zen 5, peak 566 GFLOP/s: BERT's 128x768x2304 568, 128x768x768 562,
+  128x3072x768 566; with GELU behind it 128x768x3072 505. 14 x 2 falls to 361 where K is 3072 and 28
+  x 1 to 102: rows 6 KiB apart share two sets of L1.
 - B at run time: copying panels to scratch first and reading them as they lie are equal on
   1024^3, and 95 against 98 on PV; both are offered.
 """
@@ -16,7 +19,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -24,7 +27,7 @@ import numpy as np
 from planck.codegen.matmul import Form, Matrix, Multiplication, write
 from planck.codegen.microkernel import tallest
 from planck.codegen.tiling import balanced
-from planck.dtypes import Array
+from planck.dtypes import Array, bf16
 from planck.ir.graph import Value
 from planck.ops.nn import MatMul
 from planck.refusal import No
@@ -43,7 +46,7 @@ class Multiply:
     exact = True
 
     def offers(self, kernel: Kernel) -> tuple[Config, ...] | No:
-        form = anchored(kernel, MatMul, -1)
+        form = anchored(kernel, MatMul, -1, bfloat16=True)
         if isinstance(form, No):
             return form
         problem = problem_of(form)
@@ -97,6 +100,12 @@ class Problem:
     b_constant: bool
 
     @property
+    def pairs(self) -> bool:
+        """Whether neighbouring k are multiplied in pairs of bfloat16."""
+        short = self.a.type.dtype is bf16 and self.b.type.dtype is bf16
+        return short and (self.memory[self.a.name].column == 2 or self.k == 1)
+
+    @property
     def flops(self) -> int:
         return 2 * math.prod(self.batch) * self.m * self.k * self.n
 
@@ -106,7 +115,7 @@ class Problem:
 
 
 def _take(kernel: Kernel) -> Problem:
-    form = anchored(kernel, MatMul, -1)
+    form = anchored(kernel, MatMul, -1, bfloat16=True)
     assert isinstance(form, Anchored), form
     problem = problem_of(form)
     assert isinstance(problem, Problem), problem
@@ -139,10 +148,12 @@ def problem_of(form: Anchored) -> Problem | No:
             return No("the epilogue reads an operand of the product")
         memory[name] = _matrix_of(kernel, name, len(batch))
     outer = [name for name in memory if name not in (a.name, b.name)]
-    if any(memory[name].column != 4 and n > 1 for name in outer):
+    if any(memory[name].column != memory[name].dtype.bytes and n > 1 for name in outer):
         return No("an output's rows have gaps")
-    if not b_constant and 4 not in (memory[b.name].row, memory[b.name].column) and n > 1 and k > 1:
-        return No(f"%{b.name} is contiguous along neither axis")
+    if not b_constant and n > 1 and k > 1:
+        right = memory[b.name]
+        if right.dtype.bytes not in (right.row, right.column):
+            return No(f"%{b.name} is contiguous along neither axis")
     if b_constant or not any(memory[b.name].batch):
         batch, m, memory = _fold(batch, m, memory, b.name)
     return Problem(form, a, b, op.transpose_b, batch, m, k, n, memory, b_constant)
@@ -150,13 +161,13 @@ def problem_of(form: Anchored) -> Problem | No:
 
 def _matrix(kernel: Kernel, value: Value, rank: int, transpose: bool) -> Matrix:
     """Strides of an operand of a product whose batch has this rank; 0 where it broadcasts."""
-    strides = [4 * s for s in _strides(kernel, value)]
-    dims = value.type.dims
+    dims, dtype = value.type.dims, value.type.dtype
+    strides = [dtype.bytes * s for s in _strides(kernel, value)]
     batch = [0 if n == 1 else s for n, s in zip(dims[:-2], strides[:-2], strict=True)]
     row, column = strides[-2:]
     if transpose:
         row, column = column, row
-    return Matrix((*[0] * (rank - len(batch)), *batch), row, column)
+    return Matrix((*[0] * (rank - len(batch)), *batch), row, column, dtype)
 
 
 def _strides(kernel: Kernel, value: Value) -> tuple[int, ...]:
@@ -183,8 +194,8 @@ def _fold(
         if extent > 1 and m > 1 and any(o.batch[-1] != o.row * m for o in moving.values()):
             break
         rows = {n: o.row if m > 1 or extent == 1 else o.batch[-1] for n, o in moving.items()}
-        moving = {n: Matrix(o.batch[:-1], rows[n], o.column) for n, o in moving.items()}
-        fixed = {n: Matrix(o.batch[:-1], o.row, o.column) for n, o in fixed.items()}
+        moving = {n: replace(o, batch=o.batch[:-1], row=rows[n]) for n, o in moving.items()}
+        fixed = {n: replace(o, batch=o.batch[:-1]) for n, o in fixed.items()}
         batch, m = batch[:-1], m * extent
     return batch, m, {**moving, **fixed}
 
@@ -222,8 +233,10 @@ def _forms(problem: Problem) -> list[Form]:
     if problem.b_constant:
         return ["packed"]
     own = problem.memory[problem.b.name]
-    if own.column != 4 and problem.n > 1:
+    if own.column != own.dtype.bytes and problem.n > 1:
         return ["transpose"]
+    if problem.pairs:
+        return ["copy"]
     # A panel is worth copying if many tiles read it, or if its rows fall into the same cache sets.
     return ["copy", "rows"] if problem.m >= 64 else ["rows", "copy"]
 
@@ -233,14 +246,15 @@ def _cost(problem: Problem, rows: int, vectors: int) -> float:
     target = problem.form.kernel.target
     whole, left = divmod(problem.columns, vectors)
     sizes = [size for _, size in balanced(problem.m, rows)]
-    panel = problem.k * vectors * target.vector_bytes
+    steps = -(-problem.k // 2) if problem.pairs else problem.k
+    panel = steps * vectors * target.vector_bytes
     total = sum(k_step_cycles(target, size, vectors, panel) for size in sizes) * whole
     if left:
         total += sum(k_step_cycles(target, size, left, panel) for size in sizes)
     shapes = len(set(sizes)) * (1 + bool(left))
     step = problem.memory[problem.a.name].row
     ways = 8  # of the level-1 cache: rows a multiple of 4 KiB apart all fall into one set
-    clash = 4.0 if step % 4096 == 0 and rows > ways - 1 and problem.k > 16 else 1.0
+    clash = 4.0 if step % 4096 == 0 and rows > ways - 1 and steps > 16 else 1.0
     return total * (1 + 0.02 * (shapes - 1)) * clash
 
 
@@ -263,7 +277,7 @@ def _spec(problem: Problem, config: Config) -> Multiplication:
         n=problem.n,
         rows=config["rows"],
         vectors=vectors,
-        unroll=min(config["unroll"], problem.k),
+        unroll=max(1, min(config["unroll"], problem.k // 2 if problem.pairs else problem.k)),
         groups=groups,
         panel_first=config["panel_first"],
         form=config["form"],
@@ -273,16 +287,22 @@ def _spec(problem: Problem, config: Config) -> Multiplication:
         memory=problem.memory,
         epilogue=form.epilogue,
         lanes=kernel.target.lanes,
+        pairs=problem.pairs,
     )
 
 
 def pack_panels(spec: Multiplication, right: Array, transpose: bool) -> Array:
-    """f32[..., K, N] (or [..., N, K]) -> [panel][K][vectors * lanes], zeros past N."""
+    """[..., K, N] (or [..., N, K]) -> f32[panel][K][vectors * lanes], zeros past N.
+
+    In pairs: bf16[panel][K / 2][vectors * lanes][2], zeros past K.
+    """
     matrix = right.reshape(right.shape[-2:]).astype(np.float32)
     if transpose:
         matrix = matrix.T
-    whole = np.zeros((spec.k, spec.columns * spec.lanes), np.float32)
-    whole[:, : spec.n] = matrix
+    pair = 2 if spec.pairs else 1
+    whole = np.zeros((spec.steps * pair, spec.columns * spec.lanes), np.float32)
+    whole[: spec.k, : spec.n] = matrix
+    rows = whole.reshape(spec.steps, pair, -1).swapaxes(1, 2)  # [step, column, pair]
     width = spec.vectors * spec.lanes
-    panels = [whole[:, i : i + width].reshape(-1) for i in range(0, whole.shape[1], width)]
-    return np.concatenate(panels)
+    panels = [rows[:, i : i + width].reshape(-1) for i in range(0, whole.shape[1], width)]
+    return np.concatenate(panels).astype(bf16.numpy if spec.pairs else np.float32)

@@ -11,9 +11,9 @@ import numpy as np
 
 from planck.codegen.epilogue import Apply, Epilogue
 from planck.codegen.tables import Memory
-from planck.dtypes import Array, f32
-from planck.ir.graph import Node, Op, Value
-from planck.ops.pointwise import Pointwise
+from planck.dtypes import Array, bf16, f32
+from planck.ir.graph import Graph, Node, Op, Value
+from planck.ops.pointwise import Cast, Pointwise
 from planck.refusal import No
 from planck.tactics.kernel import Config, Kernel
 
@@ -37,19 +37,26 @@ class Anchored:
         return self.epilogue.of_kind("channel")
 
 
-def anchored(kernel: Kernel, anchor: type[Op], channel_axis: int) -> Anchored | No:
+def anchored(
+    kernel: Kernel, anchor: type[Op], channel_axis: int, *, bfloat16: bool = False
+) -> Anchored | No:
     """Take a kernel apart; No where it is not an anchor of this type with pointwise nodes behind.
 
     channel_axis:  the axis of the result along which "channel" operands lie; may be negative
+    bfloat16:      whether who asks reads and writes operands as their dtypes say
     """
     graph = kernel.graph
-    if not graph.nodes or not isinstance(graph.nodes[0].op, anchor):
+    if not bfloat16 and (refusal := float32_only(kernel)):
+        return No(refusal)
+    plain = without_casts(graph)
+    if isinstance(plain, No):
+        return plain
+    if not plain.nodes or not isinstance(plain.nodes[0].op, anchor):
         return No(f"the first node is no {anchor.__name__}")
-    node, *steps = graph.nodes
+    node, *steps = plain.nodes
+    if any(v.type.dtype is not f32 for v in node.inputs[2:]):
+        return No("the bias is not f32")
     result = node.outputs[0]
-    boundary = (*graph.inputs, *(v for n in graph.nodes for v in (*n.inputs, *n.outputs)))
-    if any(v.type.dtype is not f32 for v in boundary):
-        return No("computes in f32 only")
     made = {result.name}
     applied: list[Apply] = []
     operands: dict[str, str] = {}
@@ -73,10 +80,60 @@ def anchored(kernel: Kernel, anchor: type[Op], channel_axis: int) -> Anchored | 
         applied.append(Apply(step.op.fn, tuple(v.name for v in step.inputs), step.outputs[0].name))
         made.add(step.outputs[0].name)
     outputs = tuple(v.name for v in graph.outputs)
-    if not set(outputs) <= made:
+    if not {plain.rounded.get(name, name) for name in outputs} <= made:
         return No("an output comes from outside the epilogue")
-    epilogue = Epilogue(result.name, tuple(applied), operands, constants, outputs)
+    beside = {v.name: v.type.dtype for step in steps for v in step.inputs if v.name in operands}
+    epilogue = Epilogue(
+        result.name, tuple(applied), operands, constants, outputs, plain.rounded,
+        {**beside, **{v.name: v.type.dtype for v in graph.outputs}},
+    )  # fmt: skip
     return Anchored(kernel, node, result, epilogue)
+
+
+def float32_only(kernel: Kernel) -> str:
+    """Why a kernel is nothing for who reads and writes float32 only; "" if it is."""
+    for value in (*kernel.graph.inputs, *kernel.graph.outputs):
+        if value.type.dtype is not f32:
+            return f"%{value.name} is {value.type.dtype.name}: this way computes in f32 only"
+    return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Plain:
+    """A graph's nodes, which compute in float32, without the casts at its boundary.
+
+    nodes:    they read what the graph reads, in its dtypes
+    rounded:  outputs in another dtype -> the float32 value that each is made of
+    """
+
+    nodes: tuple[Node, ...]
+    rounded: Mapping[str, str]
+
+
+def without_casts(graph: Graph) -> Plain | No:
+    """Leave out the casts that widen bfloat16 inputs and round outputs to bfloat16.
+
+    No where nodes compute in another type than float32.
+    """
+    read = {v.name: v for v in graph.inputs}
+    written = {v.name for v in graph.outputs}
+    rounded: dict[str, str] = {}
+    nodes: list[Node] = []
+    for node in graph.nodes:
+        if isinstance(node.op, Cast):
+            source, made = node.inputs[0], node.outputs[0]
+            types = source.type.dtype, made.type.dtype
+            if types == (bf16, f32) and source.name in read and made.name not in written:
+                read[made.name] = read[source.name]
+                continue
+            if types == (f32, bf16) and made.name in written and source.name not in read:
+                rounded[made.name] = source.name
+                continue
+        if any(v.type.dtype is not f32 for v in (*node.inputs, *node.outputs)):
+            return No("computes in f32 only")
+        inputs = tuple(read.get(v.name, v) for v in node.inputs)
+        nodes.append(Node(node.op, inputs, node.outputs, node.origin))
+    return Plain(tuple(nodes), rounded)
 
 
 def _kind(kernel: Kernel, value: Value, result: Value, axis: int) -> str:
@@ -99,7 +156,7 @@ def blocked_memory(kernel: Kernel, name: str) -> Memory:
     size = operand.type.dtype.bytes
     batch, block, *spatial, _ = operand.strides
     row, column = spatial if len(spatial) == 2 else (0, *spatial)
-    return Memory(batch * size, block * size, row * size, column * size)
+    return Memory(batch * size, block * size, row * size, column * size, operand.type.dtype)
 
 
 def two_dimensional(values: tuple[int, ...], fill: int) -> tuple[int, int]:
@@ -127,7 +184,7 @@ def check_channel_operands(form: Anchored, channels: int, lanes: int) -> No | No
 
 def padded(array: Array, size: int) -> Array:
     """A constant along the channels, zeros up to size."""
-    flat = np.zeros(size, np.float32)
+    flat = np.zeros(size, bf16.numpy if array.dtype == bf16.numpy else np.float32)
     flat[: array.size] = array.reshape(-1)
     return flat
 

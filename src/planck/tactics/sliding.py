@@ -158,7 +158,7 @@ class Depthwise(_SlidingTactic):
     name = "depthwise"
 
     def problem(self, kernel: Kernel) -> Problem | No:
-        form = anchored(kernel, Conv, 1)
+        form = anchored(kernel, Conv, 1, bfloat16=True)
         if isinstance(form, No):
             return form
         op, (x, w) = form.node.op, form.node.inputs[:2]
@@ -183,7 +183,7 @@ class Pooling(_SlidingTactic):
     name = "pool"
 
     def problem(self, kernel: Kernel) -> Problem | No:
-        form = anchored(kernel, Pool, 1)
+        form = anchored(kernel, Pool, 1, bfloat16=True)
         if isinstance(form, No):
             return form
         op = form.node.op

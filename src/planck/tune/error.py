@@ -11,9 +11,11 @@ import numpy as np
 from planck.codegen import engine as engine_code
 from planck.codegen.link import link
 from planck.device import system
-from planck.dtypes import Array
+from planck.dtypes import Array, bf16
+from planck.ir.graph import Graph, Value
 from planck.ir.types import TensorType
 from planck.ops.float64 import interpret_float64
+from planck.ops.pointwise import Cast
 from planck.plan.model import Place, Plan, Slot, Step
 from planck.runtime import Engine
 from planck.tactics.kernel import Code, Config, Kernel, Operand, Tactic
@@ -22,6 +24,7 @@ from planck.tactics.kernel import Code, Config, Kernel, Operand, Tactic
 # 3.6e-6 in a direct convolution and by 7.7e-6 in F(6,3) (tactics/winograd.py); what errs by more
 # than a few times as much is no longer float32.
 LAYER_BOUND: Final = 2e-5
+HALF_UNIT: Final = 2.0**-8  # of bfloat16, over a number: by so much rounding moves it at most
 _ALIGN: Final = 64
 _OVERREAD_BYTES: Final = 64
 
@@ -65,12 +68,33 @@ def kernel_errors(
     """
     draw = np.random.default_rng(0)
     arrays = {v.name: _numbers(kernel, v.name, draw) for v in kernel.graph.inputs}
-    want = interpret_float64(kernel.graph, arrays)
+    sources = _unrounded(kernel.graph)
+    outputs = tuple(sources.get(v.name, v) for v in kernel.graph.outputs)
+    found = interpret_float64(kernel.graph.with_(outputs=outputs), arrays)
+    want = {v.name: found[o.name] for v, o in zip(kernel.graph.outputs, outputs, strict=True)}
     errors = []
     for candidate in candidates:
         got = _outputs(kernel, arrays, *candidate)
+        got = {n: _before_rounding(a, want[n]) if n in sources else a for n, a in got.items()}
         errors.append(rounded(max(relative_error(got[name], want[name]) for name in got)))
     return errors
+
+
+def _unrounded(graph: Graph) -> dict[str, Value]:
+    """Outputs that are written in bfloat16 -> the values that they round."""
+    return {
+        node.outputs[0].name: node.inputs[0]
+        for node in graph.nodes
+        if isinstance(node.op, Cast) and node.outputs[0].type.dtype is bf16
+    }
+
+
+def _before_rounding(got: Array, want: Array) -> Array:
+    """What the rounded may have been rounded from: of such numbers, those closest to the wanted."""
+    here = got.astype(np.float64)
+    with np.errstate(all="ignore"):
+        near = np.clip(want, here - HALF_UNIT * np.abs(here), here + HALF_UNIT * np.abs(here))
+    return np.where(np.isfinite(here), near, here)
 
 
 def _numbers(kernel: Kernel, name: str, draw: np.random.Generator) -> Array:

@@ -1,0 +1,282 @@
+"""Which tensors lie in memory as bfloat16; what is computed stays float32 but for products.
+
+    %y = Region(%x, %w, %b) graph {        %y: bf16 = Region(%x: bf16, %w: bf16, %b) graph {
+      %c = Conv(%x, %w, %b)                  %x_f32 = Cast(%x); %w_f32 = Cast(%w)
+      %y = Pointwise(%c) {fn="relu"} }  ->   %c = Conv(%x_f32, %w_f32, %b)
+                                             %y_f32 = Pointwise(%c) {fn="relu"}
+                                             %y = Cast(%y_f32) }
+
+It runs on kernels, after fusion and layout: only what goes through memory has a width to choose,
+and neither of them need know. Operators keep their meaning; a region with its casts says what its
+kernel computes: values widened as they are read, float32 inside, one rounding as they are written.
+A product of two bfloat16 is exact in float32, which is what lets a tactic take VDPBF16PS where both
+operands were widened.
+
+What becomes bfloat16:
+
+- the operands of products that gain: convolutions, matrix products and attention in which every
+  element is multiplied often. Their constant operands become bfloat16 too;
+- what lies between products: made from a product's result, and read only on the way to others.
+
+What stays float32: network inputs, outputs and constants; the tail behind the last products, where
+detection heads compute coordinates in pixels (in bfloat16 a coordinate of 640 is off by 2) and
+classifiers their probabilities; what is computed before the first product, such as positions and
+their sines; coordinates of sampling; integers; and whatever a reference step or control flow reads.
+Views share their source's memory and so its type.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from planck.dtypes import Array, bf16, f32
+from planck.ir.graph import Graph, Namer, Node, Op, Value
+from planck.ops.identity import Identity
+from planck.ops.movement import Broadcast, Concat, Reshape, Slice, Transpose
+from planck.ops.nn import Attention, Conv, ConvTranspose, DeformConv, GridSample, MatMul, RoiAlign
+from planck.ops.pointwise import Cast
+from planck.ops.region import Region
+
+VIEWS: Final = (Concat, Reshape, Slice, Transpose)
+MOVES: Final = (*VIEWS, Broadcast, Identity)
+PRODUCTS: Final = {Conv: 2, ConvTranspose: 2, MatMul: 2, Attention: 3}  # how many operands
+# Operands that say where to read, not what: nothing is gained by rounding them, much is lost.
+PLACES: Final[Mapping[type[Op], int]] = {GridSample: 1, RoiAlign: 1, DeformConv: 2}
+# Products that an element takes part in, for bfloat16 to pay. Fewer are a stem's three channels, a
+# depthwise filter, or a weighted sum that a detection head makes a coordinate of.
+LEAST_PRODUCTS: Final = 8
+
+
+def to_bf16(graph: Graph) -> Graph:
+    """Graph of regions in float32 -> the same with bfloat16 in memory where that pays."""
+    return _Rewriter(graph, _Choice(graph)).run()
+
+
+@dataclass(frozen=True, slots=True)
+class _Flat:
+    """A node, inside a region or not, by the names that its values have outside."""
+
+    op: Op
+    inputs: tuple[Value, ...]
+    outputs: tuple[Value, ...]
+
+
+class _Choice:
+    """Decides: `short` are the names of values that become bfloat16, `weights` of constants."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.flat = list(_flattened(graph))
+        self.group = _groups(graph)
+        kept = {self.group.get(name, name) for name in _kept(graph)}
+        self.kept = {name for name in self.group if self.group[name] in kept}
+        gains = [node for node in self.flat if self._gains(node)]
+        operands = {v.name for node in gains for v in _operands(node)}
+        between = self._between(gains)
+        wanted = {self.group[name] for name in operands | between if name in self.group}
+        self.short = {n for n, g in self.group.items() if g in wanted and n not in self.kept}
+        self.weights = operands & graph.weights.keys()
+
+    def _gains(self, node: _Flat) -> bool:
+        """Whether a node is a product that is worth it and whose operands may all be bfloat16."""
+        return _products_of_one(node) >= LEAST_PRODUCTS and all(
+            v.type.dtype is f32
+            and (v.name in self.graph.weights or (v.name in self.group and v.name not in self.kept))
+            for v in _operands(node)
+        )
+
+    def _between(self, gains: list[_Flat]) -> set[str]:
+        """Values that come from a product, and all of whose readers lead to one that gains."""
+        follows: set[str] = set()
+        for node in self.flat:
+            if type(node.op) in PRODUCTS or any(v.name in follows for v in node.inputs):
+                follows.update(v.name for v in node.outputs if v.type.dtype.is_float)
+        ends = {v.name for v in self.graph.outputs}
+        leads: dict[str, bool] = {}
+        chosen = {id(node) for node in gains}
+        for node in reversed(self.flat):
+            onward = any(leads.get(v.name, False) and v.name not in ends for v in node.outputs)
+            for k, value in enumerate(node.inputs):
+                own = value in _operands(node) if id(node) in chosen else onward
+                own = own and value.type.dtype.is_float and PLACES.get(type(node.op)) != k
+                leads[value.name] = leads.get(value.name, True) and own
+        return {name for name, own in leads.items() if own and name in follows}
+
+
+def _flattened(graph: Graph) -> Iterable[_Flat]:
+    for number, node in enumerate(graph.nodes):
+        if not isinstance(node.op, Region):
+            yield _Flat(node.op, node.inputs, node.outputs)
+            continue
+        inner = node.op.graph
+        outer = dict(
+            zip(
+                (v.name for v in (*inner.inputs, *inner.outputs)),
+                (*node.inputs, *node.outputs),
+                strict=True,
+            )
+        )
+        for own in inner.nodes:
+            inputs, outputs = (
+                tuple(outer.get(v.name, Value(f"{number}/{v.name}", v.type)) for v in values)
+                for values in (own.inputs, own.outputs)
+            )
+            yield _Flat(own.op, inputs, outputs)
+
+
+def _operands(node: _Flat) -> tuple[Value, ...]:
+    """What is multiplied."""
+    return node.inputs[: PRODUCTS.get(type(node.op), 0)]
+
+
+def _products_of_one(node: _Flat) -> int:
+    """How many products an element of an operand takes part in, at least; 0 for other nodes."""
+    op = node.op
+    if isinstance(op, Conv | ConvTranspose):
+        channels = node.inputs[0].type.dims[1], node.outputs[0].type.dims[1]
+        return min(channels) // op.groups
+    if isinstance(op, MatMul):
+        a, product = node.inputs[0].type.dims, node.outputs[0].type.dims
+        return min(a[-2 if op.transpose_a else -1], product[-1])
+    if isinstance(op, Attention):
+        return min(node.inputs[0].type.dims[-1], node.inputs[1].type.dims[-2])
+    return 0
+
+
+def _groups(graph: Graph) -> dict[str, str]:
+    """Float32 values by the first of those that share memory with them: views and concats."""
+    first: dict[str, str] = {}
+    for value in graph.values():
+        if value.type.dtype is f32 and value.name not in graph.weights:
+            first[value.name] = value.name
+    members = {name: [name] for name in first}
+    for node in graph.nodes:
+        if isinstance(node.op, VIEWS):
+            names = [v.name for v in (*node.inputs, *node.outputs) if v.name in first]
+            for name in names[1:]:
+                own, other = first[names[0]], first[name]
+                if own != other:
+                    for moved in members.pop(other):
+                        first[moved] = own
+                        members[own].append(moved)
+    return first
+
+
+def _kept(graph: Graph) -> Iterable[str]:
+    """Values that must stay as they are, and with them those that share their memory."""
+    yield from (v.name for v in (*graph.inputs, *graph.outputs))
+    for node in graph.nodes:
+        if isinstance(node.op, Region):
+            continue
+        constant = any(v.name in graph.weights for v in node.inputs)
+        if constant or not isinstance(node.op, VIEWS):
+            yield from (v.name for v in (*node.inputs, *node.outputs))
+
+
+class _Rewriter:
+    def __init__(self, graph: Graph, choice: _Choice) -> None:
+        self.graph, self.choice = graph, choice
+        self.namer = Namer(v.name for v in graph.values())
+        self.weights: dict[str, Array] = dict(graph.weights)
+        self.rounded: dict[str, Value] = {}
+
+    def run(self) -> Graph:
+        if not self.choice.short:
+            return self.graph
+        nodes = tuple(map(self._node, self.graph.nodes))
+        used = {v.name for n in nodes for v in n.inputs} | {v.name for v in self.graph.outputs}
+        weights = {name: array for name, array in self.weights.items() if name in used}
+        return self.graph.with_(nodes=nodes, weights=weights)
+
+    def _node(self, node: Node) -> Node:
+        inputs, outputs = (
+            tuple(map(self._value, values)) for values in (node.inputs, node.outputs)
+        )
+        op = node.op
+        if isinstance(op, Region):
+            multiplied = self._multiplied(node)
+            inputs = tuple(
+                self._rounded(v) if v.name in multiplied else self._value(v) for v in node.inputs
+            )
+            op = _with_casts(op, inputs, outputs)
+        return Node(op, inputs, outputs, node.origin)
+
+    def _multiplied(self, node: Node) -> set[str]:
+        """The constants that a region multiplies with something that is bfloat16 now."""
+        assert isinstance(node.op, Region)
+        found: set[str] = set()
+        for own in _flattened(self.graph.with_(nodes=(node,))):
+            operands = _operands(own)
+            if any(v.name in self.choice.short for v in operands):
+                found.update(v.name for v in operands if v.name in self.choice.weights)
+        return found
+
+    def _value(self, value: Value) -> Value:
+        short = value.name in self.choice.short
+        return Value(value.name, value.type.with_dtype(bf16)) if short else value
+
+    def _rounded(self, value: Value) -> Value:
+        """A constant in bfloat16, under a name of its own."""
+        if value.name not in self.rounded:
+            name = self.namer(f"{value.name}_bf16")
+            self.weights[name] = self.graph.weights[value.name].astype(bf16.numpy)
+            self.rounded[value.name] = Value(name, value.type.with_dtype(bf16))
+        return self.rounded[value.name]
+
+
+def _with_casts(region: Region, inputs: tuple[Value, ...], outputs: tuple[Value, ...]) -> Region:
+    """The region between values of these types: casts at its boundary, or none if it only moves."""
+    inner = region.graph
+    pairs = (
+        *zip(inner.inputs, inputs, strict=True),
+        *zip(inner.outputs, outputs, strict=True),
+    )
+    changed = {own.name: v.type.dtype for own, v in pairs if own.type.dtype is not v.type.dtype}
+    if not changed:
+        return region
+    moves = all(isinstance(n.op, MOVES) for n in inner.nodes) and not inner.weights
+    if moves and len(changed) == len({own.name for own, _ in pairs}):
+        return Region(_moved(inner))
+    namer = Namer(v.name for v in inner.values())
+    wide = {name: namer(f"{name}_f32") for name in changed}
+
+    def inside(v: Value) -> Value:
+        return Value(wide[v.name], v.type.with_block(0)) if v.name in wide else v
+
+    def outside(v: Value) -> Value:
+        return Value(v.name, v.type.with_dtype(bf16)) if v.name in wide else v
+
+    reads = [Node(Cast(f32), (outside(v),), (inside(v),)) for v in inner.inputs if v.name in wide]
+    nodes = [
+        Node(n.op, tuple(map(inside, n.inputs)), tuple(map(inside, n.outputs)), n.origin)
+        for n in inner.nodes
+    ]
+    writes = [
+        Node(Cast(bf16), (inside(v),), (outside(v),))
+        for v in {v.name: v for v in inner.outputs}.values() if v.name in wide
+    ]  # fmt: skip
+    return Region(
+        inner.with_(
+            inputs=tuple(map(outside, inner.inputs)),
+            nodes=(*reads, *nodes, *writes),
+            outputs=tuple(map(outside, inner.outputs)),
+        )
+    )
+
+
+def _moved(inner: Graph) -> Graph:
+    """A graph that moves elements as they are."""
+
+    def short(v: Value) -> Value:
+        return Value(v.name, v.type.with_dtype(bf16))
+
+    return inner.with_(
+        inputs=tuple(map(short, inner.inputs)),
+        nodes=tuple(
+            Node(n.op, tuple(map(short, n.inputs)), tuple(map(short, n.outputs)), n.origin)
+            for n in inner.nodes
+        ),
+        outputs=tuple(map(short, inner.outputs)),
+    )

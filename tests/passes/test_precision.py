@@ -1,0 +1,220 @@
+"""Which tensors become bfloat16, and that a graph with its casts says what is computed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import planck
+from planck.compiler.api import stage
+from planck.dtypes import Array, bf16
+from planck.errors import BuildError
+from planck.frontends import read
+from planck.ir.graph import Graph
+from planck.ir.interpret import interpret
+from planck.ir.parse import parse
+from planck.ir.text import save, text
+from planck.ir.verify import verify
+from planck.ops.nn import Conv
+from planck.ops.region import Region
+from planck.passes.fuse import fuse
+from planck.passes.layout import assign
+from planck.passes.precision import to_bf16
+
+CONV = "strides=(1, 1), pads=(1, 1, 1, 1), dilations=(1, 1), groups=1"
+
+
+def program(body: str, output: str = "y", channels: int = 16) -> Graph:
+    return parse(
+        f'graph "g"(%x: f32[1,{channels},4,6]) {{ weight %w: f32[16,{channels},3,3] = ? '
+        f"weight %v: f32[16,16,3,3] = ? weight %d: f32[16,1,3,3] = ? weight %m: f32[8,24] = ? "
+        f"{body} return %{output} }}"
+    )
+
+
+def lowered(graph: Graph) -> Graph:
+    result = to_bf16(assign(fuse(graph), 16))
+    verify(result, "precision")
+    return result
+
+
+def types(graph: Graph) -> dict[str, str]:
+    return {v.name: v.type.dtype.name for v in graph.values()}
+
+
+TWO = f"%a: f32[1,16,4,6] = Conv(%x, %w, {CONV}) %y: f32[1,16,4,6] = Conv(%a, %v, {CONV})"
+
+
+def test_what_lies_between_products() -> None:
+    found = types(lowered(program(TWO)))
+    assert found["a"] == found["w_bf16"] == found["v_bf16"] == "bf16"
+    assert not {"v", "w"} & found.keys()
+    assert (found["x"], found["y"]) == ("f32", "f32")  # the caller's
+    assert found["x_c"] == "bf16"  # the copy into blocks rounds on its way
+
+
+def test_residuals_and_depthwise_filters_between_products() -> None:
+    body = f"""%a: f32[1,16,4,6] = Conv(%x, %w, {CONV})
+        %b: f32[1,16,4,6] = Conv(%a, %d, {CONV.replace("groups=1", "groups=16")})
+        %s: f32[1,16,4,6] = Pointwise(%b, %a, fn="add")
+        %y: f32[1,16,4,6] = Conv(%s, %v, {CONV})"""
+    found = types(lowered(program(body)))
+    assert found["a"] == found["s"] == "bf16"
+    assert found["d"] == "f32"
+
+
+def test_the_tail_stays_float32() -> None:
+    """Coordinates of boxes are hundreds of pixels: eight bits are not enough for them."""
+    body = f"""%a: f32[1,16,4,6] = Conv(%x, %w, {CONV}) %b: f32[1,16,4,6] = Conv(%a, %v, {CONV})
+        %c: f32[16,24] = Reshape(%b, shape=(16, 24))
+        %s: f32[24,16] = Transpose(%c, perm=(1, 0))
+        %e: f32[24,16] = Pointwise(%s, fn="exp") %t: f32[24,16] = Softmax(%e, axis=1)
+        %y: f32[24] = Reduce(%t, kind="sum", axes=(1,), keep=False)"""
+    found = types(lowered(program(body)))
+    assert found["a"] == "bf16"
+    assert all(found[name] == "f32" for name in ("b", "e", "t", "y"))
+
+
+def test_what_only_a_coordinate_is_made_of_stays_float32() -> None:
+    body = f"""%a: f32[1,16,4,6] = Conv(%x, %w, {CONV})
+        %f: f32[1,16,4,6] = Conv(%a, %v, {CONV})
+        %g: f32[1,2,4,6] = Slice(%f, starts=(0, 0, 0, 0), sizes=(1, 2, 4, 6), steps=(1, 1, 1, 1))
+        %h: f32[1,4,6,2] = Transpose(%g, perm=(0, 2, 3, 1))
+        %p: f32[1,16,4,6] = GridSample(%a, %h, mode="linear", padding="zeros", align=True)
+        %y: f32[1,16,4,6] = Conv(%p, %v, {CONV})"""
+    found = types(lowered(program(body)))
+    assert found["a"] == found["p"] == "bf16"
+    assert found["g"] == found["h"] == found["f"] == "f32"
+
+
+def test_what_precedes_the_first_product_stays_float32_but_for_its_operand() -> None:
+    """Large arguments of a sine lose it in bfloat16; the sine itself does not."""
+    graph = parse(
+        """graph "g"(%t: f32[5,8]) { weight %m: f32[8,24] = ? weight %n: f32[24,8] = ?
+        weight %s: f32[] = 1000.0
+        %a: f32[5,8] = Pointwise(%t, %s, fn="mul") %r: f32[8,5] = Transpose(%a, perm=(1, 0))
+        %u: f32[8,5] = Softmax(%r, axis=1) %k: f32[5,8] = Transpose(%u, perm=(1, 0))
+        %b: f32[5,24] = MatMul(%k, %m) %y: f32[5,8] = MatMul(%b, %n) return %y }"""
+    )
+    found = types(lowered(graph))
+    assert found["b"] == "bf16"
+    assert found["k"] == "bf16"  # an operand
+    assert found.get("a", "f32") == "f32"
+    assert found.get("r", "f32") == "f32"
+
+
+def test_views_share_their_memory_and_so_their_type() -> None:
+    body = f"""%a: f32[1,16,4,6] = Conv(%x, %w, {CONV}) %b: f32[1,16,4,6] = Conv(%a, %v, {CONV})
+        %c: f32[1,32,4,6] = Concat(%a, %b, axis=1)
+        %s: f32[1,16,4,6] = Slice(%c, starts=(0, 16, 0, 0), sizes=(1, 16, 4, 6), steps=(1, 1, 1, 1))
+        %y: f32[1,16,4,6] = Conv(%s, %v, {CONV})"""
+    found = types(lowered(program(body)))
+    assert found["a"] == found["b"] == found["c"] == found["s"] == "bf16"
+
+
+def test_a_value_that_is_an_output_stays_what_it_is() -> None:
+    found = types(lowered(program(TWO.replace("%y", "%z") + " %y: f32[1,16,4,6] = Identity(%a)")))
+    assert found["y"] == "f32"
+
+
+def test_a_few_channels_do_not_pay() -> None:
+    graph = program(TWO, channels=3)
+    found = types(lowered(graph))
+    assert (found["w"], found["a"]) == ("f32", "bf16")
+
+
+def test_it_changes_nothing_twice_and_comes_back_from_text(tmp_path: Path) -> None:
+    once = lowered(filled(program(TWO)))
+    assert text(to_bf16(once)) == text(once)
+    weights = {**once.weights}
+    save(once, tmp_path / "once.graph")
+    assert text(read(tmp_path / "once.graph")) == text(once)
+    assert weights.keys() == {"w_bf16", "v_bf16"}
+
+
+def test_the_build_of_an_edited_stage(tmp_path: Path) -> None:
+    """A graph stopped at after `precision` builds on: the same kernels, the same numbers."""
+    graph = filled(program(TWO))
+    save(stage(graph, "precision", precision="bf16"), tmp_path / "stopped.graph")
+    stopped = read(tmp_path / "stopped.graph")
+    x = np.random.default_rng(0).standard_normal((1, 16, 4, 6)).astype(np.float32)
+    options: dict[str, Any] = {"precision": "bf16", "threads": 1, "optimization_level": 0}
+    direct, resumed = planck.build(graph, **options), planck.build(stopped, **options)
+    for engine in (direct, resumed):  # layout may add copies to a graph that has its own
+        assert [step.tactic for step in engine.inspect().steps].count("direct") == 2
+    np.testing.assert_array_equal(direct(x)["y"], resumed(x)["y"])
+
+
+def test_depth_first_regions_are_taken_apart() -> None:
+    """Their kernels are float32 only; the parts are products like any other."""
+    wide = "f32[1,32,4,6]"
+    plain = CONV.replace("(1, 1, 1, 1)", "(0, 0, 0, 0)")
+    graph = parse(
+        f"""graph "g"(%x: f32[1,16,4,6]) {{ weight %w: f32[32,16,1,1] = ?
+        weight %k: f32[32,1,3,3] = ? weight %v: f32[16,32,1,1] = ?
+        %a: {wide} = Conv(%x, %w, {plain}) %b: {wide} = Pointwise(%a, fn="relu")
+        %c: {wide} = Conv(%b, %k, {CONV.replace("groups=1", "groups=32")})
+        %d: f32[1,16,4,6] = Conv(%c, %v, {plain})
+        %y: f32[1,16,4,6] = Pointwise(%d, fn="relu") return %y }}"""
+    )
+    graph = filled(graph)
+    counts = {
+        precision: [
+            sum(isinstance(n.op, Conv) for n in node.op.graph.nodes)
+            for node in stage(graph, "precision", precision=precision).nodes
+            if isinstance(node.op, Region)
+        ]
+        for precision in ("fp32", "bf16")
+    }
+    assert max(counts["fp32"]) == 3
+    assert sorted(counts["bf16"])[-3:] == [1, 1, 1]
+    found = types(stage(graph, "precision", precision="bf16"))
+    assert found["b"] == found["c"] == found["w_bf16"] == found["v_bf16"] == "bf16"
+    x = np.random.default_rng(0).standard_normal((1, 16, 4, 6)).astype(np.float32)
+    want = interpret(graph, {"x": x})["y"]
+    got = planck.build(graph, precision="bf16", threads=1, optimization_level=0)(x)["y"]
+    assert np.abs(got - want).max() < 2**-6 * np.abs(want).max()
+
+
+def filled(graph: Graph) -> Graph:
+    rng = np.random.default_rng(1)
+    used = {v.name: v.type for v in graph.values() if v.name in graph.weights}
+    weights: dict[str, Array] = {
+        name: (rng.standard_normal(kind.dims) * 0.1).astype(np.float32)
+        for name, kind in used.items()
+    }
+    return graph.with_(weights=weights)
+
+
+def test_the_graph_says_what_is_computed() -> None:
+    graph = filled(program(TWO))
+    x = np.random.default_rng(0).standard_normal((1, 16, 4, 6)).astype(np.float32)
+    exact = interpret(graph, {"x": x})["y"]
+    short = interpret(lowered(graph), {"x": x})["y"]
+    got = planck.build(graph, precision="bf16", threads=1, optimization_level=0)(x)["y"]
+    scale = np.abs(exact).max()
+    # Sums in another order, which may turn one rounding of %a: 2^-8 of one product in 144.
+    np.testing.assert_allclose(got, short, rtol=0, atol=1e-3 * scale)
+    assert 1e-4 * scale < np.abs(got - exact).max() < 2**-7 * scale
+
+
+def test_plans_are_reproducible_and_load(tmp_path: Path) -> None:
+    graph = filled(program(TWO))
+    options: dict[str, Any] = {"precision": "bf16", "threads": 2, "optimization_level": 0}
+    engine = planck.build(graph, **options)
+    engine.save(tmp_path / "once.plan")
+    planck.build(graph, **options).save(tmp_path / "twice.plan")
+    assert (tmp_path / "once.plan").read_bytes() == (tmp_path / "twice.plan").read_bytes()
+    loaded = planck.load(tmp_path / "once.plan")
+    assert loaded.plan.precision == "bf16"
+    assert bf16 in {slot.type.dtype for slot in loaded.plan.slots}
+    x = np.ones((1, 16, 4, 6), np.float32)
+    np.testing.assert_array_equal(loaded(x)["y"], engine(x)["y"])
+
+
+def test_an_unknown_precision_is_named() -> None:
+    with pytest.raises(BuildError, match=r"int7[\s\S]*fp32, bf16"):
+        planck.build(program(TWO), precision="int7")
