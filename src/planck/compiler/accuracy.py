@@ -39,7 +39,7 @@ BUDGET: Final = 1e-4
 
 # Where float32 itself errs more than the budget, a plan may err so many times what the plan of the
 # least error does: as much as that one's error differs from one random input to the next (four
-# inputs of an ill-conditioned YOLOv5s, direct convolutions only: 1.0e-4, 1.1e-4, 1.2e-4, 1.4e-4).
+# inputs of an ill-conditioned YOLOv5s, exact tactics only: 1.0e-4, 1.1e-4, 1.2e-4, 1.4e-4).
 SLACK: Final = 1.25
 
 Choices = dict[str, Choice]

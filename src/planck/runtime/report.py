@@ -44,7 +44,7 @@ class Report:
 
     accuracy:  what the build's check against float64 found: "budget" and "error" over the largest
                output, and the kernels "replaced" to hold it, what each "was" and is "now"; if there
-               are any, the error "before", and "least", which no choice of kernels goes below. None
+               are any, the error "before", and "least", each kernel in its most exact way. None
                where nothing was checked: all kernels are exact, or the check was switched off. Its
                error is None where random integers fit the network in no way
     """
