@@ -90,8 +90,8 @@ def test_untimed_choices_stay() -> None:
 
 
 def test_allowance_is_a_share_of_large_networks() -> None:
-    assert allowance(0) == allowance(10**8) == LEAST_ALLOWANCE_BYTES
-    assert allowance(10**9) == 150_000_000
+    assert allowance(0) == allowance(6 * 10**7) == LEAST_ALLOWANCE_BYTES
+    assert allowance(10**9) == 750_000_000
 
 
 @pytest.mark.slow

@@ -28,7 +28,7 @@ def build(
     weight_growth_mb: Annotated[
         float | None,
         typer.Option(
-            help="MB that faster kernels' weights may take beyond the model's; 48, or 15 % of the"
+            help="MB that faster kernels' weights may take beyond the model's; 48, or 75 % of the"
             " weights if that is more, where left out."
         ),
     ] = None,

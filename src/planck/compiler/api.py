@@ -55,7 +55,7 @@ def build(
     weights:             the weights of a Darknet .cfg (its own name with .weights when left out)
     batch:               the first dimension of inputs where the model leaves it open, else 1
     weight_growth_mb:    how many MB more a plan's weights may take than the model's, where faster
-                         kernels need that; by default 48, or 15 % of the weights if that is more
+                         kernels need that; by default 48, or 75 % of the weights if that is more
     raises:              ModelError, ShapeError, BuildError, FileError
     """
     options = options_of(
