@@ -48,8 +48,8 @@ def latency_of(times_us: Array, percentiles: Sequence[float] = ()) -> Latency:
     wanted = sorted({*USUAL, *percentiles})
     return Latency(
         len(times_ms),
-        float(times_ms.min()),
-        float(times_ms.mean()),
+        float(np.min(times_ms)),
+        float(np.mean(times_ms)),
         float(np.median(times_ms)),
         {p: float(np.percentile(times_ms, p)) for p in wanted},
     )
