@@ -84,7 +84,7 @@ def _layout(graph: Graph, options: Options) -> Graph:
 
 
 def _precision(graph: Graph, options: Options) -> Graph:
-    """Depth-first kernels compute in float32 only, and bfloat16 gains more on their parts."""
+    """Depth-first kernels compute in float32 only: their parts multiply pairs of bfloat16."""
     if options.precision != "bf16":
         return graph
     parts = [part for node in graph.nodes for part in cut(node, options.target.lanes)]
