@@ -11,6 +11,7 @@ out_path, threads, precision) that writes a file in a process of its own; the ru
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -114,15 +115,61 @@ def torch(onnx_path: str, threads: int, precision: str) -> Run:
     return run
 
 
-PREPARE: dict[str, Prepare] = {"planck": build_plan}
-RUNNERS: tuple[Runner, ...] = (planck, onnxruntime, openvino, torch)
+def convert_to_mnn(onnx_path: str, mnn_path: str, threads: int, precision: str) -> None:
+    """MNN's own converter; threads and precision are chosen when its file is loaded."""
+    tools = import_module("_tools")
+    files = ("--modelFile", onnx_path, "--MNNModel", mnn_path)
+    tools.mnnconvert(["mnnconvert", "-f", "ONNX", *files, "--bizCode", "bench"])
+    if not Path(mnn_path).exists():
+        raise ValueError("MNN's converter wrote no file")
+    graph = import_module("onnx").load(onnx_path, load_external_data=False).graph
+    weights = {weight.name for weight in graph.initializer}
+    names = {
+        "inputs": [value.name for value in graph.input if value.name not in weights],
+        "outputs": [value.name for value in graph.output],
+    }
+    Path(f"{mnn_path}.json").write_text(json.dumps(names))
+
+
+def mnn(mnn_path: str, threads: int, precision: str) -> Run:
+    """MNN's CPU backend as a module: high power; float32 throughout, or its bf16 mode ("low")."""
+    mode = {"fp32": "high", "bf16": "low"}.get(precision)
+    if mode is None:
+        raise ValueError(f"MNN has no mode for {precision} on a CPU")
+    nn, expr = import_module("MNN.nn"), import_module("MNN.expr")
+    names = json.loads(Path(f"{mnn_path}.json").read_text())
+    settings = {"backend": "CPU", "numThread": threads, "precision": mode, "power": "high"}
+    manager = nn.create_runtime_manager((settings,))
+    network = nn.load_module_from_file(
+        mnn_path, names["inputs"], names["outputs"], runtime_manager=manager
+    )
+
+    def variable(array: npt.NDArray[Any]) -> Any:
+        whole = array.dtype.kind in "iub"
+        array = array.astype(np.int32) if whole else array
+        return expr.const(array, list(array.shape), expr.NCHW, expr.int if whole else expr.float)
+
+    def run(feed: Arrays) -> Arrays:
+        results = network.forward([variable(feed[name]) for name in names["inputs"]])
+        if len(results) != len(names["outputs"]):
+            raise ValueError("MNN could not run the model")
+        pairs = zip(names["outputs"], results, strict=True)
+        return {name: expr.convert(result, expr.NCHW).read() for name, result in pairs}
+
+    return run
+
+
+PREPARE: dict[str, Prepare] = {"planck": build_plan, "mnn": convert_to_mnn}
+RUNNERS: tuple[Runner, ...] = (planck, onnxruntime, openvino, torch, mnn)
 NAMES = tuple(runner.__name__ for runner in RUNNERS)
 DISTRIBUTIONS = {
     "planck": "planckrt",
     "onnxruntime": "onnxruntime",
     "openvino": "openvino",
     "torch": "torch",
+    "mnn": "MNN",
 }
+LIBRARIES = {"mnn": "MNN"}  # to import, where a runner is not called as its library
 
 
 def find(spec: str) -> Runner:
@@ -143,7 +190,7 @@ def find(spec: str) -> Runner:
 
 def import_runtime(spec: str) -> None:
     """Import what a runner needs, as far as its name tells: its library, or a plug-in's module."""
-    import_module(spec.split(":")[0])
+    import_module(LIBRARIES.get(spec, spec.split(":")[0]))
 
 
 def relative_error(outputs: Arrays, truth: Arrays) -> float:
