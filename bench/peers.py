@@ -19,6 +19,8 @@ How the comparison is kept fair:
   holds the interpreter, NumPy, the inputs and outputs, and file mappings as far as they were
   touched. Beside it stands the peak of a process that only imports the runtime: the difference is
   the model's share.
+- --isa avx2 holds to that ISA whoever can be held: Planck by PLANCK_CPU, oneDNN (OpenVINO, PyTorch)
+  and PyTorch's own kernels by their variables. ONNX Runtime, MNN and ncnn ask the processor alone.
 - Outputs of all are compared with those of the first rival that works: largest absolute
   difference over largest absolute value.
 """
@@ -52,6 +54,7 @@ from bench.shapes import Shapes, bound, parse_shapes
 
 OURS = "planck"
 WARM_SHARE = 0.2  # of each slice, in addition to it
+HELD = ("planck", "openvino", "torch")  # runtimes that keep to an ISA below the processor's
 SLICE_MARGIN_S = 120.0  # for a slice of slow runs, before a process counts as hung
 
 
@@ -85,6 +88,18 @@ class Settings:
     slice_s: float
     build_timeout_s: float
     pythons: dict[str, str]
+    isa: str = ""  # all that the processor has
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What the runtimes are told about the ISA."""
+        if not self.isa:
+            return {}
+        return {
+            "PLANCK_CPU": self.isa,
+            "ONEDNN_MAX_CPU_ISA": self.isa.upper(),
+            "ATEN_CPU_CAPABILITY": self.isa,
+        }
 
 
 class WorkerError(Exception):
@@ -94,13 +109,14 @@ class WorkerError(Exception):
 class Worker:
     """A runtime's process, stopped whenever it is not asked to do something."""
 
-    def __init__(self, runtime: str, python: str) -> None:
+    def __init__(self, runtime: str, python: str, environment: Mapping[str, str]) -> None:
         self.runtime = runtime
         self._process = subprocess.Popen(
             [python, "-m", "bench.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
+            env={**os.environ, **environment},
             start_new_session=True,  # so that its compilers end with it
         )
 
@@ -250,7 +266,8 @@ def _ask_once(runtime: str, command: dict[str, Any], settings: Settings) -> dict
 
 
 def _worker(runtime: str, settings: Settings) -> Worker:
-    return Worker(runtime, settings.pythons.get(runtime, sys.executable))
+    python = settings.pythons.get(runtime, sys.executable)
+    return Worker(runtime, python, settings.environment)
 
 
 def _check(folder: Path, entries: list[Entry]) -> None:
@@ -297,7 +314,8 @@ def ratio(results: Sequence[Result]) -> float | None:
 def table_of(measured: dict[str, list[Result]], settings: Settings) -> Table:
     """One row a model, one column a runtime, and the ratio."""
     runtimes = list(dict.fromkeys(r.runtime for results in measured.values() for r in results))
-    title = f"{settings.precision}, {settings.threads} threads; ms: median, p10 to p90"
+    held = f", {settings.isa} for {', '.join(HELD)} alone" if settings.isa else ""
+    title = f"{settings.precision}, {settings.threads} threads{held}; ms: median, p10 to p90"
     table = Table("model", *runtimes, "best rival / planck", "worst error", title=title)
     for name, results in measured.items():
         cells = []
@@ -372,6 +390,7 @@ def main(
     shape: Annotated[
         list[str] | None, typer.Option(help="shape of an open input: images:1x3x640x640")
     ] = None,
+    isa: Annotated[str, typer.Option(help=f"avx2: hold {', '.join(HELD)} to it")] = "",
     small: Annotated[bool, typer.Option(help="the small variants of the models")] = False,
     build_timeout: Annotated[float, typer.Option(help="seconds allowed for loading")] = 900,
     json_out: Annotated[Path | None, typer.Option("--json", help="write all figures here")] = None,
@@ -379,7 +398,7 @@ def main(
     """Time models in Planck and other runtimes, side by side."""
     console = Console(width=None if sys.stdout.isatty() else 120)
     pythons = dict(entry.split("=", 1) for entry in python or ())
-    settings = Settings(threads, precision, seconds, slice_s, build_timeout, pythons)
+    settings = Settings(threads, precision, seconds, slice_s, build_timeout, pythons, isa)
     chosen = [runtime for runtime in runtimes.split(",") if runtime] + (plugin or [])
     measured: dict[str, list[Result]] = {}
     try:

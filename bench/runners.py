@@ -12,6 +12,8 @@ out_path, threads, precision) that writes a file in a process of its own; the ru
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -115,6 +117,18 @@ def torch(onnx_path: str, threads: int, precision: str) -> Run:
     return run
 
 
+def _ends(onnx_path: str) -> tuple[list[Any], list[Any]]:
+    """A model's inputs without its weights, and its outputs."""
+    graph = import_module("onnx").load(onnx_path, load_external_data=False).graph
+    weights = {weight.name for weight in graph.initializer}
+    return [value for value in graph.input if value.name not in weights], list(graph.output)
+
+
+def _names(inputs: list[Any], outputs: list[Any]) -> dict[str, list[str]]:
+    ends = {"inputs": inputs, "outputs": outputs}
+    return {end: [value.name for value in values] for end, values in ends.items()}
+
+
 def convert_to_mnn(onnx_path: str, mnn_path: str, threads: int, precision: str) -> None:
     """MNN's own converter; threads and precision are chosen when its file is loaded."""
     tools = import_module("_tools")
@@ -122,12 +136,7 @@ def convert_to_mnn(onnx_path: str, mnn_path: str, threads: int, precision: str) 
     tools.mnnconvert(["mnnconvert", "-f", "ONNX", *files, "--bizCode", "bench"])
     if not Path(mnn_path).exists():
         raise ValueError("MNN's converter wrote no file")
-    graph = import_module("onnx").load(onnx_path, load_external_data=False).graph
-    weights = {weight.name for weight in graph.initializer}
-    names = {
-        "inputs": [value.name for value in graph.input if value.name not in weights],
-        "outputs": [value.name for value in graph.output],
-    }
+    names = _names(*_ends(onnx_path))
     Path(f"{mnn_path}.json").write_text(json.dumps(names))
 
 
@@ -140,9 +149,12 @@ def mnn(mnn_path: str, threads: int, precision: str) -> Run:
     names = json.loads(Path(f"{mnn_path}.json").read_text())
     settings = {"backend": "CPU", "numThread": threads, "precision": mode, "power": "high"}
     manager = nn.create_runtime_manager((settings,))
-    network = nn.load_module_from_file(
-        mnn_path, names["inputs"], names["outputs"], runtime_manager=manager
-    )
+    try:
+        network = nn.load_module_from_file(
+            mnn_path, names["inputs"], names["outputs"], runtime_manager=manager
+        )
+    except SystemError as error:  # its way to say that a name is not there
+        raise ValueError("MNN's converter lost an input or output of the model") from error
 
     def variable(array: npt.NDArray[Any]) -> Any:
         whole = array.dtype.kind in "iub"
@@ -159,8 +171,72 @@ def mnn(mnn_path: str, threads: int, precision: str) -> Run:
     return run
 
 
-PREPARE: dict[str, Prepare] = {"planck": build_plan, "mnn": convert_to_mnn}
-RUNNERS: tuple[Runner, ...] = (planck, onnxruntime, openvino, torch, mnn)
+def convert_to_ncnn(onnx_path: str, folder: str, threads: int, precision: str) -> None:
+    """ncnn's converter, pnnx; weights stay float32."""
+    inputs, outputs = _ends(onnx_path)
+    tensors: Any = import_module("onnx").TensorProto
+    kinds = {tensors.FLOAT: "f32", tensors.INT64: "i64"}
+    shapes = []
+    for value in inputs:
+        tensor = value.type.tensor_type
+        sizes = ",".join(str(dim.dim_value) for dim in tensor.shape.dim)
+        shapes.append(f"[{sizes}]{kinds[tensor.elem_type]}")
+    Path(folder).mkdir()
+    shutil.copy(onnx_path, Path(folder, "model.onnx"))  # it writes its files beside the model
+    binary = Path(str(import_module("pnnx").__file__)).with_name("pnnx")
+    command = [str(binary), "model.onnx", f"inputshape={','.join(shapes)}", "fp16=0"]
+    subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
+    if not Path(folder, "model.ncnn.bin").exists():
+        raise ValueError("pnnx wrote no ncnn model")
+    Path(folder, "names.json").write_text(json.dumps(_names(inputs, outputs)))
+
+
+def ncnn(folder: str, threads: int, precision: str) -> Run:
+    """ncnn: Winograd, SGEMM and packed layouts on as by default; images one after another.
+
+    Its tensors have no batch axis: pnnx drops it, and a batch is so many inferences.
+    """
+    if precision not in ("fp32", "bf16"):
+        raise ValueError(f"ncnn has no mode for {precision} on this processor")
+    ncnn = import_module("ncnn")
+    names = json.loads(Path(folder, "names.json").read_text())
+    net = ncnn.Net()
+    net.opt.num_threads = threads
+    net.opt.use_fp16_packed = net.opt.use_fp16_storage = net.opt.use_fp16_arithmetic = False
+    net.opt.use_bf16_storage = precision == "bf16"
+    for load, file in ((net.load_param, "model.ncnn.param"), (net.load_model, "model.ncnn.bin")):
+        if load(str(Path(folder, file))):
+            raise ValueError(f"ncnn cannot load {file}")
+
+    def one(feed: Arrays, image: int) -> list[npt.NDArray[Any]]:
+        extractor = net.create_extractor()
+        for number, name in enumerate(names["inputs"]):
+            array = feed[name][image]
+            array = array.astype(np.int32) if array.dtype.kind == "i" else array
+            extractor.input(f"in{number}", ncnn.Mat(array))
+        found = []
+        for number in range(len(names["outputs"])):
+            failed, result = extractor.extract(f"out{number}")
+            if failed:
+                raise ValueError("ncnn could not run the model")
+            found.append(np.array(result))
+        return found
+
+    def run(feed: Arrays) -> Arrays:
+        batch = len(feed[names["inputs"][0]])
+        images = [one(feed, image) for image in range(batch)]
+        pairs = zip(names["outputs"], zip(*images, strict=True), strict=True)
+        return {name: np.stack(parts) for name, parts in pairs}
+
+    return run
+
+
+PREPARE: dict[str, Prepare] = {
+    "planck": build_plan,
+    "mnn": convert_to_mnn,
+    "ncnn": convert_to_ncnn,
+}
+RUNNERS: tuple[Runner, ...] = (planck, onnxruntime, openvino, torch, mnn, ncnn)
 NAMES = tuple(runner.__name__ for runner in RUNNERS)
 DISTRIBUTIONS = {
     "planck": "planckrt",
@@ -168,6 +244,7 @@ DISTRIBUTIONS = {
     "openvino": "openvino",
     "torch": "torch",
     "mnn": "MNN",
+    "ncnn": "ncnn",
 }
 LIBRARIES = {"mnn": "MNN"}  # to import, where a runner is not called as its library
 
