@@ -43,6 +43,7 @@ from planck.passes.norms import norms
 from planck.passes.push_transposes import push_transposes
 from planck.passes.remove_noops import remove_noops
 from planck.passes.remove_unused import remove_unused
+from planck.passes.resize_last import resize_last
 from planck.passes.space_to_depth import space_to_depth
 
 _log: Final = logging.getLogger(__name__)
@@ -62,7 +63,8 @@ PASSES: Final[tuple[tuple[str, Pass], ...]] = (
     ("space_to_depth", space_to_depth),
     ("push_transposes", push_transposes),
     ("fold_reshape", fold_reshape),
-    ("merge_parallel", merge_parallel),
+    ("resize_last", resize_last),  # batch norms are in the weights that it divides
+    ("merge_parallel", merge_parallel),  # and its parts of one small image are one product
 )
 
 ROUNDS: Final = 4  # one pass may make room for an earlier one; real models settle in three

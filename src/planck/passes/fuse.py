@@ -14,6 +14,7 @@ concat) stay alone: placement makes views of them.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -29,6 +30,7 @@ from planck.ops.nn import (
     LogSoftmax,
     MatMul,
     Pool,
+    Resize,
     RMSNorm,
     Softmax,
 )
@@ -104,6 +106,27 @@ class _Fuser:
             for node in step:
                 group.add(node)
                 self._own(group, node)
+        self._take_resized(anchor, group)
+
+    def _take_resized(self, anchor: Node, group: Group) -> None:
+        """Images that only this epilogue reads, resized: it finds each pixel's neighbour itself.
+
+        Behind 1x1 filters only: wider ones have faster ways, which read what lies beside a pixel.
+        """
+        if not isinstance(anchor.op, Conv) or math.prod(anchor.inputs[1].type.dims[2:]) != 1:
+            return
+        for value in [v for node in group.nodes[1:] for v in node.inputs]:
+            maker = self._producers.get(value.name)
+            op = maker.op if maker else None
+            if not maker or not isinstance(op, Resize) or id(maker) in self.group_of:
+                continue
+            alone = len(self.users[value.name]) == 1 and value.name not in self.outputs
+            source = maker.inputs[0]
+            kept = source.type.shape[:2] == value.type.shape[:2] and source.type.rank in (3, 4)
+            twice = any(v.name == source.name for node in group.nodes for v in node.inputs)
+            if alone and kept and not twice and op.mode == "nearest" and op.has_body:
+                group.add(maker)
+                self._own(group, maker)
 
     def _epilogue_step(self, group: Group, shape: tuple[object, ...]) -> list[Node] | No:
         """The next pointwise nodes to take: the fewest that leave one value to write."""
@@ -283,7 +306,8 @@ class _Fuser:
         return self.graph.with_(nodes=ordered(placed))
 
     def _region(self, group: Group) -> Node:
-        nodes = sorted(group.nodes, key=lambda n: self.position[id(n)])
+        first = group.nodes[0] if group.anchor else None
+        nodes = sorted(group.nodes, key=lambda n: (n is not first, self.position[id(n)]))
         if not group.anchor and (self._lonely(nodes[0]) or _is_view(nodes)):
             return nodes[0]
         escaping = self._escaping(nodes, group.makes)
