@@ -6,8 +6,8 @@ stand in two runs: the rest of the first one's block, and the beginning of the n
     lane     0 1 2 3 4 5 6 7       first load: lanes below B - c % B
     channel  5 6 7|8 9 . . .       second: the others, far - B elements further on
 
-Notebook (Zen 5, one core, AVX-512): YOLOv5s' largest head, 255 channels at 80x80 to rows of 85 and
-a sigmoid: see tests and CHANGELOG for what gathers took.
+Notebook (Zen 5, AVX-512, two cores): YOLOv5s' three heads, 255 channels to rows of 85 and a
+sigmoid, with the copies of the scores behind them: 950 us by gathers, 570 by runs and without copies.
 """
 
 from __future__ import annotations

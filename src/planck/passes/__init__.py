@@ -44,6 +44,7 @@ from planck.passes.push_transposes import push_transposes
 from planck.passes.remove_noops import remove_noops
 from planck.passes.remove_unused import remove_unused
 from planck.passes.resize_last import resize_last
+from planck.passes.slice_first import slice_first
 from planck.passes.space_to_depth import space_to_depth
 
 _log: Final = logging.getLogger(__name__)
@@ -62,6 +63,7 @@ PASSES: Final[tuple[tuple[str, Pass], ...]] = (
     ("fold_pad", fold_pad),
     ("space_to_depth", space_to_depth),
     ("push_transposes", push_transposes),
+    ("slice_first", slice_first),  # once it is known where transposes stay
     ("fold_reshape", fold_reshape),
     ("resize_last", resize_last),  # batch norms are in the weights that it divides
     ("merge_parallel", merge_parallel),  # and its parts of one small image are one product

@@ -9,6 +9,8 @@ commute with. So do functions of one operand with repeated pixels. Only sums com
 
 The addition goes into the convolution's epilogue, which reads a small image through a table of
 places (tactics/direct.py): neither the resized image nor the concatenation ever stands in memory.
+
+Notebook (Zen 5, two cores): 2 % of YOLOv5s' multiplications; its time 2.9 % less, 2 % predicted.
 """
 
 from __future__ import annotations

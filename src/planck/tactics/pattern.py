@@ -76,9 +76,9 @@ def anchored(
     resized: dict[str, Resize] = {}
     for step in steps:
         if resizing and isinstance(step.op, Resize):
-            refusal = _reads_resized(kernel, step, result)
-            if refusal is not None:
-                return refusal
+            otherwise = _reads_resized(kernel, step, result)
+            if otherwise is not None:
+                return otherwise
             sources[step.outputs[0].name] = step.inputs[0].name
             resized[step.inputs[0].name] = step.op
             continue
