@@ -32,6 +32,7 @@ from planck.knobs import knobs
 from planck.passes.activations import activations
 from planck.passes.arithmetic import arithmetic
 from planck.passes.attention import fuse_attention
+from planck.passes.chain_pools import chain_pools
 from planck.passes.common_subexpressions import common_subexpressions
 from planck.passes.fold_batch_norm import fold_batch_norm
 from planck.passes.fold_constants import fold_constants
@@ -65,6 +66,7 @@ PASSES: Final[tuple[tuple[str, Pass], ...]] = (
     ("push_transposes", push_transposes),
     ("slice_first", slice_first),  # once it is known where transposes stay
     ("fold_reshape", fold_reshape),
+    ("chain_pools", chain_pools),
     ("resize_last", resize_last),  # batch norms are in the weights that it divides
     ("merge_parallel", merge_parallel),  # and its parts of one small image are one product
 )
