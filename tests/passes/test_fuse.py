@@ -13,6 +13,11 @@ from planck.ops.region import Region
 from planck.passes.fuse import fuse
 
 CONV = "strides=(1, 1), pads=(1, 1, 1, 1), dilations=(1, 1), groups=1"
+DOT = CONV.replace("pads=(1, 1, 1, 1)", "pads=(0, 0, 0, 0)")
+UP = (
+    'mode="nearest", sizes=(1, 5, 6, 7), scales=(1.0, 1.0, 2.0, 1.75), '
+    'coordinates="asymmetric", rounding="floor"'
+)
 MAP = "f32[1,5,6,7]"
 CASES = {
     "epilogue": (
@@ -50,12 +55,38 @@ CASES = {
         sizes=(1, 2, 6, 7), steps=(1, 1, 1, 1)) %y: f32[1,2,6,7] = Pointwise(%s, fn="abs")""",
         ["Conv", "Slice", "abs"],
     ),
+    "a small image behind 1x1 filters is read as it is": (
+        f"""%u: {MAP} = Resize(%small, {UP}) %c: {MAP} = Conv(%x, %v, {DOT})
+        %d: {MAP} = Pointwise(%c, %u, fn="add") %y: {MAP} = Pointwise(%d, fn="silu")""",
+        ["Conv Resize add silu"],
+    ),
+    "behind wider filters it is not": (
+        f"""%u: {MAP} = Resize(%small, {UP}) %c: {MAP} = Conv(%x, %w, {CONV})
+        %y: {MAP} = Pointwise(%c, %u, fn="add")""",
+        ["Resize", "Conv add"],
+    ),
+    "nor where another kernel needs it too": (
+        f"""%u: {MAP} = Resize(%small, {UP}) %c: {MAP} = Conv(%x, %v, {DOT})
+        %d: {MAP} = Pointwise(%c, %u, fn="add") %y: {MAP} = Pointwise(%d, %u, fn="mul")
+        %e: {MAP} = Conv(%u, %w, {CONV})""",
+        ["Resize", "Conv add mul", "Conv"],
+    ),
+    "a head falls into its parts where it leaves its blocks": (
+        f"""%c: {MAP} = Conv(%x, %w, {CONV}) %r: f32[1,5,42] = Reshape(%c, shape=(1, 5, 42))
+        %t: f32[1,42,5] = Transpose(%r, perm=(0, 2, 1))
+        %g: f32[1,42,2] = Slice(%t, starts=(0, 0, 0), sizes=(1, 42, 2), steps=(1, 1, 1))
+        %d: f32[1,42,3] = Slice(%t, starts=(0, 0, 2), sizes=(1, 42, 3), steps=(1, 1, 1))
+        %e: f32[1,42,2] = Pointwise(%g, fn="exp") %f: f32[1,42,3] = Pointwise(%d, fn="sigmoid")
+        %y: f32[1,42,5] = Concat(%e, %f, axis=2)""",
+        ["Conv", "Reshape Transpose Slice exp", "Reshape Transpose Slice sigmoid", "Concat"],
+    ),
 }
 
 
 def program(body: str) -> Graph:
     return parse(
-        f'graph "g"(%x: {MAP}) {{ weight %w: f32[5,5,3,3] = ? weight %b: f32[1,5,1,1] = ? '
+        f'graph "g"(%x: {MAP}, %small: f32[1,5,3,4]) {{ weight %w: f32[5,5,3,3] = ? '
+        f"weight %v: f32[5,5,1,1] = ? weight %b: f32[1,5,1,1] = ? "
         f"{body} return %y }}"
     )
 
@@ -78,8 +109,9 @@ def test_groups_and_results(case: str) -> None:
     graph = program(body)
     fused = fuse(graph)
     assert kinds(fused) == expected
-    x = np.random.default_rng(1).standard_normal((1, 5, 6, 7), np.float32)
-    want, got = interpret(graph, {"x": x})["y"], interpret(fused, {"x": x})["y"]
+    rng = np.random.default_rng(1)
+    inputs = {v.name: rng.standard_normal(v.type.dims, np.float32) for v in graph.inputs}
+    want, got = interpret(graph, inputs)["y"], interpret(fused, inputs)["y"]
     np.testing.assert_array_equal(got, want)
 
 

@@ -20,7 +20,8 @@ KINDS = {
     "vit-dynamo": {"LayerNorm": 5, "Attention": 2, "gelu": 2},
     "mobilenet-script": {"Conv": 10, "add": 3},
     "resnet-dynamo": {"Conv": 16, "relu": 13, "add": 5},
-    "yolov5-script": {"Conv": 22, "silu": 19, "sigmoid": 3},
+    # a sigmoid for each part of each head: centre, size, scores
+    "yolov5-script": {"Conv": 22, "silu": 19, "sigmoid": 9},
     "yolov8-script": {"Conv": 25, "silu": 19, "sigmoid": 1, "Softmax": 1},
     "yolov8-dynamo": {"Conv": 25, "silu": 19, "sigmoid": 1, "Softmax": 1},
 }

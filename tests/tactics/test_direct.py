@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from planck.ops.nn import Conv
+from planck.ops.nn import Conv, Resize
+from planck.ops.pointwise import Pointwise
 from planck.tactics.direct import Direct
 
 # batch, channels, outputs, image, kernel, strides, pads, dilations, groups
@@ -64,3 +65,55 @@ def test_chunks_of_input_channels_add_up(case: Any, convolve: Any, channels: int
         config = {**tactic.offers(kernel)[0], "chunk": chunk}
         got = case.run(tactic, kernel, config)[z.name]
         np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5, err_msg=str(config))
+
+
+# batch, channels, outputs, image, what is resized, rounding
+RESIZED = [
+    (1, 32, 64, (10, 12), (5, 6), "floor"),
+    (3, 17, 35, (7, 11), (3, 4), "round_prefer_ceil"),
+    (2, 20, 40, (6, 61), (2, 61), "floor"),
+    (1, 16, 19, (4, 5), (9, 7), "round_prefer_floor"),
+    (2, 8, 24, (70, 70), (35, 35), "floor"),
+    (2, 24, 33, (26,), (13,), "floor"),
+]
+
+
+@pytest.mark.parametrize("shape", RESIZED, ids=str)
+@pytest.mark.parametrize("fn", ["relu", "silu"])
+def test_an_operand_is_read_resized(case: Any, convolve: Any, shape: Any, fn: str) -> None:
+    n, c, m, image, small, rounding = shape
+    x = case.input(n, c, *image, block=True)
+    w = case.constant(m, c, *[1] * len(image), scale=1 / np.sqrt(c))
+    s = case.input(n, m, *small, block=True)
+    residual = case.input(n, m, *image, block=True)
+    scales = tuple(b / a for a, b in zip(small, image, strict=True))
+    op = Resize("nearest", (n, m, *image), (1.0, 1.0, *scales), "asymmetric", rounding)
+    none, ones = (0,) * (2 * len(image)), (1,) * len(image)
+    want = convolve(case.arrays["v0"], case.arrays["v1"], ones, none, ones)
+    (up,) = op.reference(case.arrays[s.name])
+    want = want + up
+    want = np.maximum(want, 0) if fn == "relu" else want / (1 + np.exp(-want))
+    want = want * case.arrays[residual.name]
+    y = case.node(Conv(ones, none, ones, 1), [x, w], want.shape)
+    resized = case.node(op, [s], want.shape)
+    z = case.node(Pointwise("add"), [y, resized], want.shape)
+    z = case.node(Pointwise(fn), [z], want.shape)
+    z = case.node(Pointwise("mul"), [z, residual], want.shape, block=True)
+    tactic, kernel = Direct(), case.kernel(z, threads=2)
+    offers = tactic.offers(kernel)
+    assert offers, offers
+    for config in offers[:3]:
+        got = case.run(tactic, kernel, config)[z.name]
+        np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5, err_msg=str(config))
+
+
+def test_resized_operands_that_are_refused(case: Any) -> None:
+    x = case.input(1, 16, 4, 4, block=True)
+    w = case.constant(16, 16, 1, 1)
+    conv = Conv((1, 1), (0, 0, 0, 0), (1, 1), 1)
+    y = case.node(conv, [x, w], x.type.dims)
+    linear = Resize("linear", (1, 16, 4, 4), (1.0, 1.0, 1.0, 1.0))
+    z = case.node(Pointwise("add"), [y, case.node(linear, [x], x.type.dims)], x.type.dims, True)
+    refusal = Direct().offers(case.kernel(z))
+    assert not refusal
+    assert "interpolates" in str(refusal)

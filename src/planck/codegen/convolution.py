@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from planck.codegen.epilogue import Epilogue
@@ -44,6 +44,8 @@ class Convolution:
     tail:         k in one further block that is not whole; 0 for none
     pairs:        a k is two neighbouring channels in bfloat16, of input and weights
     half:         the tail's last pair has one channel only
+    nearest:      of operands that the epilogue reads resized: the bytes from their first element
+                  to that of each row of the output, and of each column
     starts:       first input block of each panel (grouped convolutions); empty: always 0
     taps:         filter positions in all, and along a row
     vectors:      output blocks in a panel; the last panel has what is left
@@ -76,6 +78,7 @@ class Convolution:
     epilogue: Epilogue
     pairs: bool = False
     half: bool = False
+    nearest: Mapping[str, tuple[tuple[int, ...], ...]] = field(default_factory=dict)
 
     @property
     def panels(self) -> int:

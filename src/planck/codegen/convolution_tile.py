@@ -49,6 +49,7 @@ class Tile:
     row_case: str
     column_case: str
     number: str  # of the tile in its panel
+    corner: tuple[str, str]  # row and column of its first pixel in the output
 
 
 class TileWriter:
@@ -332,8 +333,21 @@ class TileWriter:
             if kind == "channel":
                 along = n * self.vector.lanes * dtype.bytes
                 return self.vector.load(b, b.offset(tile.at[name], along), dtype)
+            if kind == "resized":
+                return self.vector.load(b, self.nearest(tile, name, n, pixel), dtype)
             return self.vector.load(b, place(name), dtype)
 
         results = spec.epilogue.apply(b, value, load, self.vector.kind, self.target)
         for name, result in zip(spec.epilogue.outputs, results, strict=True):
             self.vector.store(b, result, place(name), spec.epilogue.dtype(name))
+
+    def nearest(self, tile: Tile, name: str, n: int, pixel: tuple[str, str]) -> str:
+        """Where the neighbour of a pixel lies in an operand that is read resized."""
+        b, spec = self.b, self.spec
+        steps = (spec.rows.out_step, spec.columns.out_step)
+        place = tile.at[name]
+        for table, corner, i, step in zip(
+            spec.nearest[name], tile.corner, pixel, steps, strict=True
+        ):
+            place = b.offset(place, b.entry(table, b.plus(corner, b.times(i, step))))
+        return b.offset(place, n * spec.memory[name].block)

@@ -145,9 +145,9 @@ class ConvolutionWriter(TileWriter):
         x = b.offset(x, b.times(column[0], memory.column))
         at = {}
         for name, pointer in unit.bases.items():
-            if name in spec.memory:
+            if name in spec.memory and name not in spec.nearest:
                 own = spec.memory[name]
                 moved = b.offset(pointer, b.times(row[1], own.row))
                 pointer = b.offset(moved, b.times(column[1], own.column))
             at[name] = pointer
-        return Tile(height, width, x, at, row[2], column[2], number)
+        return Tile(height, width, x, at, row[2], column[2], number, (row[1], column[1]))

@@ -30,7 +30,8 @@ class Epilogue:
 
     source:     name of the anchor's result
     operands:   what else the steps read: name -> "full" (a tensor of the result's shape),
-                "channel" (one number for each channel) or "scalar" (one element)
+                "channel" (one number for each channel), "scalar" (one element) or "resized" (a
+                smaller or larger tensor, each element the nearest neighbour of some places)
     constants:  numbers written into the code, by name
     outputs:    names of what is stored
     rounded:    outputs that are a step's result in another dtype -> that result

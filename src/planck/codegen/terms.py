@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from planck import dtypes
 from planck.codegen import memory, scalar
+from planck.codegen.channel_runs import channel_run, read_run
 from planck.codegen.lanes import Lanes, splat
 from planck.codegen.llvm import Builder
 from planck.codegen.memory import lanes_of, register
@@ -376,6 +377,8 @@ class Emitter:
         if step is not None:
             start = self._start(clamped)
             return memory.read_strided(b, pointer, start, step, dtype, count, target)
+        if dtype.bytes in _MASKABLE.get(target.isa, ()) and (run := channel_run(self, clamped)):
+            return read_run(self, term, run)
         offsets = self.whole_lanes(clamped, 64)
         return memory.read_gathered(b, pointer, offsets, dtype, count, target)
 

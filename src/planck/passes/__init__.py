@@ -32,6 +32,7 @@ from planck.knobs import knobs
 from planck.passes.activations import activations
 from planck.passes.arithmetic import arithmetic
 from planck.passes.attention import fuse_attention
+from planck.passes.chain_pools import chain_pools
 from planck.passes.common_subexpressions import common_subexpressions
 from planck.passes.fold_batch_norm import fold_batch_norm
 from planck.passes.fold_constants import fold_constants
@@ -43,6 +44,8 @@ from planck.passes.norms import norms
 from planck.passes.push_transposes import push_transposes
 from planck.passes.remove_noops import remove_noops
 from planck.passes.remove_unused import remove_unused
+from planck.passes.resize_last import resize_last
+from planck.passes.slice_first import slice_first
 from planck.passes.space_to_depth import space_to_depth
 
 _log: Final = logging.getLogger(__name__)
@@ -61,8 +64,11 @@ PASSES: Final[tuple[tuple[str, Pass], ...]] = (
     ("fold_pad", fold_pad),
     ("space_to_depth", space_to_depth),
     ("push_transposes", push_transposes),
+    ("slice_first", slice_first),  # once it is known where transposes stay
     ("fold_reshape", fold_reshape),
-    ("merge_parallel", merge_parallel),
+    ("chain_pools", chain_pools),
+    ("resize_last", resize_last),  # batch norms are in the weights that it divides
+    ("merge_parallel", merge_parallel),  # and its parts of one small image are one product
 )
 
 ROUNDS: Final = 4  # one pass may make room for an earlier one; real models settle in three

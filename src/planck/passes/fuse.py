@@ -14,10 +14,11 @@ concat) stay alone: placement makes views of them.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from planck.ir.graph import Graph, Node, Value
+from planck.ir.graph import Graph, Namer, Node, Value
 from planck.ir.types import TensorType
 from planck.ops.control import If, Loop
 from planck.ops.movement import Broadcast, Concat, Gather, Pad, Reshape, Slice, Transpose
@@ -29,6 +30,7 @@ from planck.ops.nn import (
     LogSoftmax,
     MatMul,
     Pool,
+    Resize,
     RMSNorm,
     Softmax,
 )
@@ -69,7 +71,7 @@ class Group:
 
 def fuse(graph: Graph) -> Graph:
     """Graph -> graph of Region nodes (and lone views, control flow and reference operators)."""
-    return _Fuser(graph).run()
+    return _Fuser(_parted(graph)).run()
 
 
 class _Fuser:
@@ -104,6 +106,27 @@ class _Fuser:
             for node in step:
                 group.add(node)
                 self._own(group, node)
+        self._take_resized(anchor, group)
+
+    def _take_resized(self, anchor: Node, group: Group) -> None:
+        """Images that only this epilogue reads, resized: it finds each pixel's neighbour itself.
+
+        Behind 1x1 filters only: wider ones have faster ways, which read what lies beside a pixel.
+        """
+        if not isinstance(anchor.op, Conv) or math.prod(anchor.inputs[1].type.dims[2:]) != 1:
+            return
+        for value in [v for node in group.nodes[1:] for v in node.inputs]:
+            maker = self._producers.get(value.name)
+            op = maker.op if maker else None
+            if not maker or not isinstance(op, Resize) or id(maker) in self.group_of:
+                continue
+            alone = len(self.users[value.name]) == 1 and value.name not in self.outputs
+            source = maker.inputs[0]
+            kept = source.type.shape[:2] == value.type.shape[:2] and source.type.rank in (3, 4)
+            twice = any(v.name == source.name for node in group.nodes for v in node.inputs)
+            if alone and kept and not twice and op.mode == "nearest" and op.has_body:
+                group.add(maker)
+                self._own(group, maker)
 
     def _epilogue_step(self, group: Group, shape: tuple[object, ...]) -> list[Node] | No:
         """The next pointwise nodes to take: the fewest that leave one value to write."""
@@ -170,8 +193,18 @@ class _Fuser:
             and isinstance(users[0].op, Transpose | Pointwise | Cast)
         )
 
+    def _cuts_moved(self, node: Node) -> bool:
+        """A part of what a loop kernel moves out of blocks: it moves no more than that part."""
+        group = self.maker.get(node.inputs[0].name) if isinstance(node.op, Slice) else None
+        return (
+            group is not None
+            and len(self.users[node.inputs[0].name]) == 1
+            and isinstance(group.nodes[0].op, Reshape)
+            and all(isinstance(n.op, Reshape | Transpose) for n in group.nodes)
+        )
+
     def _lonely(self, node: Node) -> bool:
-        if self._leaves_blocks(node):
+        if self._leaves_blocks(node) or self._cuts_moved(node):
             return False
         return (
             isinstance(node.op, (*VIEWS, *ANCHORS, If, Loop, Region))
@@ -187,9 +220,9 @@ class _Fuser:
         """Whether the loop generator makes one good kernel of the group and the node."""
         if group.anchor or self._lonely(group.nodes[0]) or len(group.nodes) >= 24:
             return False
-        if not isinstance(node.op, (Pointwise, Cast, *ROWWISE, *MOVES)):
+        if not isinstance(node.op, (Pointwise, Cast, Slice, *ROWWISE, *MOVES)):
             return False
-        kinds = (Pointwise, Cast, Reshape, *ROWWISE, *MOVES)
+        kinds = (Pointwise, Cast, Reshape, Slice, *ROWWISE, *MOVES)
         if not all(isinstance(n.op, kinds) for n in group.nodes):
             return False
         if group.rowwise and (isinstance(node.op, (*ROWWISE, *MOVES)) or self._widens(node, group)):
@@ -215,7 +248,7 @@ class _Fuser:
 
     def _cheap(self, group: Group) -> bool:
         return len(group.nodes) <= 4 and all(
-            isinstance(n.op, (Cast, Reshape, *MOVES))
+            isinstance(n.op, (Cast, Reshape, Slice, *MOVES))
             or (isinstance(n.op, Pointwise) and n.op.fn in CHEAP)
             for n in group.nodes
         )
@@ -283,7 +316,8 @@ class _Fuser:
         return self.graph.with_(nodes=ordered(placed))
 
     def _region(self, group: Group) -> Node:
-        nodes = sorted(group.nodes, key=lambda n: self.position[id(n)])
+        first = group.nodes[0] if group.anchor else None
+        nodes = sorted(group.nodes, key=lambda n: (n is not first, self.position[id(n)]))
         if not group.anchor and (self._lonely(nodes[0]) or _is_view(nodes)):
             return nodes[0]
         escaping = self._escaping(nodes, group.makes)
@@ -296,6 +330,31 @@ class _Fuser:
         inner = Graph(_title(nodes), inputs, tuple(nodes), outputs, scalars)
         origin = tuple(dict.fromkeys(o for n in nodes for o in n.origin))
         return Node(Region(inner), inputs, outputs, origin)
+
+
+def _parted(graph: Graph) -> Graph:
+    """Reshape and transpose for each of the slices of what they move: each is in another kernel."""
+    users, producers = graph.users(), graph.producers()
+    outputs = {v.name for v in graph.outputs}
+    namer = Namer(v.name for v in graph.values())
+    nodes: list[Node] = []
+    instead: dict[str, Value] = {}  # what a slice reads, by its result
+    for node in graph.nodes:
+        maker = producers.get(node.inputs[0].name) if node.inputs else None
+        if isinstance(node.op, Transpose) and maker and isinstance(maker.op, Reshape):
+            moved = maker.outputs[0], node.outputs[0]
+            first, *others = users.get(moved[1].name, [node])
+            alone = len(users[moved[0].name]) == 1 and not outputs & {v.name for v in moved}
+            sliced = all(isinstance(reader.op, Slice) for reader in (first, *others))
+            for reader in others if alone and sliced else ():
+                a, b = (Value(namer(v.name), v.type) for v in moved)
+                nodes.append(Node(maker.op, maker.inputs, (a,), maker.origin))
+                nodes.append(Node(node.op, (a,), (b,), node.origin))
+                instead[reader.outputs[0].name] = b
+        if isinstance(node.op, Slice) and node.outputs[0].name in instead:
+            node = replace(node, inputs=(instead[node.outputs[0].name],))
+        nodes.append(node)
+    return graph.with_(nodes=tuple(nodes)) if instead else graph
 
 
 def ordered(nodes: list[Node]) -> tuple[Node, ...]:

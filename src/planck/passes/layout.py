@@ -127,7 +127,11 @@ class _Layout:
         data = by_name.get(first)
         shape = inner.outputs[0].type.shape
         if isinstance(anchor.op, Conv | ConvTranspose) and data is not None:
-            wanted = [self.block if v.type.shape == shape else 0 for v in inputs]
+            resized = {n.inputs[0].name for n in inner.nodes if isinstance(n.op, Resize)}
+            wanted = [
+                self.block if v.type.shape == shape or own.name in resized else 0
+                for own, v in zip(inner.inputs, inputs, strict=True)
+            ]
             channels = data.type.dims[1]
             raw = data.type.block == 0 and channels <= STEM_CHANNELS and isinstance(anchor.op, Conv)
             image = anchor.inputs[0].name  # an epilogue that reads it too wants it blocked

@@ -26,6 +26,7 @@ from planck.tactics.pattern import (
 )
 
 FLAT_COLUMNS: Final = 56  # wider images tile well without being flattened
+FLAT_TABLE: Final = 4096  # pixels of a flat image whose places in a resized operand are listed
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,7 @@ class Problem:
 
 def read_problem(kernel: Kernel, anchor: type[Conv] | type[ConvTranspose]) -> Problem | No:
     """A kernel as a convolution; No where it is none that direct code can run."""
-    form = anchored(kernel, anchor, 1, bfloat16=True)
+    form = anchored(kernel, anchor, 1, bfloat16=True, resizing=anchor is Conv)
     if isinstance(form, No):
         return form
     node = form.node
@@ -100,7 +101,7 @@ def read_problem(kernel: Kernel, anchor: type[Conv] | type[ConvTranspose]) -> Pr
         return No("one filter for each channel: multiplying by zeros would take most of the time")
     if row_major and (op.groups > 1 or c > lanes):
         return No(f"%{x.name} lies in rows and has {c} channels")
-    names = (*form.epilogue.of_kind("full"), *form.epilogue.outputs)
+    names = (*form.epilogue.of_kind("full"), *form.resized, *form.epilogue.outputs)
     for refusal in (
         check_blocked(form, lanes, names if row_major else (x.name, *names)),
         check_channel_operands(form, m, lanes),
@@ -124,6 +125,8 @@ def is_flat(problem: Problem) -> bool:
     """Whether the image may be taken as one row: 1x1 filters, and rows without gaps."""
     kernel = problem.form.kernel
     if not problem.pointwise or problem.row_major or problem.out[1] >= FLAT_COLUMNS:
+        return False
+    if problem.form.resized and math.prod(problem.out) > FLAT_TABLE:
         return False
     names = (
         problem.form.node.inputs[0].name,
@@ -191,7 +194,7 @@ def lower(problem: Problem, config: Config) -> Convolution:
     bias = form.node.inputs[2].name if len(form.node.inputs) > 2 else ""
     rows, columns = _axes(problem, config)
     vectors = min(config["vectors"], problem.blocks)
-    names = (*form.epilogue.of_kind("full"), *form.epilogue.outputs)
+    names = (*form.epilogue.of_kind("full"), *form.resized, *form.epilogue.outputs)
     memory = {name: blocked_memory(kernel, name) for name in names}
     unroll = config["unroll"]
     tail, half = 0, False
@@ -240,6 +243,7 @@ def lower(problem: Problem, config: Config) -> Convolution:
         epilogue=form.epilogue,
         pairs=problem.pairs,
         half=half,
+        nearest={name: _nearest(problem, name, memory[name]) for name in form.resized},
     )
     if spec.chunk:  # its tiles share a chunk of weights one after the other
         return spec
@@ -249,6 +253,18 @@ def lower(problem: Problem, config: Config) -> Convolution:
     )
     down = min(parts, strips[0])
     return replace(spec, groups=(down, min(-(-parts // down), strips[1])))
+
+
+def _nearest(problem: Problem, name: str, memory: Memory) -> tuple[tuple[int, ...], ...]:
+    """Where an operand's elements for each row and column of the output lie, in bytes."""
+    op, kernel = problem.form.resized[name], problem.form.kernel
+    image = kernel.operands[name].type.dims[2:]
+    taps = [op.taps(2 + i, size)[0][:, 0] for i, size in enumerate(image)]
+    rows = taps[0] * memory.row if len(image) == 2 else np.zeros(1, np.int64)
+    columns = taps[-1] * memory.column
+    if is_flat(problem):
+        return (0,), tuple((rows[:, None] + columns).reshape(-1).tolist())
+    return tuple(rows.tolist()), tuple(columns.tolist())
 
 
 def pack_weights(problem: Problem, spec: Convolution, weights: Array) -> Array:

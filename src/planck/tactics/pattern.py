@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from planck.codegen.epilogue import Apply, Epilogue
 from planck.codegen.tables import Memory
 from planck.dtypes import Array, bf16, f32
 from planck.ir.graph import Graph, Node, Op, Value
+from planck.ops.nn import Resize
 from planck.ops.pointwise import Cast, Pointwise
 from planck.refusal import No
 from planck.tactics.kernel import Config, Kernel
@@ -20,12 +21,16 @@ from planck.tactics.kernel import Config, Kernel
 
 @dataclass(frozen=True, slots=True)
 class Anchored:
-    """A kernel taken apart: the heavy node, its result, and the epilogue behind it."""
+    """A kernel taken apart: the heavy node, its result, and the epilogue behind it.
+
+    resized:  operands of the kind "resized", and how the epilogue reads them
+    """
 
     kernel: Kernel
     node: Node
     result: Value
     epilogue: Epilogue
+    resized: Mapping[str, Resize] = field(default_factory=dict)
 
     def shape(self, value: Value) -> tuple[int, ...]:
         return value.type.dims
@@ -38,12 +43,18 @@ class Anchored:
 
 
 def anchored(
-    kernel: Kernel, anchor: type[Op], channel_axis: int, *, bfloat16: bool = False
+    kernel: Kernel,
+    anchor: type[Op],
+    channel_axis: int,
+    *,
+    bfloat16: bool = False,
+    resizing: bool = False,
 ) -> Anchored | No:
     """Take a kernel apart; No where it is not an anchor of this type with pointwise nodes behind.
 
     channel_axis:  the axis of the result along which "channel" operands lie; may be negative
     bfloat16:      whether who asks reads and writes operands as their dtypes say
+    resizing:      whether who asks reads operands through a Resize to the nearest neighbour
     """
     graph = kernel.graph
     if not bfloat16 and (refusal := float32_only(kernel)):
@@ -61,13 +72,25 @@ def anchored(
     applied: list[Apply] = []
     operands: dict[str, str] = {}
     constants: dict[str, float] = {}
+    sources: dict[str, str] = {}  # a resized tensor -> what it is made of
+    resized: dict[str, Resize] = {}
     for step in steps:
+        if resizing and isinstance(step.op, Resize):
+            otherwise = _reads_resized(kernel, step, result)
+            if otherwise is not None:
+                return otherwise
+            sources[step.outputs[0].name] = step.inputs[0].name
+            resized[step.inputs[0].name] = step.op
+            continue
         if not isinstance(step.op, Pointwise):
             return No(f"a {type(step.op).__name__} follows the {anchor.__name__}")
         if step.outputs[0].type.dims != result.type.dims:
             return No("the epilogue changes the shape")
         for value in step.inputs:
             if value.name in made or value.name in operands or value.name in constants:
+                continue
+            if value.name in sources:
+                operands[sources[value.name]] = "resized"
                 continue
             weight = graph.weights.get(value.name)
             if weight is not None and weight.size == 1:
@@ -77,17 +100,35 @@ def anchored(
             if not kind:
                 return No(f"the epilogue reads a tensor of shape {value.type.dims}")
             operands[value.name] = kind
-        applied.append(Apply(step.op.fn, tuple(v.name for v in step.inputs), step.outputs[0].name))
+        arguments = tuple(sources.get(v.name, v.name) for v in step.inputs)
+        applied.append(Apply(step.op.fn, arguments, step.outputs[0].name))
         made.add(step.outputs[0].name)
     outputs = tuple(v.name for v in graph.outputs)
     if not {plain.rounded.get(name, name) for name in outputs} <= made:
         return No("an output comes from outside the epilogue")
+    plain_reads = [v.name for n in (node, *steps) if n.op not in resized.values() for v in n.inputs]
+    if len(set(resized)) < len(sources) or not set(resized).isdisjoint(plain_reads):
+        return No("what it reads resized it reads otherwise too")
     beside = {v.name: v.type.dtype for step in steps for v in step.inputs if v.name in operands}
     epilogue = Epilogue(
         result.name, tuple(applied), operands, constants, outputs, plain.rounded,
         {**beside, **{v.name: v.type.dtype for v in graph.outputs}},
     )  # fmt: skip
-    return Anchored(kernel, node, result, epilogue)
+    return Anchored(kernel, node, result, epilogue, resized)
+
+
+def _reads_resized(kernel: Kernel, step: Node, result: Value) -> No | None:
+    """Why an epilogue cannot read a resized operand as it lies before; None if it can."""
+    source, op = step.inputs[0], step.op
+    assert isinstance(op, Resize)
+    if source.name not in kernel.operands or kernel.graph.weights.get(source.name) is not None:
+        return No("what is resized lies in no memory")
+    if op.mode != "nearest" or op.coordinates == "tf_crop_and_resize":
+        return No("the epilogue interpolates")
+    same = source.type.dims[:2] == result.type.dims[:2] and op.scales[:2] == (1.0, 1.0)
+    if not same or step.outputs[0].type.dims != result.type.dims:
+        return No("the epilogue resizes channels, or to another shape")
+    return None
 
 
 def float32_only(kernel: Kernel) -> str:
