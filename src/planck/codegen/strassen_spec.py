@@ -42,6 +42,7 @@ RIGHT: Final = (
     (B22, None),
     (B21, T2),  # -T4
 )
+DIFFERENCES: Final = sum(minus is not None for _, minus in RIGHT)
 # The slab to fetch beside each product: what comes from memory, evenly; what was read before once
 # more, as L2 does not keep deep panels. The last is the next panel's.
 FETCH: Final = (T2, B21, B22, B11, B22, B21, SLABS + B11)

@@ -17,8 +17,8 @@ from memory, bias, GELU or residual in the epilogue; us in the network, least of
 - B stays as large as it was; all seven right sides packed take 7/4 of the bytes, 255 MB more for
   BERT. One core, the best tile of each, us: seven slabs 511, 2086 and 2074 for 128x768x768,
   128x768x3072 and 128x3072x768; four, with three differences made by the first strip 519, 2115 and
-  2127; made by every strip and never stored 518, 2162 and 2086, but bad in tiles wider than 3, as two
-  slabs come from L2 for one. Packing B12 in place of T2 makes four sums of three: 4 % slower.
+  2127; made by every strip and never stored 518, 2162 and 2086, but bad in tiles wider than 3, as
+  two slabs come from L2 for one. Packing B12 in place of T2 makes four sums of three: 4 % slower.
 - Rows of A a multiple of 4 KiB apart share a set of L1: copies of A beside its sums bring
   128x3072x768 from 2233 to 2074, and tiles of 13 x 2 from 11800 to 2083.
 - All products for one strip of rows before the next strip would keep more in registers, but stream
@@ -50,7 +50,7 @@ import numpy as np
 
 from planck.codegen.microkernel import LINE_BYTES, tallest
 from planck.codegen.strassen import write
-from planck.codegen.strassen_spec import PRODUCTS, SLABS, Strassen
+from planck.codegen.strassen_spec import DIFFERENCES, PRODUCTS, SLABS, Strassen
 from planck.dtypes import Array
 from planck.ops.nn import MatMul
 from planck.refusal import No
@@ -68,6 +68,7 @@ UNROLL: Final = 4
 
 SUM_CYCLES: Final = 10.0  # to read a vector of each quarter of A and write four sums
 COLD_BYTES_PER_CYCLE: Final = 4.0  # of a claim's first B, which nobody has prefetched
+MAKING_BYTES_PER_CYCLE: Final = 64.0  # between L1 and L2, there and back
 MEMORY_BYTES_PER_CYCLE: Final = 10.0  # to each core
 MEMORY_CORES: Final = 2  # that have this much at once
 
@@ -86,7 +87,7 @@ class StrassenMultiply:
         if refusal is not None:
             return refusal
         configs = _configs(problem)
-        if configs[0][0] > _plain_cycles(problem):
+        if configs[0][0] >= _plain_cycles(problem):  # equal where memory takes longest
             return No("the sums would cost more than the product that they save")
         return tuple(config for _, config in configs[:MAX_OFFERS])
 
@@ -199,14 +200,24 @@ def _cycles(problem: Problem, spec: Strassen) -> float:
             panels = min(end, (number + 1) * spec.panels) - max(begin, number * spec.panels)
             steps = sum(_step_cycles(kernel.target, size, spec.vectors) for size in sizes)
             cycles += len(PRODUCTS) * panels * spec.depth * steps
+            cycles += panels * spec.depth * _making_cycles(kernel.target, sizes[0], spec.vectors)
             cycles += sum(sizes) * spec.depth / spec.lanes * SUM_CYCLES
         heapreplace(free, free[0] + cycles)
-    return max(*free, _memory_cycles(kernel, 7.0 * problem.k * problem.n))
+    return max(*free, _memory_cycles(kernel, 4.0 * problem.k * problem.n))
 
 
 def _step_cycles(target: Target, rows: int, vectors: int) -> float:
     """The fewer operands a step loads, the sooner it recovers from one that came late."""
     return k_step_cycles(target, rows, vectors) + 0.05 * (rows + vectors)
+
+
+def _making_cycles(target: Target, rows: int, vectors: int) -> float:
+    """What a step of the strips that make differences takes beyond its multiplications.
+
+    For each vector two loads, the line to store to, and the store.
+    """
+    moved = 4 * vectors * target.vector_bytes / MAKING_BYTES_PER_CYCLE
+    return DIFFERENCES * max(0.0, moved - _step_cycles(target, rows, vectors))
 
 
 def _memory_cycles(kernel: Kernel, weight_bytes: float) -> float:
