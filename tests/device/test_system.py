@@ -5,11 +5,13 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
+from typing import Any
 
 import numpy as np
 import pytest
 
 from planck.device import system
+from planck.dtypes import bf16
 from planck.errors import InputError
 
 
@@ -88,3 +90,13 @@ def test_processors_of_different_cores_come_first(monkeypatch: pytest.MonkeyPatc
     assert system.separate_cpus(5) is None
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {1, 3})
     assert system.separate_cpus(2) == [1, 3]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.bool_, bf16.numpy])
+def test_address_of_any_array(dtype: Any) -> None:
+    """Also of those that cannot be had as a writeable buffer."""
+    array = np.zeros((4, 6), dtype)
+    closed = array.copy()
+    closed.flags.writeable = False
+    for own in (array, closed, array[:, ::2], array[1:], array[:0]):
+        assert system.address(own) == own.__array_interface__["data"][0]

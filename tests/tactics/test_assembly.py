@@ -84,3 +84,19 @@ def test_small_images_fetch_the_next_weights(case: Any, size: int, fetches: bool
     kernel = case.kernel(y)
     code = Direct().build(kernel, Direct().offers(kernel)[0])
     assert ("prefetcht1" in assembly(case.target, code.llvm, code.level)) == fetches
+
+
+@pytest.mark.parametrize(("rows", "fetches"), [(1, {False}), (5, {False, True}), (300, {True})])
+def test_products_fetch_the_next_weights(case: Any, rows: int, fetches: set[bool]) -> None:
+    """Beside few rows it may cost, which the tuner is to find out; for one row it always did."""
+    if case.target.isa != "avx512":
+        pytest.skip("one target is enough")
+    a, b = case.input(rows, 256), case.constant(256, 512)
+    kernel = case.kernel(case.node(MatMul(), [a, b], (rows, 512)))
+    found = set()
+    for config in Multiply().offers(kernel):
+        code = Multiply().build(kernel, config)
+        text = assembly(case.target, code.llvm, code.level)
+        assert ("prefetcht1" in text) == config["fetch"]
+        found.add(config["fetch"])
+    assert found == fetches

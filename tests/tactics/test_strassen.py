@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from planck.codegen.strassen import A11, A12, A22, PRODUCTS, S1, S2, S3, S4
+from planck.codegen.strassen_spec import A11, A12, A22, PRODUCTS, S1, S2, S3, S4
 from planck.ops.nn import MatMul
 from planck.refusal import No
 from planck.tactics.kernel import Operand
@@ -27,6 +27,7 @@ SHAPES = [
     ((7, 9, 144), (144, 48), False),
     ((2, 3, 5, 150), (1, 150, 100), False),
     ((99, 128), (128, 33), False),
+    ((45, 1024), (1024, 40), False),  # rows 4 KiB apart
 ]
 
 
@@ -109,6 +110,14 @@ def test_error_grows_little(depth: int) -> None:
     assert offers, offers
     got = case.run(TACTIC, kernel, offers[0])[c.name]
     assert np.abs(got - want).max() < 6e-6 * np.abs(want).max()
+
+
+def test_weights_do_not_grow() -> None:
+    """The sums of B are made by the call: what is packed is as large as B, but for padding."""
+    case = Case(host())
+    c, _ = product(case, ((128, 256), (256, 768), False))
+    code = TACTIC.build(case.kernel(c), config(vectors=3))
+    assert code.growth_bytes == 0
 
 
 def test_keeps_sums_in_registers(case: Any) -> None:

@@ -20,7 +20,7 @@ from typing import Literal
 from planck.codegen import bfloat
 from planck.codegen.epilogue import Epilogue
 from planck.codegen.llvm import function
-from planck.codegen.microkernel import Steps, Vector, accumulate
+from planck.codegen.microkernel import LINE_BYTES, Ahead, Steps, Vector, accumulate
 from planck.codegen.tables import TableBuilder
 from planck.codegen.tiling import balanced
 from planck.codegen.transpose import transpose
@@ -52,6 +52,7 @@ class Multiplication:
     groups:       parts that the strips of rows are divided into
     panel_first:  neighbouring units share a panel rather than rows
     pairs:        both operands are bfloat16 and multiplied in pairs, half as many steps as k
+    ahead:        lines of the next packed panel to prefetch in each trip of the innermost loop
     """
 
     batch: tuple[int, ...]
@@ -71,6 +72,7 @@ class Multiplication:
     epilogue: Epilogue
     lanes: int
     pairs: bool = False
+    ahead: int = 0
 
     @property
     def steps(self) -> int:
@@ -96,15 +98,18 @@ class Multiplication:
 
     @property
     def panel_bytes(self) -> int:
-        """Scratch of a packed panel."""
-        if self.form not in ("copy", "transpose"):
-            return 0
+        """Of B's panels."""
         return self.steps * self.vectors * self.lanes * 4
+
+    @property
+    def copied_bytes(self) -> int:
+        """Scratch of a panel that is made at run time."""
+        return self.panel_bytes if self.form in ("copy", "transpose") else 0
 
     @property
     def scratch_bytes(self) -> int:
         tile = 0 if self.epilogue.cheap else self.rows * self.vectors * self.lanes * 4
-        return self.panel_bytes + tile
+        return self.copied_bytes + tile
 
 
 def write(target: Target, symbol: str, spec: Multiplication) -> str:
@@ -128,12 +133,16 @@ def batch_offset(b: TableBuilder, batch: tuple[int, ...], memory: Matrix, produc
 
 @dataclass(slots=True)
 class _Panel:
-    """Where one unit reads and writes; masked: lanes of the last vector, 0 if it is whole."""
+    """Where one unit reads and writes; masked: lanes of the last vector, 0 if it is whole.
+
+    ahead:  the panel that this thread is likely to multiply next
+    """
 
     vectors: int
     masked: int
     a: str
     b: str
+    ahead: str
     b_row: int  # bytes from one k to the next
     b_masked: bool
     at: dict[str, str]
@@ -194,9 +203,10 @@ class _Writer:
             if name in spec.memory:
                 pointer = b.offset(pointer, batch_offset(b, spec.batch, spec.memory[name], product))
             at[name] = pointer
-        a, right = at[spec.a], at[spec.b]
+        a, right, ahead = at[spec.a], at[spec.b], ""
         if spec.form == "packed":
-            right = b.offset(right, b.times(panel, spec.steps * spec.vectors * size))
+            right = b.offset(right, b.times(panel, spec.panel_bytes))
+            ahead = b.offset(right, b.times("%direction", spec.panel_bytes))
         elif spec.form in ("rows", "copy"):
             right = b.offset(right, self.across(panel, spec.memory[spec.b].dtype))
         else:
@@ -214,7 +224,7 @@ class _Writer:
         for name in (*spec.epilogue.operands, *spec.epilogue.outputs):
             if spec.epilogue.operands.get(name) != "scalar":
                 at[name] = b.offset(at[name], self.across(panel, spec.epilogue.dtype(name)))
-        self.strips(_Panel(vectors, masked, a, right, row, masks, at, group))
+        self.strips(_Panel(vectors, masked, a, right, ahead, row, masks, at, group))
 
     def across(self, panel: str, dtype: DType) -> str:
         """Bytes to a panel's columns in a row."""
@@ -307,14 +317,29 @@ class _Writer:
     def strips(self, panel: _Panel) -> None:
         b, spec = self.b, self.spec
         pieces = balanced(spec.m, spec.rows)
+        before = 0
         for size in dict.fromkeys(length for _, length in pieces):
             starts = [start for start, length in pieces if length == size]
             low, high = b.share(len(starts), panel.group, spec.groups)
             with b.loop(low, high, hint="r") as strip:
                 row = b.let(f"add nsw i64 {b.times(strip, size)}, {starts[0]}")
-                self.tile(panel, row, size)
+                ahead = None
+                if spec.ahead:
+                    ahead = Ahead(self.fetched(panel, strip, low, before), spec.ahead)
+                self.tile(panel, row, size, ahead)
+            before += len(starts)
 
-    def tile(self, panel: _Panel, row: str, size: int) -> None:
+    def fetched(self, panel: _Panel, strip: str, low: str, before: int) -> str:
+        """A strip's share of the next panel: of all strips', or of its group's alone."""
+        b, spec = self.b, self.spec
+        trips = (spec.k // 2 if spec.pairs else spec.k) // spec.unroll
+        if not spec.panel_first:  # each group's units fetch all: the next one has the same rows
+            strip = b.let(f"sub nsw i64 {strip}, {low}")
+            before = -(-before // spec.groups)
+        share = b.times(b.plus(strip, str(before)), trips * spec.ahead * LINE_BYTES)
+        return b.offset(panel.ahead, share)
+
+    def tile(self, panel: _Panel, row: str, size: int, ahead: Ahead | None) -> None:
         b, spec = self.b, self.spec
         memory = spec.memory[spec.a]
         a = b.offset(panel.a, b.times(row, memory.row))
@@ -333,7 +358,8 @@ class _Writer:
                 memory.dtype, spec.memory[spec.b].dtype if stays else f32, spec.pairs, bool(odd),
             )  # fmt: skip
             rows = [(i, a, i * memory.row) for i in range(size)]
-            acc = accumulate(b, steps, acc, rows, right, count)
+            acc = accumulate(b, steps, acc, rows, right, count, ahead)
+            ahead = None
             a = b.offset(a, count * k_bytes)
             right = b.offset(right, count * panel.b_row)
         at = {
@@ -353,7 +379,7 @@ class _Writer:
                 for n in range(panel.vectors):
                     self.emit(panel, at, acc[i * panel.vectors + n], i, n)
             return
-        tile = b.offset("%scratch", spec.panel_bytes)
+        tile = b.offset("%scratch", spec.copied_bytes)
         for i, value in enumerate(acc):
             self.vector.store(b, value, b.offset(tile, i * bytes_))
         with b.loop(0, size, hint="r") as row:

@@ -10,14 +10,22 @@ A, B and C are cut into quarters, and seven products of quarters do for the eigh
                        W = Y + S3 T3              C22 = Z + W - Y
 
 Every line of the second part is a product added to what is there already, so that the sums of C
-cost a load of the accumulators each. The sums of B are made when it is packed, those of A by the
-call, for a group of rows at a time:
+cost a load of the accumulators each. B is packed as B11, T2, B21 and B22: no product needs B12, and
+of these four the other three are differences:
+
+    T1 = B22 - T2    T3 = T2 - B11    -T4 = B21 - T2
+
+They are made by the first strip of rows that multiplies by them, as it loads the operands: the
+subtraction costs nothing beside its multiply-adds. The sums of A are made for a group of rows:
 
     for units [begin, end), by product of the batch, group of rows, panel:
         at the first unit of a group:      S1, S2, S3, S4                             -> scratch
         for the seven products:
             for strips of rows:            accumulators += rows of A or S times panel -> scratch
+            the first of them, too:        a difference of slabs of B                 -> scratch
         for the quarters, for rows:        epilogue and store
+
+Where the rows of A lie so that they share a set of L1, A is copied to scratch beside its sums.
 
 The rows of a pair are i and i + floor(M / 2). If M is odd, the one in the middle has a place in
 both halves, and is written from the upper one.
@@ -25,131 +33,32 @@ both halves, and is written from the upper one.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
 
-from planck.codegen.epilogue import Epilogue
 from planck.codegen.llvm import function
-from planck.codegen.matmul import Matrix, batch_offset
-from planck.codegen.microkernel import LINE_BYTES, Ahead, Steps, Vector, accumulate
+from planck.codegen.matmul import batch_offset
+from planck.codegen.microkernel import LINE_BYTES, Ahead, Difference, Steps, accumulate
+from planck.codegen.strassen_spec import (
+    A11,
+    A12,
+    A22,
+    COMBINE_BEFORE,
+    FETCH,
+    PRODUCTS,
+    RIGHT,
+    S1,
+    S2,
+    S3,
+    S4,
+    SLABS,
+    Strassen,
+    W,
+    Y,
+    Z,
+)
+from planck.codegen.strassen_write import Group, Writing
 from planck.codegen.tables import TableBuilder
 from planck.target import Target
-
-X, Y, Z, W = range(4)  # the accumulators of a panel, each a row of vectors for each pair of rows
-
-# The products, in the order in which they are done: what A is, and the accumulators that
-# the product starts from (none: zeros) and goes to.
-A11, A12, A22, S1, S2, S3, S4 = range(7)
-PRODUCTS: Final = (
-    (A11, None, X),
-    (S2, X, Y),
-    (A12, X, X),
-    (S1, Y, Z),
-    (S3, Y, W),
-    (S4, Z, Z),
-    (A22, W, W),
-)
-COMBINE_BEFORE: Final = 5  # Y becomes C22 before Z and W become C12 and C21
-QUARTERS: Final = (X, Z, W, Y)  # C11, C12, C21, C22
-
-
-@dataclass(frozen=True, slots=True)
-class Strassen:
-    """A product with everything decided.
-
-    batch:        extents of the batch axes; operands that broadcast have stride 0 there
-    m, k, n:      k is even
-    rows:         pairs of rows in a strip, at most
-    strips:       in a group of rows
-    vectors:      of a panel; a unit multiplies two of them, one of each half of the columns
-    ahead:        lines of the next product's B to prefetch in each trip of the innermost loop
-    claims:       that the units are divided into; each makes its own sums of A
-    """
-
-    batch: tuple[int, ...]
-    m: int
-    k: int
-    n: int
-    rows: int
-    strips: int
-    vectors: int
-    unroll: int
-    ahead: int
-    claims: int
-    arguments: tuple[str, ...]
-    a: str
-    b: str
-    memory: Mapping[str, Matrix]
-    epilogue: Epilogue
-    lanes: int
-
-    @property
-    def pairs(self) -> int:
-        """Of rows."""
-        return -(-self.m // 2)
-
-    @property
-    def depth(self) -> int:
-        """Of the products of quarters."""
-        return self.k // 2
-
-    @property
-    def half(self) -> int:
-        """Vectors in a half of the columns; the right half may end before."""
-        columns = -(-self.n // self.lanes)
-        return -(-columns // 2)
-
-    @property
-    def panels(self) -> int:
-        return -(-self.half // self.vectors)
-
-    @property
-    def all_strips(self) -> int:
-        return -(-self.pairs // self.rows)
-
-    @property
-    def groups(self) -> int:
-        return -(-self.all_strips // self.strips)
-
-    @property
-    def products(self) -> int:
-        return math.prod(self.batch)
-
-    @property
-    def units(self) -> int:
-        return self.products * self.groups * self.panels
-
-    @property
-    def grain(self) -> int:
-        """Units of a claim."""
-        return -(-self.units // self.claims)
-
-    @property
-    def slab_bytes(self) -> int:
-        """B of one product of a unit."""
-        return self.depth * self.vectors * self.lanes * 4
-
-    @property
-    def row_bytes(self) -> int:
-        """From one row to the next, of A and of its sums alike."""
-        return self.memory[self.a].row
-
-    @property
-    def sum_bytes(self) -> int:
-        """S1 and S2 of a group, side by side in its rows; as many again for S3 and S4."""
-        return self.strips * self.rows * self.row_bytes
-
-    @property
-    def tile_bytes(self) -> int:
-        """The accumulators of a strip."""
-        return self.rows * self.vectors * self.lanes * 4
-
-    @property
-    def scratch_bytes(self) -> int:
-        sums = 2 * -(-self.sum_bytes // LINE_BYTES) * LINE_BYTES
-        return sums + (4 * self.strips + 1) * self.tile_bytes
 
 
 def write(target: Target, symbol: str, spec: Strassen) -> str:
@@ -159,38 +68,47 @@ def write(target: Target, symbol: str, spec: Strassen) -> str:
     return function(target, symbol, b)
 
 
-@dataclass(slots=True)
-class _Group:
-    """A group of rows of one product of the batch.
+@dataclass(frozen=True, slots=True)
+class _Right:
+    """The right side of a product.
 
-    low, high:  its strips, in the whole product
-    pairs:      of rows in it
-    a:          its first row
-    at:         its first row, or the first row of the whole where an operand has no rows
+    weights:     what strips multiply by, but for a group's first where a difference is made
+    fetched:     what to bring to L2 meanwhile
+    makes:       whether a difference is made, a bit at run time
+    minuend:     what it is made of,
+    difference:  and what else
     """
 
-    low: str
-    high: str
-    pairs: str
-    a: str
-    at: dict[str, str]
+    weights: str
+    fetched: str
+    makes: str
+    minuend: str
+    difference: Difference
 
 
-class _Writer:
-    def __init__(self, target: Target, spec: Strassen, b: TableBuilder) -> None:
-        self.target, self.spec, self.b = target, spec, b
-        self.vector = Vector(target.lanes)
+@dataclass(frozen=True, slots=True)
+class _Product:
+    """One of the seven: goal = source + left * right; zero: whether the source is zeros instead."""
 
+    left: str
+    right: _Right
+    zero: str
+    source: str
+    goal: str
+
+
+class _Writer(Writing):
     def kernel(self) -> None:
         b, spec = self.b, self.spec
         self.base = {
             name: b.load("ptr", b.offset("%args", 8 * i), 8)
             for i, name in enumerate(spec.arguments)
         }
-        sums = -(-spec.sum_bytes // LINE_BYTES) * LINE_BYTES
-        self.sums = ("%scratch", b.offset("%scratch", sums))
-        self.zeros = b.offset("%scratch", 2 * sums)
+        self.lefts = [b.offset("%scratch", i * spec.left_bytes) for i in range(spec.lefts)]
+        self.zeros = b.offset("%scratch", spec.lefts * spec.left_bytes)
         self.tiles = b.offset(self.zeros, spec.tile_bytes)
+        tiles = spec.whole_lines((4 * spec.strips + 1) * spec.tile_bytes)
+        self.kept = b.offset(self.zeros, tiles)
         for i in range(spec.rows * spec.vectors):
             place = b.offset(self.zeros, i * self.vector.bytes)
             self.vector.store(b, "zeroinitializer", place)
@@ -213,7 +131,7 @@ class _Writer:
         self.multiply(group, panel)
         self.write_panel(group, panel)
 
-    def group(self, number: str) -> _Group:
+    def group(self, number: str) -> Group:
         b, spec = self.b, self.spec
         product = b.let(f"udiv i64 {number}, {spec.groups}")
         number = b.let(f"urem i64 {number}, {spec.groups}")
@@ -228,33 +146,28 @@ class _Writer:
                 pointer = b.offset(pointer, batch_offset(b, spec.batch, memory, product))
                 pointer = b.offset(pointer, b.times(row, memory.row))
             at[name] = pointer
-        return _Group(low, high, b.let(f"sub nsw i64 {end}, {row}"), at[spec.a], at)
+        return Group(low, high, b.let(f"sub nsw i64 {end}, {row}"), at[spec.a], at)
 
     def least(self, value: str, most: int) -> str:
         b = self.b
         return b.call("i64", "llvm.smin.i64", ("i64", value), ("i64", str(most)))
 
-    @property
-    def down(self) -> int:
-        """Rows from the upper to the lower row of a pair."""
-        return self.spec.m - self.spec.pairs
-
     # The sums of A
 
-    def sum_rows(self, group: _Group) -> None:
+    def sum_rows(self, group: Group) -> None:
         b, spec, lanes = self.b, self.spec, self.spec.lanes
-        down = self.down * spec.row_bytes
+        row_bytes = spec.memory[spec.a].row
         with b.loop(0, group.pairs, hint="r") as row:
+            upper = b.offset(group.a, b.times(row, row_bytes))
+            lower = b.offset(upper, self.spec.down * row_bytes)
             across = b.times(row, spec.row_bytes)
-            upper = b.offset(group.a, across)
-            lower = b.offset(upper, down)
-            sums = [b.offset(place, across) for place in self.sums]
+            places = [b.offset(place, across) for place in self.lefts]
             with b.loop(0, spec.depth // lanes, hint="k") as k:
-                self.sum_vector(upper, lower, sums, b.times(k, self.vector.bytes))
+                self.sum_vector(upper, lower, places, b.times(k, self.vector.bytes))
             if spec.depth % lanes:  # once more for the last vector, some of it for a second time
-                self.sum_vector(upper, lower, sums, str((spec.depth - lanes) * 4))
+                self.sum_vector(upper, lower, places, str((spec.depth - lanes) * 4))
 
-    def sum_vector(self, upper: str, lower: str, sums: list[str], at: str) -> None:
+    def sum_vector(self, upper: str, lower: str, places: list[str], at: str) -> None:
         b, kind, right = self.b, self.vector.kind, self.spec.depth * 4
         upper, lower = b.offset(upper, at), b.offset(lower, at)
         a11, a12 = self.vector.load(b, upper), self.vector.load(b, b.offset(upper, right))
@@ -263,80 +176,114 @@ class _Writer:
         s2 = b.let(f"fsub {kind} {s1}, {a11}")
         s3 = b.let(f"fsub {kind} {a11}, {a21}")
         s4 = b.let(f"fsub {kind} {a12}, {s2}")
-        for place, pair in zip(sums, ((s1, s2), (s3, s4)), strict=True):
+        pairs = ((s1, s2), (s3, s4), (a11, a12), (a22,))
+        for place, pair in zip(places, pairs[: len(places)], strict=True):
             for i, value in enumerate(pair):
                 self.vector.store(b, value, b.offset(b.offset(place, at), i * right))
 
     # The seven products
 
-    def multiply(self, group: _Group, panel: str) -> None:
+    def multiply(self, group: Group, panel: str) -> None:
         b, spec = self.b, self.spec
-        right = b.offset(self.base[spec.b], b.times(panel, len(PRODUCTS) * spec.slab_bytes))
+        panel_at = b.offset(self.base[spec.b], b.times(panel, SLABS * spec.slab_bytes))
         tiles = spec.strips * spec.tile_bytes
         with b.loop(0, len(PRODUCTS), hint="product") as product:
             self.combine_at(product, group)
-            left = self.left(product, group)
-            slab = b.offset(right, b.times(product, spec.slab_bytes))
             source = b.offset(
                 self.tiles, b.entry([(s or 0) * tiles for _, s, _ in PRODUCTS], product)
             )
             goal = b.offset(self.tiles, b.entry([g * tiles for _, _, g in PRODUCTS], product))
             zero = b.let(f"icmp eq i64 {product}, 0")
+            right = self.right(product, panel_at)
+            work = _Product(self.left(product, group), right, zero, source, goal)
             whole = spec.pairs // spec.rows
             with b.loop(group.low, self.least(group.high, whole), hint="strip") as strip:
-                self.strip(strip, group, left, slab, (zero, source, goal), spec.rows)
+                self.strip(strip, group, work, spec.rows, True)
             if whole < spec.all_strips:
                 first = b.call("i64", "llvm.smax.i64", ("i64", group.low), ("i64", str(whole)))
                 with b.loop(first, group.high, hint="strip") as strip:
                     last = spec.pairs % spec.rows
-                    self.strip(strip, group, left, slab, (zero, source, goal), last)
+                    self.strip(strip, group, work, last, whole % spec.strips == 0)
 
-    def left(self, product: str, group: _Group) -> str:
+    def right(self, product: str, panel: str) -> _Right:
+        """What a product multiplies from the right."""
+        b, size = self.b, self.spec.slab_bytes
+        weights = b.offset(panel, b.entry([plus * size for plus, _ in RIGHT], product))
+        minus = b.offset(panel, b.entry([(minus or 0) * size for _, minus in RIGHT], product))
+        fetched = b.offset(panel, b.entry([slab * size for slab in FETCH], product))
+        differs = b.entry([int(minus is not None) for _, minus in RIGHT], product)
+        makes = b.let(f"icmp ne i64 {differs}, 0")
+        later = b.let(f"select i1 {makes}, ptr {self.kept}, ptr {weights}")
+        return _Right(later, fetched, makes, weights, Difference(minus, self.kept))
+
+    def left(self, product: str, group: Group) -> str:
         """The first row of what a product multiplies from the left."""
         b, spec = self.b, self.spec
-        right, down = spec.depth * 4, self.down * spec.row_bytes
+        right, down = spec.depth * 4, self.spec.down * spec.row_bytes
+        starts = self.lefts if spec.copies else [*self.lefts, group.a]
         places = {
-            A11: (0, 0), A12: (0, right), A22: (0, down + right),
-            S1: (1, 0), S2: (1, right), S3: (2, 0), S4: (2, right),
+            S1: (0, 0), S2: (0, right), S3: (1, 0), S4: (1, right),
+            A11: (2, 0), A12: (2, right), A22: (3, 0) if spec.copies else (2, down + right),
         }  # fmt: skip
         rows = [places[a] for a, _, _ in PRODUCTS]
         base = b.entry([which for which, _ in rows], product)
-        start = self.sums[1]
-        for which, pointer in ((1, self.sums[0]), (0, group.a)):
+        start = starts[0]
+        for which, pointer in enumerate(starts[1:], 1):
             test = b.let(f"icmp eq i64 {base}, {which}")
             start = b.let(f"select i1 {test}, ptr {pointer}, ptr {start}")
         return b.offset(start, b.entry([offset for _, offset in rows], product))
 
-    def strip(
-        self, strip: str, group: _Group, left: str, right: str,
-        tiles: tuple[str, str, str], size: int,
-    ) -> None:  # fmt: skip
+    def strip(self, strip: str, group: Group, work: _Product, size: int, opens: bool) -> None:
+        """One strip of a product; the first of a group makes the sums of B that the others read.
+
+        opens:  whether a group may begin with a strip of this size
+        """
+        b, right = self.b, work.right
+        own = b.let(f"sub nsw i64 {strip}, {group.low}")
+        if not opens:
+            self.tile(own, work, size, right.weights, None)
+            return
+        first = b.let(f"icmp eq i64 {own}, 0")
+        makes = b.let(f"and i1 {first}, {right.makes}")
+        made, other, done = b.label("made"), b.label("other"), b.label("stripdone")
+        b.branch_if(makes, made, other)
+        b.block(made)
+        self.tile(own, work, size, right.minuend, right.difference)
+        b.branch(done)
+        b.block(other)
+        self.tile(own, work, size, right.weights, None)
+        b.branch(done)
+        b.block(done)
+
+    def tile(
+        self, own: str, work: _Product, size: int, right: str, made: Difference | None
+    ) -> None:
         """accumulators = source + rows of A or S times B."""
         b, spec, bytes_ = self.b, self.spec, self.vector.bytes
-        zero, source, goal = tiles
-        own = b.let(f"sub nsw i64 {strip}, {group.low}")
         tile = b.times(own, spec.tile_bytes)
-        source = b.offset(source, tile)
-        source = b.let(f"select i1 {zero}, ptr {self.zeros}, ptr {source}")
+        source = b.offset(work.source, tile)
+        source = b.let(f"select i1 {work.zero}, ptr {self.zeros}, ptr {source}")
         count = size * spec.vectors
         acc = [self.vector.load(b, b.offset(source, i * bytes_)) for i in range(count)]
-        a = b.offset(left, b.times(own, spec.rows * spec.row_bytes))
+        a = b.offset(work.left, b.times(own, spec.rows * spec.row_bytes))
         rest = spec.depth % spec.unroll
         share = b.times(own, spec.depth // spec.unroll * spec.ahead * LINE_BYTES)
-        ahead = Ahead(b.offset(b.offset(right, spec.slab_bytes), share), spec.ahead)
+        ahead = Ahead(b.offset(work.right.fetched, share), spec.ahead)
         for steps, unroll in ((spec.depth - rest, spec.unroll), (rest, 1)):
             if not steps:
                 continue
             shape = Steps(self.vector, spec.vectors, 4, spec.vectors * bytes_, unroll)
             rows = [(i, a, i * spec.row_bytes) for i in range(size)]
             fetched = ahead if unroll == spec.unroll else None
-            acc = accumulate(b, shape, acc, rows, right, steps, fetched)
-            a, right = b.offset(a, steps * 4), b.offset(right, steps * spec.vectors * bytes_)
-        goal = b.offset(goal, tile)
+            acc = accumulate(b, shape, acc, rows, right, steps, fetched, made)
+            done = steps * spec.vectors * bytes_
+            a, right = b.offset(a, steps * 4), b.offset(right, done)
+            made = made.moved(b, done) if made else None
+        goal = b.offset(work.goal, tile)
         for i, value in enumerate(acc):
             self.vector.store(b, value, b.offset(goal, i * bytes_))
 
-    def combine_at(self, product: str, group: _Group) -> None:
+    def combine_at(self, product: str, group: Group) -> None:
         """Y = Z + W - Y, once both are there and before they are added to."""
         b, spec = self.b, self.spec
         combine, done = b.label("combine"), b.label("combined")
@@ -351,105 +298,3 @@ class _Writer:
             self.vector.store(b, c22, b.offset(here, Y * tiles))
         b.branch(done)
         b.block(done)
-
-    # The quarters of C
-
-    def write_panel(self, group: _Group, panel: str) -> None:
-        """The epilogue, for the quarters one after the other; panels at an edge have own code."""
-        b, spec = self.b, self.spec
-        cases: dict[tuple[tuple[int, ...], ...], list[int]] = {}
-        for number in range(spec.panels):
-            first = number * spec.vectors
-            left = self.lanes_of(first, spec.half)
-            right = self.lanes_of(spec.half + first, 2 * spec.half)
-            cases.setdefault((left, right), []).append(number)
-        *others, inner = sorted(cases, key=lambda counts: len(cases[counts]))
-        written = b.label("written")
-        for counts in others:
-            for number in cases[counts]:
-                edge, other = b.label("edge"), b.label("other")
-                b.branch_if(b.let(f"icmp eq i64 {panel}, {number}"), edge, other)
-                b.block(edge)
-                self.write_halves(group, panel, counts)
-                b.branch(written)
-                b.block(other)
-        self.write_halves(group, panel, inner)
-        b.branch(written)
-        b.block(written)
-
-    def lanes_of(self, first: int, end: int) -> tuple[int, ...]:
-        """Lanes to write of each vector of a panel: from vector `first` on, in a half to `end`."""
-        spec = self.spec
-        return tuple(
-            max(0, min(spec.lanes, spec.n - i * spec.lanes)) if i < end else 0
-            for i in range(first, first + spec.vectors)
-        )
-
-    def write_halves(self, group: _Group, panel: str, counts: tuple[tuple[int, ...], ...]) -> None:
-        """The left and the right half, as one loop if they are alike."""
-        if counts[0] == counts[1]:
-            with self.b.loop(0, 2, hint="half") as half:
-                self.write_half(group, panel, half, counts[0])
-            return
-        for number, own in enumerate(counts):
-            self.write_half(group, panel, str(number), own)
-
-    def write_half(self, group: _Group, panel: str, half: str, counts: tuple[int, ...]) -> None:
-        b, spec = self.b, self.spec
-        size = self.vector.bytes
-        across = b.plus(b.times(half, spec.half * size), b.times(panel, spec.vectors * size))
-        with b.loop(0, 2, hint="lower") as lower:
-            quarter = b.plus(b.times(lower, 2), half)
-            tiles = spec.strips * spec.tile_bytes
-            source = b.offset(self.tiles, b.entry([q * tiles for q in QUARTERS], quarter))
-            down = b.times(lower, self.down)
-            at = {}
-            for name in (*spec.epilogue.operands, *spec.epilogue.outputs):
-                pointer = group.at[name]
-                if spec.epilogue.operands.get(name) != "scalar":
-                    pointer = b.offset(pointer, across)
-                if self.has_rows(name):
-                    pointer = b.offset(pointer, b.times(down, spec.memory[name].row))
-                at[name] = pointer
-            with b.loop(self.skipped(group, lower), group.pairs, hint="r") as row:
-                place = b.offset(source, b.times(row, spec.vectors * size))
-                for n, count in enumerate(counts):
-                    if count:
-                        value = self.vector.load(b, b.offset(place, n * size))
-                        self.emit(at, value, row, n, count % spec.lanes)
-
-    def skipped(self, group: _Group, lower: str) -> str:
-        """1 in the lower half of the first group if its first row is the upper half's last."""
-        b = self.b
-        if self.spec.m % 2 == 0:
-            return "0"
-        begins = b.let(f"icmp eq i64 {group.low}, 0")
-        return b.let(f"select i1 {begins}, i64 {lower}, i64 0")
-
-    def has_rows(self, name: str) -> bool:
-        epilogue = self.spec.epilogue
-        return name in epilogue.outputs or epilogue.operands.get(name) == "full"
-
-    def emit(self, at: Mapping[str, str], value: str, row: str, n: int, masked: int) -> None:
-        """The epilogue of vector n of a panel, in a row of the group."""
-        b, spec = self.b, self.spec
-
-        def place(name: str) -> str:
-            down = b.times(row, spec.memory[name].row)
-            return b.offset(b.offset(at[name], down), n * self.vector.bytes)
-
-        def load(name: str) -> str:
-            kind = spec.epilogue.operands[name]
-            if kind == "scalar":
-                return self.vector.broadcast(b, at[name])
-            where = place(name) if kind == "full" else b.offset(at[name], n * self.vector.bytes)
-            if masked:
-                return self.vector.masked_load(b, where, masked)
-            return self.vector.load(b, where)
-
-        results = spec.epilogue.apply(b, value, load, self.vector.kind, self.target)
-        for name, result in zip(spec.epilogue.outputs, results, strict=True):
-            if masked:
-                self.vector.masked_store(b, result, place(name), masked)
-            else:
-                self.vector.store(b, result, place(name))

@@ -1,9 +1,9 @@
 """The weight budget: fast kernels whose weights grow give way where they win least for their bytes.
 
-Winograd's transform makes weights up to seven times as large, Strassen's sums 7/4. Time is worth
-memory, but not any amount of it: beyond an allowance, kernels go back to ways with smaller weights,
-those first that lose the fewest microseconds for each byte that they free. The times are those of
-the tuner; where nothing was timed, nothing is weighed.
+Winograd's transform makes weights up to seven times as large. Time is worth memory, but not any
+amount of it: beyond an allowance, kernels go back to ways with smaller weights, those first that
+lose the fewest microseconds for each byte that they free. The times are those of the tuner; where
+nothing was timed, nothing is weighed.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from planck.tune.choose import Choice, offers
 
 log = logging.getLogger(__name__)
 
-# Small networks may grow by much of their size, large ones by less of it: as much as Strassen's
-# sums make of a matrix. With 15 %, VGG-16 takes 1.6 times as long on one thread, BERT 1.16 times.
+# Small networks may grow by much of their size, large ones by less of it. With 15 %, VGG-16 takes
+# 1.6 times as long on one thread.
 # What this means beside other runtimes' memory stands in docs/performance.md.
 LEAST_ALLOWANCE_BYTES: Final = 48_000_000
 ALLOWANCE_SHARE: Final = 0.75

@@ -54,6 +54,10 @@ def _pages(bytes_: int) -> mmap.mmap:
 
 def address(memory: Any) -> int:
     """Where an array, or another buffer, lies."""
+    try:  # a quarter of the time that NumPy takes to say it, but only for what can be written
+        return ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    except (TypeError, ValueError, BufferError):
+        pass
     if isinstance(memory, np.ndarray):
         return int(memory.__array_interface__["data"][0])
     return int(np.frombuffer(memory, np.uint8).__array_interface__["data"][0])

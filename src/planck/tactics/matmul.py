@@ -25,7 +25,7 @@ from typing import Final
 import numpy as np
 
 from planck.codegen.matmul import Form, Matrix, Multiplication, write
-from planck.codegen.microkernel import tallest
+from planck.codegen.microkernel import LINE_BYTES, tallest
 from planck.codegen.tiling import balanced
 from planck.dtypes import Array, bf16
 from planck.ir.graph import Value
@@ -37,6 +37,7 @@ from planck.tactics.pattern import Anchored, anchored, constant, padded, symbol
 
 MAX_OFFERS: Final = 6
 MAX_VECTORS: Final = 8
+MANY_STRIPS: Final = 4  # beside which fetching a panel is not felt
 
 
 class Multiply:
@@ -214,9 +215,23 @@ def _configs(problem: Problem) -> list[dict[str, object]]:
     result: list[dict[str, object]] = []
     for rows, vectors in sorted(found, key=lambda key: found[key])[:3]:
         tile: dict[str, object] = {"rows": rows, "vectors": vectors, "unroll": 4}
-        result += [{**tile, "form": f, "panel_first": True} for f in _forms(problem)]
-    other = {**result[0], "panel_first": False}
-    return [result[0], other, *result[1:]]
+        strips = len(balanced(problem.m, rows))
+        own = [
+            {**tile, "form": form, "panel_first": True, "fetch": fetch}
+            for form in _forms(problem)
+            for fetch in _fetches(problem, strips)
+        ]
+        if not result and strips > 1:
+            own.insert(1, {**own[0], "panel_first": False})
+        result += own
+    return result
+
+
+def _fetches(problem: Problem, strips: int) -> tuple[bool, ...]:
+    """Whether to fetch the next panel: at M = 1 it costs, beside many strips nothing."""
+    if not problem.b_constant or problem.m == 1:
+        return (False,)
+    return (True,) if strips >= MANY_STRIPS else (False, True)
 
 
 def least_cycles(problem: Problem) -> float:
@@ -270,7 +285,7 @@ def _spec(problem: Problem, config: Config) -> Multiplication:
         # Every group packs the panel again: only as many as the threads need.
         units = panels * math.prod(problem.batch)
         groups = min(groups, max(1, -(-4 * kernel.threads // units)) if kernel.threads > 1 else 1)
-    return Multiplication(
+    spec = Multiplication(
         batch=problem.batch,
         m=problem.m,
         k=problem.k,
@@ -289,6 +304,14 @@ def _spec(problem: Problem, config: Config) -> Multiplication:
         lanes=kernel.target.lanes,
         pairs=problem.pairs,
     )
+    return replace(spec, ahead=_lines_ahead(spec, strips)) if config["fetch"] else spec
+
+
+def _lines_ahead(spec: Multiplication, strips: int) -> int:
+    """Lines in a trip with which the strips that share a panel fetch the next one."""
+    sharing = strips if spec.panel_first else max(1, strips // spec.groups)
+    trips = max(1, (spec.k // 2 if spec.pairs else spec.k) // spec.unroll)
+    return -(-spec.panel_bytes // (LINE_BYTES * trips * sharing))
 
 
 def pack_panels(spec: Multiplication, right: Array, transpose: bool) -> Array:

@@ -14,12 +14,13 @@ from memory, bias, GELU or residual in the epilogue; us in the network, least of
 - The arithmetic: 7/8 of the products; sums of A cost 10 cycles for a vector of each quarter, 2 % of
   128x768x768 on one core and 0.5 % of 128x768x3072; accumulators to scratch and back, 28 loads and
   stores for each 384 steps of 12 to 14 cycles, under 1 %.
-- B takes 7/4 of its bytes: BERT's plan grows from 437 to 692 MB, ViT-B/16's from 346 to 601. A
-  process that loads and runs them peaks at 703 and 620 MB, nearly all of it pages of the file;
-  ONNX Runtime's at 712 and 442, OpenVINO's at 1730 and 1473.
-- Not tried to the end: making B's sums in scratch for each panel, with B's bytes as they were.
-  Reckoned at 10 cycles for a vector of each quarter: 4 % of the time at M = 128, 3 % at 197, and
-  four cold slabs for each claim in place of one.
+- B stays as large as it was; all seven right sides packed take 7/4 of the bytes, 255 MB more for
+  BERT. One core, the best tile of each, us: seven slabs 511, 2086 and 2074 for 128x768x768,
+  128x768x3072 and 128x3072x768; four, with three differences made by the first strip 519, 2115 and
+  2127; made by every strip and never stored 518, 2162 and 2086, but bad in tiles wider than 3, as
+  two slabs come from L2 for one. Packing B12 in place of T2 makes four sums of three: 4 % slower.
+- Rows of A a multiple of 4 KiB apart share a set of L1: copies of A beside its sums bring
+  128x3072x768 from 2233 to 2074, and tiles of 13 x 2 from 11800 to 2083.
 - All products for one strip of rows before the next strip would keep more in registers, but stream
   seven slabs of B through L2 for every strip. Product by product, a slab comes from memory once,
   while the one before it is at work: tiles of 4 x 6 take 46.8 ms for BERT without that prefetching
@@ -48,7 +49,8 @@ from typing import Final
 import numpy as np
 
 from planck.codegen.microkernel import LINE_BYTES, tallest
-from planck.codegen.strassen import PRODUCTS, Strassen, write
+from planck.codegen.strassen import write
+from planck.codegen.strassen_spec import DIFFERENCES, PRODUCTS, SLABS, Strassen
 from planck.dtypes import Array
 from planck.ops.nn import MatMul
 from planck.refusal import No
@@ -66,7 +68,7 @@ UNROLL: Final = 4
 
 SUM_CYCLES: Final = 10.0  # to read a vector of each quarter of A and write four sums
 COLD_BYTES_PER_CYCLE: Final = 4.0  # of a claim's first B, which nobody has prefetched
-WAY_BYTES: Final = 4096  # of a level-1 cache: rows a multiple of it apart fall into one set
+MAKING_BYTES_PER_CYCLE: Final = 64.0  # between L1 and L2, there and back
 MEMORY_BYTES_PER_CYCLE: Final = 10.0  # to each core
 MEMORY_CORES: Final = 2  # that have this much at once
 
@@ -85,7 +87,7 @@ class StrassenMultiply:
         if refusal is not None:
             return refusal
         configs = _configs(problem)
-        if configs[0][0] > _plain_cycles(problem):
+        if configs[0][0] >= _plain_cycles(problem):  # equal where memory takes longest
             return No("the sums would cost more than the product that they save")
         return tuple(config for _, config in configs[:MAX_OFFERS])
 
@@ -93,7 +95,7 @@ class StrassenMultiply:
         problem = _take(kernel)
         spec = _spec(problem, config)
         name = symbol("strassen", kernel, config)
-        packed_bytes = spec.panels * len(PRODUCTS) * spec.slab_bytes
+        packed_bytes = spec.panels * SLABS * spec.slab_bytes
         return Code(
             symbol=name,
             llvm=write(kernel.target, name, spec),
@@ -111,7 +113,7 @@ class StrassenMultiply:
         problem = _take(kernel)
         spec = _spec(problem, config)
         right = constant(kernel, constants, problem.b.name)
-        packed = {spec.b: pack_sums(spec, right, problem.transpose_b)}
+        packed = {spec.b: pack_slabs(spec, right, problem.transpose_b)}
         whole = 2 * spec.half * spec.lanes
         for name in spec.arguments:
             if name in packed or not problem.form.is_constant(name):
@@ -186,8 +188,6 @@ def _cycles(problem: Problem, spec: Strassen) -> float:
     free = [0.0] * kernel.threads
     heapify(free)
     cold = spec.slab_bytes / COLD_BYTES_PER_CYCLE
-    ways = kernel.target.l1_bytes // WAY_BYTES
-    clash = 1.3 if spec.row_bytes % WAY_BYTES == 0 and spec.rows >= ways else 1.0
     for begin in range(0, spec.units, spec.grain):
         end = min(begin + spec.grain, spec.units)
         cycles = cold
@@ -199,15 +199,25 @@ def _cycles(problem: Problem, spec: Strassen) -> float:
             ]
             panels = min(end, (number + 1) * spec.panels) - max(begin, number * spec.panels)
             steps = sum(_step_cycles(kernel.target, size, spec.vectors) for size in sizes)
-            cycles += len(PRODUCTS) * panels * spec.depth * steps * clash
+            cycles += len(PRODUCTS) * panels * spec.depth * steps
+            cycles += panels * spec.depth * _making_cycles(kernel.target, sizes[0], spec.vectors)
             cycles += sum(sizes) * spec.depth / spec.lanes * SUM_CYCLES
         heapreplace(free, free[0] + cycles)
-    return max(*free, _memory_cycles(kernel, 7.0 * problem.k * problem.n))
+    return max(*free, _memory_cycles(kernel, 4.0 * problem.k * problem.n))
 
 
 def _step_cycles(target: Target, rows: int, vectors: int) -> float:
     """The fewer operands a step loads, the sooner it recovers from one that came late."""
     return k_step_cycles(target, rows, vectors) + 0.05 * (rows + vectors)
+
+
+def _making_cycles(target: Target, rows: int, vectors: int) -> float:
+    """What a step of the strips that make differences takes beyond its multiplications.
+
+    For each vector two loads, the line to store to, and the store.
+    """
+    moved = 4 * vectors * target.vector_bytes / MAKING_BYTES_PER_CYCLE
+    return DIFFERENCES * max(0.0, moved - _step_cycles(target, rows, vectors))
 
 
 def _memory_cycles(kernel: Kernel, weight_bytes: float) -> float:
@@ -222,7 +232,7 @@ def _plain_cycles(problem: Problem) -> float:
 
 def _spec(problem: Problem, config: Config) -> Strassen:
     form = problem.form
-    right = f"{problem.b.name}_sums"
+    right = f"{problem.b.name}_slabs"
     arguments = (problem.a.name, right, *form.epilogue.operands, *form.epilogue.outputs)
     return Strassen(
         batch=problem.batch,
@@ -244,10 +254,10 @@ def _spec(problem: Problem, config: Config) -> Strassen:
     )
 
 
-def pack_sums(spec: Strassen, right: Array, transpose: bool) -> Array:
-    """f32[..., K, N] (or [..., N, K]) -> f32[panel, product, K / 2, vectors * lanes].
+def pack_slabs(spec: Strassen, right: Array, transpose: bool) -> Array:
+    """f32[..., K, N] (or [..., N, K]) -> f32[panel, slab, K / 2, vectors * lanes].
 
-    The products are those of `codegen.strassen.PRODUCTS`; zeros past N.
+    The slabs are B11, T2, B21 and B22 of `codegen.strassen_spec`; zeros past N.
     """
     matrix = right.reshape(right.shape[-2:])
     if transpose:
@@ -257,12 +267,10 @@ def pack_sums(spec: Strassen, right: Array, transpose: bool) -> Array:
     upper, lower = whole[: spec.depth], whole[spec.depth :]
     middle = spec.half * spec.lanes
     b11, b12, b21, b22 = upper[:, :middle], upper[:, middle:], lower[:, :middle], lower[:, middle:]
-    t1, t3 = b12 - b11, b22 - b12
-    t2 = b22 - t1
     width = spec.vectors * spec.lanes
-    packed = np.zeros((spec.panels, 7, spec.depth, width), np.float32)
-    for i, sums in enumerate((b11, t2, b21, t1, t3, b22, b21 - t2)):
+    packed = np.zeros((spec.panels, SLABS, spec.depth, width), np.float32)
+    for i, slab in enumerate((b11, b22 - b12 + b11, b21, b22)):
         for panel in range(spec.panels):
-            part = sums[:, panel * width : (panel + 1) * width]
+            part = slab[:, panel * width : (panel + 1) * width]
             packed[panel, i, :, : part.shape[1]] = part
     return packed

@@ -1,0 +1,164 @@
+"""What Strassen's multiplication is made of: its products, how B lies, and one with all decided."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from planck.codegen.epilogue import Epilogue
+from planck.codegen.matmul import Matrix
+from planck.codegen.microkernel import LINE_BYTES
+
+X, Y, Z, W = range(4)  # the accumulators of a panel, each a row of vectors for each pair of rows
+
+# The products, in the order in which they are done: what A is, and the accumulators that
+# the product starts from (none: zeros) and goes to.
+A11, A12, A22, S1, S2, S3, S4 = range(7)
+PRODUCTS: Final = (
+    (A11, None, X),
+    (S2, X, Y),
+    (A12, X, X),
+    (S1, Y, Z),
+    (S3, Y, W),
+    (S4, Z, Z),
+    (A22, W, W),
+)
+WAY_BYTES: Final = 4096  # of a level-1 cache: rows a multiple of it apart fall into one set
+COMBINE_BEFORE: Final = 5  # Y becomes C22 before Z and W become C12 and C21
+QUARTERS: Final = (X, Z, W, Y)  # C11, C12, C21, C22
+
+# The slabs that a panel of B is packed as, and what each product multiplies from the right: a slab,
+# or one minus another.
+B11, T2, B21, B22 = range(4)
+SLABS: Final = 4
+RIGHT: Final = (
+    (B11, None),
+    (T2, None),
+    (B21, None),
+    (B22, T2),  # T1
+    (T2, B11),  # T3
+    (B22, None),
+    (B21, T2),  # -T4
+)
+DIFFERENCES: Final = sum(minus is not None for _, minus in RIGHT)
+# The slab to fetch beside each product: what comes from memory, evenly; what was read before once
+# more, as L2 does not keep deep panels. The last is the next panel's.
+FETCH: Final = (T2, B21, B22, B11, B22, B21, SLABS + B11)
+
+
+@dataclass(frozen=True, slots=True)
+class Strassen:
+    """A product with everything decided.
+
+    batch:        extents of the batch axes; operands that broadcast have stride 0 there
+    m, k, n:      k is even
+    rows:         pairs of rows in a strip, at most
+    strips:       in a group of rows
+    vectors:      of a panel; a unit multiplies two of them, one of each half of the columns
+    ahead:        lines of a coming product's B to prefetch in each trip of the innermost loop
+    claims:       that the units are divided into; each makes its own sums of A
+    """
+
+    batch: tuple[int, ...]
+    m: int
+    k: int
+    n: int
+    rows: int
+    strips: int
+    vectors: int
+    unroll: int
+    ahead: int
+    claims: int
+    arguments: tuple[str, ...]
+    a: str
+    b: str
+    memory: Mapping[str, Matrix]
+    epilogue: Epilogue
+    lanes: int
+
+    @property
+    def pairs(self) -> int:
+        """Of rows."""
+        return -(-self.m // 2)
+
+    @property
+    def down(self) -> int:
+        """Rows from the upper to the lower row of a pair."""
+        return self.m - self.pairs
+
+    @property
+    def depth(self) -> int:
+        """Of the products of quarters."""
+        return self.k // 2
+
+    @property
+    def half(self) -> int:
+        """Vectors in a half of the columns; the right half may end before."""
+        columns = -(-self.n // self.lanes)
+        return -(-columns // 2)
+
+    @property
+    def panels(self) -> int:
+        return -(-self.half // self.vectors)
+
+    @property
+    def all_strips(self) -> int:
+        return -(-self.pairs // self.rows)
+
+    @property
+    def groups(self) -> int:
+        return -(-self.all_strips // self.strips)
+
+    @property
+    def products(self) -> int:
+        return math.prod(self.batch)
+
+    @property
+    def units(self) -> int:
+        return self.products * self.groups * self.panels
+
+    @property
+    def grain(self) -> int:
+        """Units of a claim."""
+        return -(-self.units // self.claims)
+
+    @property
+    def slab_bytes(self) -> int:
+        """B of one product of a unit."""
+        return self.depth * self.vectors * self.lanes * 4
+
+    @property
+    def copies(self) -> bool:
+        """Whether A is copied beside its sums, as the rows of A fall into one set of L1."""
+        return self.memory[self.a].row % WAY_BYTES == 0
+
+    @property
+    def row_bytes(self) -> int:
+        """From one row to the next of what is multiplied from the left, A or copies, and sums."""
+        row = self.memory[self.a].row
+        return 2 * self.depth * 4 + LINE_BYTES if self.copies else row
+
+    @property
+    def left_bytes(self) -> int:
+        """S1 and S2 of a group, or another pair of quarters, side by side in its rows."""
+        return self.whole_lines(self.strips * self.rows * self.row_bytes)
+
+    @property
+    def lefts(self) -> int:
+        """Pairs of quarters in scratch."""
+        return 4 if self.copies else 2
+
+    @property
+    def tile_bytes(self) -> int:
+        """The accumulators of a strip."""
+        return self.rows * self.vectors * self.lanes * 4
+
+    @property
+    def scratch_bytes(self) -> int:
+        tiles = (4 * self.strips + 1) * self.tile_bytes
+        return self.lefts * self.left_bytes + self.whole_lines(tiles) + self.slab_bytes
+
+    def whole_lines(self, bytes_: int) -> int:
+        return -(-bytes_ // LINE_BYTES) * LINE_BYTES
