@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from onnx import TensorProto, helper
 from onnx import load as load_onnx
 
 import planck
+from planck.runtime import Engine, ExecutionContext
 from tests.cli.conftest import Command
 
 SHAPE = "x:1x3x8x8"
@@ -69,6 +72,24 @@ def test_run(command: Command, plan: Path, tmp_path: Path) -> None:
     assert "float32" in done.out
     with np.load(written) as outputs:
         np.testing.assert_array_equal(outputs["y"], planck.load(plan)(x)["y"])
+
+
+def test_run_keeps_to_threads_and_processors(
+    command: Command, plan: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[ExecutionContext] = []
+    create = Engine.create_execution_context
+
+    def recorded(self: Engine, *arguments: Any, **options: Any) -> ExecutionContext:
+        made.append(create(self, *arguments, **options))
+        return made[-1]
+
+    monkeypatch.setattr(Engine, "create_execution_context", recorded)
+    cpu = min(os.sched_getaffinity(0))
+    assert command("run", plan, "--cpus", cpu).code == 0
+    assert command("run", plan, "--threads", 3).code == 0
+    assert [(c.threads, c.cpus) for c in made] == [(1, (cpu,)), (3, ())]
+    assert "4095" in command("run", plan, "--cpus", "4095").err
 
 
 def test_run_json_on_a_model(command: Command, model: Path) -> None:

@@ -50,6 +50,19 @@ def test_pinning_ends_with_its_block() -> None:
     assert os.sched_getaffinity(0) == before
 
 
+def test_what_starts_in_a_confined_block_stays_there() -> None:
+    before = os.sched_getaffinity(0)
+    cpu = max(before)
+    seen: list[set[int]] = []
+    with system.confined([cpu]):
+        thread = threading.Thread(target=lambda: seen.append(os.sched_getaffinity(0)))
+        thread.start()
+        assert system.available_cpus() == 1
+    thread.join()
+    assert seen == [{cpu}]
+    assert os.sched_getaffinity(0) == before
+
+
 def test_processors_out_of_reach_are_refused() -> None:
     with pytest.raises(InputError, match="4095"):
         system.check_cpus([4095])

@@ -19,7 +19,7 @@ from planck.benchmark.statistics import Latency, latency_of, ratio_of
 from planck.benchmark.timing import Effort, time_in_turn, time_streams
 from planck.cli.app import console, show_json
 from planck.cli.options import AsJson, Building, InputFiles, Model, takes_building
-from planck.cli.subject import Subject, parse_cpus, take
+from planck.cli.subject import Subject, take
 from planck.errors import InputError, MissingExtraError
 from planck.files import write_file
 from planck.runtime.table import table
@@ -41,9 +41,6 @@ def bench(
         list[float] | None, typer.Option(min=0, max=100, help="A further percentile.")
     ] = None,
     inputs: InputFiles = None,
-    cpus: Annotated[
-        str | None, typer.Option(help="Processors to keep threads on, one each: 0,2 or 0-3")
-    ] = None,
     against: Annotated[
         Path | None, typer.Option(help="Another plan or model, timed in turn with this one.")
     ] = None,
@@ -85,8 +82,7 @@ def bench(
     )
     with ExitStack() as stack:
         ready = partial(
-            take, stack, building, inputs=inputs or [], streams=streams, cpus=parse_cpus(cpus),
-            progress=not as_json,
+            take, stack, building, inputs=inputs or [], streams=streams, progress=not as_json,
         )  # fmt: skip
         one = ready(model)
         if against is not None:

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Final, get_type_hints
 import typer
 
 import planck
+from planck.device.system import cpu_list
 from planck.errors import InputError, ShapeError
 from planck.ir.graph import Graph
 from planck.runtime import Engine
@@ -46,9 +47,16 @@ class Building:
             help="fp32; or bf16: products in bfloat16, less exact.", rich_help_panel=_PANEL
         ),
     ] = "fp32"
-    threads: Annotated[int | None, typer.Option(min=1, help="Threads; all cores if left out.")] = (
-        None
-    )
+    threads: Annotated[
+        int | None,
+        typer.Option(min=1, help="Threads; one for each processor if left out."),
+    ] = None
+    cpus: Annotated[
+        str | None,
+        typer.Option(
+            help="Processors for a build, and for each thread of run and bench: 0,2 or 0-3"
+        ),
+    ] = None
     shape: Annotated[
         list[str] | None,
         typer.Option(help="Shape of an open input: images:1x3x640x640", rich_help_panel=_PANEL),
@@ -76,6 +84,15 @@ class Building:
             rich_help_panel=_PANEL,
         ),
     ] = 3
+
+    @property
+    def cpu_list(self) -> list[int] | None:
+        """ "0,2-3" -> [0, 2, 3]. raises: BadParameter"""
+        try:
+            return None if self.cpus is None else cpu_list(self.cpus)
+        except ValueError as error:
+            message = f"--cpus {self.cpus}: write processors as 0,2 or 0-3"
+            raise typer.BadParameter(message) from error
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -151,6 +168,7 @@ def engine_of(
         build_seconds=seconds,
         accuracy=accuracy,
         weight_growth_mb=weight_growth_mb,
+        cpus=building.cpu_list,
         progress=progress,
     )
 

@@ -32,13 +32,16 @@ def run(
     Examples:
       planck run yolov5s.plan -i images=picture.npy -o outputs.npz
       planck run net.onnx
+      planck run net.plan --threads 2 --cpus 0,2
     """
     engine = engine_of(
         model,
         building,
         progress=not as_json,
     )
-    outputs = engine(load_inputs(engine, inputs or []))
+    context = engine.create_execution_context(building.threads, building.cpu_list)
+    with context:
+        outputs = context(load_inputs(engine, inputs or []))
     if output:
         try:
             with output.open("wb") as file:

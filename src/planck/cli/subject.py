@@ -8,13 +8,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import typer
-
 from planck.benchmark.statistics import Latency
 from planck.benchmark.timing import Call
 from planck.cli.inputs import load_inputs
 from planck.cli.options import Building, engine_of
-from planck.device.system import available_cpus, cpu_list
+from planck.device.system import available_cpus
 from planck.dtypes import Array
 from planck.runtime import Engine, ExecutionContext
 from planck.runtime.profile import Profile
@@ -68,10 +66,10 @@ def take(
     *,
     inputs: list[str],
     streams: int,
-    cpus: list[int] | None,
     progress: bool,
 ) -> Subject:
     """Load or build a model, and make its contexts, which live as long as the stack."""
+    cpus = building.cpu_list
     engine = engine_of(path, building, progress=progress)
     arrays = load_inputs(engine, inputs)
     share = min(engine.plan.threads, available_cpus()) // streams
@@ -82,11 +80,3 @@ def take(
         context = engine.create_execution_context(threads=threads, cpus=own)
         contexts.append(stack.enter_context(context))
     return Subject(path, engine, arrays, tuple(contexts))
-
-
-def parse_cpus(text: str | None) -> list[int] | None:
-    """ "0,2-3" -> [0, 2, 3]. raises: BadParameter"""
-    try:
-        return None if text is None else cpu_list(text)
-    except ValueError as error:
-        raise typer.BadParameter(f"--cpus {text}: write processors as 0,2 or 0-3") from error

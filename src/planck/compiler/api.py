@@ -13,6 +13,7 @@ from planck import frontends
 from planck import target as targets
 from planck.compiler.accuracy import BUDGET
 from planck.compiler.stages import Options, Progress, compile_graph, run_stages
+from planck.device.system import available_cpus, check_cpus, confined
 from planck.errors import BuildError, ShapeError
 from planck.ir.graph import Graph
 from planck.runtime import Engine
@@ -38,13 +39,15 @@ def build(
     weights: str | os.PathLike[str] | None = None,
     batch: int | None = None,
     weight_growth_mb: float | None = None,
+    cpus: Sequence[int] | None = None,
 ) -> Engine:
     """Compile a model for this machine.
 
     model:               a file (.onnx, .cfg, .graph), ONNX bytes, an onnx.ModelProto, or a Graph
     target:              "cpu", or "cpu:avx512", "cpu:avx2", "cpu:portable" to force an ISA
     precision:           "fp32", or "bf16": products and the tensors between them in bfloat16
-    threads:             threads that a context will use; all cores when left out
+    threads:             threads that a context will use; when left out, one for each of cpus, or of
+                         the processors that this process may use
     timing_cache:        file that keeps measured times between builds
     shapes:              shapes of inputs that the model leaves open, by input name
     optimization_level:  0 (no measuring) to 5 (measure everything)
@@ -56,19 +59,27 @@ def build(
     batch:               the first dimension of inputs where the model leaves it open, else 1
     weight_growth_mb:    how many MB more a plan's weights may take than the model's, where faster
                          kernels need that; by default 48, or 75 % of the weights if that is more
-    raises:              ModelError, ShapeError, BuildError, FileError
+    cpus:                processors that the build keeps to, compilers and measurements alike; all
+                         that this process may use when left out
+    raises:              ModelError, ShapeError, BuildError, FileError; InputError for cpus that
+                         this process may not use
     """
+    if cpus is not None:
+        check_cpus(cpus)
+        if not cpus:
+            raise BuildError("a build needs a processor, and cpus is empty")
     options = options_of(
         target,
         precision,
-        threads,
+        len(set(cpus)) if threads is None and cpus else threads,
         optimization_level,
         build_seconds,
         timing_cache,
         accuracy,
         weight_growth_mb,
     )
-    with _progress(progress) as report:
+    keep = confined(cpus) if cpus else nullcontext()
+    with keep, _progress(progress) as report:
         options = replace(options, progress=report)
         report("read", 0, 1, "")
         graph = read(model, shapes=shapes, weights=weights, batch=batch)
@@ -153,7 +164,7 @@ def options_of(
     return Options(
         target=resolved,
         precision=precision,
-        threads=threads or resolved.cores,
+        threads=threads or available_cpus(),
         level=level,
         seconds=seconds,
         timing_cache=Path(timing_cache) if timing_cache is not None else None,

@@ -14,7 +14,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
@@ -151,11 +151,19 @@ def _siblings(cpu: int) -> set[int]:
         return {cpu}
 
 
-@contextmanager
-def pinned(cpu: int) -> Iterator[None]:
+def pinned(cpu: int) -> AbstractContextManager[None]:
     """Keep the calling thread on one processor inside a `with` block."""
+    return confined((cpu,))
+
+
+@contextmanager
+def confined(cpus: Sequence[int]) -> Iterator[None]:
+    """Keep the calling thread on some processors inside a `with` block.
+
+    Threads and processes that it starts meanwhile stay there for good.
+    """
     before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, (cpu,))
+    os.sched_setaffinity(0, cpus)
     try:
         yield
     finally:
