@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from planck.codegen.epilogue import Epilogue
@@ -44,6 +44,8 @@ class Convolution:
     tail:         k in one further block that is not whole; 0 for none
     pairs:        a k is two neighbouring channels in bfloat16, of input and weights
     half:         the tail's last pair has one channel only
+    planes:       of outputs that lie in rows: bytes from one channel to the next; else empty
+    last_lanes:   channels in the last output block; only for planes
     starts:       first input block of each panel (grouped convolutions); empty: always 0
     taps:         filter positions in all, and along a row
     vectors:      output blocks in a panel; the last panel has what is left
@@ -76,6 +78,8 @@ class Convolution:
     epilogue: Epilogue
     pairs: bool = False
     half: bool = False
+    planes: Mapping[str, int] = field(default_factory=dict)
+    last_lanes: int = 0
 
     @property
     def panels(self) -> int:
@@ -86,8 +90,11 @@ class Convolution:
         return self.batch * self.panels * self.groups[0] * self.groups[1]
 
     def scratch_bytes(self, target: Target) -> int:
-        tile = self.rows.sizes[0] * self.columns.sizes[0] * self.vectors
-        return 0 if self.epilogue.cheap else tile * target.vector_bytes
+        tile = self.rows.sizes[0] * self.columns.sizes[0]
+        vectors = 0 if self.epilogue.cheap else tile * self.vectors
+        if self.planes:
+            vectors += len(self.planes) * self.vectors * (tile + target.lanes) + 1
+        return vectors * target.vector_bytes
 
 
 @dataclass(frozen=True, slots=True)

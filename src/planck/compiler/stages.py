@@ -15,6 +15,7 @@ from planck.compiler.assemble import Packs, assemble
 from planck.compiler.chains import Answers, Tune, settle
 from planck.compiler.dump import dump_kernels, dump_stage
 from planck.compiler.feasible import take_apart
+from planck.compiler.layouts import choose_layouts
 from planck.compiler.place import place
 from planck.compiler.split import Launch, split
 from planck.compiler.weigh import weigh
@@ -141,6 +142,11 @@ def compile_graph(graph: Graph, options: Options) -> Plan:
     from_memory = _weights_from_memory(graph, options.target)
     tune = _tuner(options, cache, from_memory)
     graph, answers = settle(graph, options.target, options.threads, tune if options.level else None)
+    notes: dict[str, Any] = {"layouts": []}
+    if options.level:
+        graph, found, why = choose_layouts(graph, options.target, options.threads, tune)
+        answers |= found
+        notes["layouts"] = [list(row) for row in why]
     graph = take_apart(graph, TACTICS, options.target, options.threads)
     placement = place(graph)
     launches = split(placement, graph.weights, options.target, options.threads)
@@ -163,7 +169,7 @@ def compile_graph(graph: Graph, options: Options) -> Plan:
             target=options.target,
             threads=options.threads,
             precision=options.precision,
-            build=_record(options, references, choices, placement.refused),
+            build={**_record(options, references, choices, placement.refused), **notes},
             packs=packs,
         )
 
