@@ -16,7 +16,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -30,6 +30,7 @@ from planck.ops.movement import Concat, Slice
 from planck.ops.nn import Attention, Conv, ConvTranspose, MatMul, Pool
 from planck.ops.region import Region
 from planck.passes.layout import (
+    STEM_CHANNELS,
     Way,
     anchor_of,
     assign,
@@ -152,7 +153,7 @@ class _Network:
         if isinstance(node.op, Region):
             anchor, _ = anchor_of(node.op.graph)
             if isinstance(anchor.op, Conv):
-                found += [replace(rule, writes=0)] if self._is_single(node) else []
+                found += self._convolving(node, anchor)
             elif not isinstance(anchor.op, ConvTranspose | MatMul | Attention):
                 found += self._free(node, isinstance(anchor.op, Pool))
         elif isinstance(node.op, Concat | Slice) and node.outputs[0].type.rank >= 3:
@@ -163,9 +164,21 @@ class _Network:
                 found.append(Way(whole, block, kernel=True))
         return tuple(dict.fromkeys(found))
 
-    def _is_single(self, node: Node) -> bool:
+    def _convolving(self, node: Node, anchor: Node) -> list[Way]:
+        """The other ways of a convolution: it writes rows, or reads them if it has few channels."""
         assert isinstance(node.op, Region)
-        return sum(isinstance(n.op, Conv) for n in node.op.graph.nodes) == 1
+        assert isinstance(anchor.op, Conv)
+        inner, rule = node.op.graph, self.fixed[node.outputs[0].name]
+        if sum(isinstance(n.op, Conv) for n in inner.nodes) > 1:
+            return []
+        image = anchor.inputs[0]
+        reads = [rule.reads]
+        users = sum(v.name == image.name for n in inner.nodes for v in n.inputs)
+        few = STEM_CHANNELS < image.type.dims[1] <= self.target.lanes
+        if few and users == 1 and anchor.op.groups == 1 and image in inner.inputs:
+            at = inner.inputs.index(image)
+            reads.append((*rule.reads[:at], 0, *rule.reads[at + 1 :]))
+        return [Way(own, writes) for own in reads for writes in (rule.writes, 0)][1:]
 
     def _free(self, node: Node, pools: bool) -> list[Way]:
         """The ways of loop kernels and pools: all images in one layout, results in either."""
