@@ -117,3 +117,27 @@ def test_resized_operands_that_are_refused(case: Any) -> None:
     refusal = Direct().offers(case.kernel(z))
     assert not refusal
     assert "interpolates" in str(refusal)
+
+
+@pytest.mark.parametrize("residual", [False, True])
+@pytest.mark.parametrize("shape", [row for row in SHAPES if row[8] < 5], ids=str)
+def test_writes_rows(case: Any, convolve: Any, shape: Any, residual: bool) -> None:
+    """The result lies in rows, as a network's output does; operands beside it lie in blocks."""
+    n, c, m, image, kernel, strides, pads, dilations, groups = shape
+    x = case.input(n, c, *image, block=c > 4 or groups > 1)
+    w = case.constant(m, c // groups, *kernel, scale=1 / np.sqrt(c // groups * np.prod(kernel)))
+    want = convolve(case.arrays["v0"], case.arrays["v1"], strides, pads, dilations, groups)
+    y = case.node(Conv(strides, pads, dilations, groups), [x, w], want.shape)
+    if residual:
+        other = case.input(*want.shape, block=True)
+        z = case.pointwise("add", y, other)
+        want = want + case.arrays[other.name]
+    else:
+        z = case.pointwise("silu", y)
+        want = want / (1 + np.exp(-want))
+    tactic, kern = Direct(), case.kernel(z, threads=2)
+    offers = tactic.offers(kern)
+    assert offers, offers
+    for config in (offers[0], offers[-1]):
+        got = case.run(tactic, kern, config)[z.name]
+        np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5, err_msg=str(config))

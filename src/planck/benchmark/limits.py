@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -70,17 +71,23 @@ def load_limits(target: Target, threads: int) -> Limits | None:
     row = _read().get(_machine(target), {}).get(str(threads))
     if row is None:
         return None
+    found = limits_of_row(threads, row)
+    if found is None:
+        log.warning("the limits in %s make no sense; measuring again", path())
+    return found
+
+
+def limits_of_row(threads: int, row: Mapping[str, Any]) -> Limits | None:
+    """What `Limits.to_json` gave; None for what makes no sense."""
     try:
         levels = tuple(Level(str(n["name"]), int(n["bytes"]), float(n["gbytes_per_s"]))
                        for n in row["levels"])  # fmt: skip
         found = Limits(threads, float(row["peak_gflops"]), levels)
     except (KeyError, TypeError, ValueError):
-        found = Limits(threads, 0.0, ())
-    rates = (found.peak_gflops, *(level.gbytes_per_s for level in found.levels))
-    if not found.levels or not all(0 < rate < float("inf") for rate in rates):
-        log.warning("the limits in %s make no sense; measuring again", path())
         return None
-    return found
+    rates = (found.peak_gflops, *(level.gbytes_per_s for level in found.levels))
+    sensible = found.levels and all(0 < rate < float("inf") for rate in rates)
+    return found if sensible else None
 
 
 def save_limits(target: Target, limits: Limits) -> None:

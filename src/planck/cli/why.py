@@ -38,6 +38,7 @@ def why(
     number, step = _find(plan, layer)
     timings: list[dict[str, Any]] = plan.build.get("timings", {}).get(step.kernel, [])
     reason = plan.build.get("references", {}).get(step.name, "")
+    layouts = dict(plan.build.get("layouts", [])).get(step.name, "")
     if as_json:
         show_json(
             {
@@ -49,6 +50,7 @@ def why(
                 "config": step.config,
                 "considered": timings,
                 "reference": reason,
+                "layouts": layouts,
             }
         )
         return
@@ -74,6 +76,8 @@ def why(
     for value, reason in plan.build.get("copies", []):
         if value == step.name:
             console.print(f"a copy stands here because {reason}", markup=False)
+    if layouts:
+        console.print(layouts, markup=False)
 
 
 def _find(plan: Plan, layer: str) -> tuple[int, Step]:

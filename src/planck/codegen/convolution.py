@@ -46,6 +46,8 @@ class Convolution:
     half:         the tail's last pair has one channel only
     nearest:      of operands that the epilogue reads resized: the bytes from their first element
                   to that of each row of the output, and of each column
+    planes:       of outputs that lie in rows: bytes from one channel to the next; else empty
+    last_lanes:   channels in the last output block; only for planes
     starts:       first input block of each panel (grouped convolutions); empty: always 0
     taps:         filter positions in all, and along a row
     vectors:      output blocks in a panel; the last panel has what is left
@@ -79,6 +81,8 @@ class Convolution:
     pairs: bool = False
     half: bool = False
     nearest: Mapping[str, tuple[tuple[int, ...], ...]] = field(default_factory=dict)
+    planes: Mapping[str, int] = field(default_factory=dict)
+    last_lanes: int = 0
 
     @property
     def panels(self) -> int:
@@ -89,8 +93,11 @@ class Convolution:
         return self.batch * self.panels * self.groups[0] * self.groups[1]
 
     def scratch_bytes(self, target: Target) -> int:
-        tile = self.rows.sizes[0] * self.columns.sizes[0] * self.vectors
-        return 0 if self.epilogue.cheap else tile * target.vector_bytes
+        tile = self.rows.sizes[0] * self.columns.sizes[0]
+        vectors = 0 if self.epilogue.cheap else tile * self.vectors
+        if self.planes:
+            vectors += len(self.planes) * self.vectors * (tile + target.lanes) + 1
+        return vectors * target.vector_bytes
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from planck.codegen.microkernel import (
     prefetch,
 )
 from planck.codegen.tables import Memory, TableBuilder
+from planck.codegen.transpose import transpose
 from planck.target import Target
 
 MOST_AHEAD: Final = 16  # lines to fetch at each tap: more stand in the way of the products
@@ -302,6 +303,9 @@ class TileWriter:
     def finish(self, unit: Unit, tile: Tile, acc: list[str]) -> None:
         """Epilogue and store: straight from registers if cheap, else in a loop over the pixels."""
         b, spec, size = self.b, self.spec, self.vector.bytes
+        if spec.planes:
+            self.finish_rows(unit, tile, acc)
+            return
         if spec.epilogue.cheap:
             for i, value in enumerate(acc):
                 down, along = divmod(i // unit.vectors, tile.width)
@@ -317,13 +321,22 @@ class TileWriter:
 
     def emit(self, tile: Tile, value: str, n: int, pixel: tuple[str, str]) -> None:
         """The epilogue of one vector: block n of the panel, at a pixel."""
-        b, spec = self.b, self.spec
+        results = self.results(tile, value, n, pixel)
+        for name, result in zip(self.spec.epilogue.outputs, results, strict=True):
+            place = self.beside(tile, name, n, pixel)
+            self.vector.store(self.b, result, place, self.spec.epilogue.dtype(name))
 
-        def place(name: str) -> str:
-            memory = spec.memory[name]
-            down = b.times(pixel[0], spec.rows.out_step * memory.row)
-            along = b.times(pixel[1], spec.columns.out_step * memory.column)
-            return b.offset(b.offset(tile.at[name], b.plus(down, along)), n * memory.block)
+    def beside(self, tile: Tile, name: str, n: int, pixel: tuple[str, str]) -> str:
+        """Where an operand or an output has the vector that belongs to block n at a pixel."""
+        b, spec = self.b, self.spec
+        memory = spec.memory[name]
+        down = b.times(pixel[0], spec.rows.out_step * memory.row)
+        along = b.times(pixel[1], spec.columns.out_step * memory.column)
+        return b.offset(b.offset(tile.at[name], b.plus(down, along)), n * memory.block)
+
+    def results(self, tile: Tile, value: str, n: int, pixel: tuple[str, str]) -> list[str]:
+        """What the epilogue makes of one vector, for each output."""
+        b, spec = self.b, self.spec
 
         def load(name: str) -> str:
             kind = spec.epilogue.operands[name]
@@ -335,11 +348,9 @@ class TileWriter:
                 return self.vector.load(b, b.offset(tile.at[name], along), dtype)
             if kind == "resized":
                 return self.vector.load(b, self.nearest(tile, name, n, pixel), dtype)
-            return self.vector.load(b, place(name), dtype)
+            return self.vector.load(b, self.beside(tile, name, n, pixel), dtype)
 
-        results = spec.epilogue.apply(b, value, load, self.vector.kind, self.target)
-        for name, result in zip(spec.epilogue.outputs, results, strict=True):
-            self.vector.store(b, result, place(name), spec.epilogue.dtype(name))
+        return spec.epilogue.apply(b, value, load, self.vector.kind, self.target)
 
     def nearest(self, tile: Tile, name: str, n: int, pixel: tuple[str, str]) -> str:
         """Where the neighbour of a pixel lies in an operand that is read resized."""
@@ -351,3 +362,75 @@ class TileWriter:
         ):
             place = b.offset(place, b.entry(table, b.plus(corner, b.times(i, step))))
         return b.offset(place, n * spec.memory[name].block)
+
+    # Outputs in rows: the finished tile goes to scratch, and from there transposed to each channel
+
+    def finish_rows(self, unit: Unit, tile: Tile, acc: list[str]) -> None:
+        """Epilogue, then store pixels of a channel next to each other."""
+        b, spec, size = self.b, self.spec, self.vector.bytes
+        most = spec.rows.sizes[0] * spec.columns.sizes[0]
+        room = (most + self.vector.lanes) * size  # of a block: lanes are read that no pixel has
+        waiting = 0 if spec.epilogue.cheap else most * spec.vectors * size
+        done = b.offset("%scratch", waiting)
+
+        def keep(value: str, n: int, pixel: tuple[str, str]) -> None:
+            number = b.plus(b.times(pixel[0], tile.width), pixel[1])
+            place = b.offset(done, b.times(number, size))
+            for o, result in enumerate(self.results(tile, value, n, pixel)):
+                self.vector.store(b, result, b.offset(place, (o * spec.vectors + n) * room))
+
+        if spec.epilogue.cheap:
+            for i, value in enumerate(acc):
+                down, along = divmod(i // unit.vectors, tile.width)
+                keep(value, i % unit.vectors, (str(down), str(along)))
+        else:
+            for i, value in enumerate(acc):
+                self.vector.store(b, value, b.offset("%scratch", i * size))
+            with b.loop(0, tile.height, hint="y") as y, b.loop(0, tile.width, hint="x") as x:
+                number = b.let(f"add nsw i64 {b.times(y, tile.width)}, {x}")
+                source = b.offset("%scratch", b.times(number, unit.vectors * size))
+                for n in range(unit.vectors):
+                    keep(self.vector.load(b, b.offset(source, n * size)), n, (y, x))
+        nobody = b.offset(done, len(spec.planes) * spec.vectors * room)
+        with b.loop(0, unit.vectors, hint="n") as block:
+            lanes = self.lanes_of(unit, block)
+            for o, name in enumerate(spec.epilogue.outputs):
+                source = b.offset(b.offset(done, o * spec.vectors * room), b.times(block, room))
+                goal = b.offset(tile.at[name], b.times(block, spec.memory[name].block))
+                for i in range(tile.height):
+                    pixels = b.offset(source, i * tile.width * size)
+                    there = b.offset(goal, i * spec.memory[name].row)
+                    self.store_row(name, pixels, there, tile.width, lanes, nobody)
+
+    def lanes_of(self, unit: Unit, n: str) -> str:
+        """How many channels a block of the panel has; "" if all have all."""
+        b, spec = self.b, self.spec
+        if spec.last_lanes in (0, self.vector.lanes):
+            return ""
+        block = b.plus(b.times(unit.panel, spec.vectors), n)
+        last = b.let(f"icmp eq i64 {block}, {spec.blocks - 1}")
+        return b.let(f"select i1 {last}, i64 {spec.last_lanes}, i64 {self.vector.lanes}")
+
+    def store_row(
+        self, name: str, source: str, goal: str, width: int, lanes: str, nobody: str
+    ) -> None:
+        """width pixels of a block: f32[pixel, lane] -> rows of pixels, one for each channel.
+
+        lanes:   channels that there are; what the others hold goes to nobody
+        """
+        b, spec, vector = self.b, self.spec, self.vector
+        for first in range(0, width, self.vector.lanes):
+            places = [
+                b.offset(source, (first + i) * vector.bytes) for i in range(self.vector.lanes)
+            ]
+            columns = transpose(b, [vector.load(b, p) for p in places], vector.kind)
+            count = min(self.vector.lanes, width - first)
+            for channel, value in enumerate(columns):
+                place = b.offset(goal, channel * spec.planes[name] + first * 4)
+                if lanes:
+                    test = b.let(f"icmp sgt i64 {lanes}, {channel}")
+                    place = b.let(f"select i1 {test}, ptr {place}, ptr {nobody}")
+                if count == self.vector.lanes:
+                    vector.store(b, value, place)
+                else:
+                    vector.masked_store(b, value, place, count)

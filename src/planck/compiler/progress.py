@@ -16,6 +16,7 @@ _DOING = {
     "fuse": "fusing layers",
     "depth_first": "fusing across layers",
     "layout": "choosing layouts",
+    "limits": "measuring the machine",
     "compile": "compiling kernels",
     "compare": "comparing with float64",
     "tune": "timing kernels",

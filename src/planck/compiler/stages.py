@@ -9,12 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from planck.benchmark.limits import save_limits
 from planck.codegen.processes import CompilePool
 from planck.compiler.accuracy import BUDGET, Check, hold_budget
 from planck.compiler.assemble import Packs, assemble
 from planck.compiler.chains import Answers, Tune, settle
 from planck.compiler.dump import dump_kernels, dump_stage
 from planck.compiler.feasible import take_apart
+from planck.compiler.layouts import choose_layouts
 from planck.compiler.place import place
 from planck.compiler.split import Launch, split
 from planck.compiler.weigh import weigh
@@ -34,13 +36,17 @@ from planck.refusal import No
 from planck.tactics import TACTICS
 from planck.tactics.kernel import Kernel
 from planck.target import Target
-from planck.tune.cache import TimingCache
+from planck.tune.cache import LOCK, TimingCache, turn
 from planck.tune.choose import CANDIDATES, Choice, choose
+from planck.tune.limits import measure_limits
 
 log = logging.getLogger(__name__)
 
 # So few kernels are compiled before another process has started.
 FEW = 8
+
+# From this level on, many candidates are timed.
+THOROUGH: Final = 4
 
 Progress = Callable[[str, int, int, str], None]  # stage, done, total, what
 
@@ -138,9 +144,15 @@ def compile_graph(graph: Graph, options: Options) -> Plan:
     graph = run_stages(graph, options)
     _refuse_strings(graph)
     cache = TimingCache.open(options.timing_cache, options.target)
+    _know_limits(options, cache)
     from_memory = _weights_from_memory(graph, options.target)
     tune = _tuner(options, cache, from_memory)
     graph, answers = settle(graph, options.target, options.threads, tune if options.level else None)
+    notes: dict[str, Any] = {"layouts": []}
+    if options.level:
+        graph, found, why = choose_layouts(graph, options.target, options.threads, tune)
+        answers |= found
+        notes["layouts"] = [list(row) for row in why]
     graph = take_apart(graph, TACTICS, options.target, options.threads)
     placement = place(graph)
     launches = split(placement, graph.weights, options.target, options.threads)
@@ -163,7 +175,7 @@ def compile_graph(graph: Graph, options: Options) -> Plan:
             target=options.target,
             threads=options.threads,
             precision=options.precision,
-            build=_record(options, references, choices, placement.refused),
+            build={**_record(options, references, choices, placement.refused), **notes},
             packs=packs,
         )
 
@@ -188,6 +200,14 @@ def compile_graph(graph: Graph, options: Options) -> Plan:
         dump_kernels(dump, kernels, choices)
     options.progress("done", 1, 1, "")
     return plan
+
+
+def _know_limits(options: Options, cache: TimingCache) -> None:
+    """A build that measures much spends two seconds on limits that spare it hopeless candidates."""
+    if options.level >= THOROUGH and cache.limits_of(options.threads) is None:
+        options.progress("limits", 0, 1, "")
+        with turn(LOCK):
+            save_limits(options.target, measure_limits(options.target, options.threads))
 
 
 def _weights_from_memory(graph: Graph, target: Target) -> bool:

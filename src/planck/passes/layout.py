@@ -10,8 +10,8 @@ layout costs a copy only between a producer and a consumer that both insist.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
 from planck.ir.graph import Graph, Namer, Node, Value
 from planck.ir.types import TensorType
@@ -26,14 +26,74 @@ from planck.refusal import No
 STEM_CHANNELS = 4  # a convolution reads up to this many row-major channels as they are
 
 
-def assign(graph: Graph, block: int) -> Graph:
-    """Graph of regions -> the same with blocks in its types and Identity copies between layouts."""
-    return _Layout(graph, block).run()
+@dataclass(frozen=True, slots=True)
+class Way:
+    """The layouts that a node reads and writes: blocks of its inputs, and of all its outputs.
+
+    kernel:  a concat or a slice is one kernel, not a view
+    """
+
+    reads: tuple[int, ...]
+    writes: int
+    kernel: bool = False
+
+
+def assign(graph: Graph, block: int, ways: Mapping[str, Way] | None = None) -> Graph:
+    """Graph of regions -> the same with blocks in its types and Identity copies between layouts.
+
+    ways:  of nodes that do not go by the rules, by the name of their first output
+    """
+    return _Layout(graph, block, ways or {}).run()
+
+
+def is_copy(node: Node) -> bool:
+    """Whether a node is a copy from one layout into another, as `assign` makes them."""
+    if not isinstance(node.op, Region) or len(node.op.graph.nodes) != 1:
+        return False
+    source, made = node.inputs[0].type, node.outputs[0].type
+    single = isinstance(node.op.graph.nodes[0].op, Identity)
+    return single and source.block != made.block and source.dims == made.dims
+
+
+def unassign(graph: Graph) -> Graph:
+    """The graph without blocks and without copies between layouts: what `assign` was given."""
+    outputs, given = {v.name for v in graph.outputs}, {v.name for v in graph.inputs}
+    renamed: dict[str, str] = {}
+    for node in filter(is_copy, graph.nodes):
+        source, copy = node.inputs[0].name, node.outputs[0].name
+        fixed = source in outputs or source in given or source in graph.weights
+        if copy in outputs and fixed:
+            continue
+        old, new = (source, copy) if copy in outputs else (copy, source)
+        renamed[old] = new
+
+    def plain(value: Value) -> Value:
+        name = value.name
+        while name in renamed:
+            name = renamed[name]
+        return Value(name, value.type.with_block(0))
+
+    nodes: list[Node] = []
+    for node in graph.nodes:
+        inputs, made = tuple(map(plain, node.inputs)), tuple(map(plain, node.outputs))
+        if is_copy(node) and inputs[0].name == made[0].name:
+            continue
+        op = node.op
+        if isinstance(op, Region):
+            inner = op.graph.nodes[0]
+            if isinstance(inner.op, Concat | Slice) and node.outputs[0].type.block:
+                by_name = dict(zip((v.name for v in op.graph.inputs), inputs, strict=True))
+                operands = tuple(by_name[v.name] for v in inner.inputs)
+                nodes.append(Node(inner.op, operands, made, node.origin))
+                continue
+            op = _with_boundary(op, inputs, made)
+        nodes.append(Node(op, inputs, made, node.origin))
+    return graph.with_(nodes=tuple(nodes), outputs=tuple(map(plain, graph.outputs)))
 
 
 class _Layout:
-    def __init__(self, graph: Graph, block: int) -> None:
-        self.graph, self.block = graph, block
+    def __init__(self, graph: Graph, block: int, ways: Mapping[str, Way]) -> None:
+        self.graph, self.block, self.ways = graph, block, ways
         self.now: dict[str, Value] = {v.name: v for v in (*graph.inputs,)}
         self.copies: dict[tuple[str, int], Value] = {}
         self.nodes: list[Node] = []
@@ -85,9 +145,15 @@ class _Layout:
 
     def _node(self, node: Node) -> None:
         inputs = tuple(self._get(v) for v in node.inputs)
+        way = self.ways.get(node.outputs[0].name) if node.outputs else None
         if isinstance(node.op, Transpose) and inputs[0].type.block:
             node = region_of(node)
-        if self._splits_blocks(node, inputs):
+        if way is not None:
+            if way.kernel:
+                node = region_of(node)
+                inputs = tuple(self._get(v) for v in node.inputs)
+            wanted, out = list(way.reads), way.writes
+        elif self._splits_blocks(node, inputs):
             node = region_of(node)
             inputs = tuple(self._get(v) for v in node.inputs)
             wanted, out = [self.block] * len(inputs), self.block
@@ -123,7 +189,7 @@ class _Layout:
         """The block that each input must have, and the outputs' block."""
         given = [v.type.block for v in inputs]
         by_name = dict(zip((v.name for v in inner.inputs), inputs, strict=True))
-        anchor, first = _anchor(inner)
+        anchor, first = anchor_of(inner)
         data = by_name.get(first)
         shape = inner.outputs[0].type.shape
         if isinstance(anchor.op, Conv | ConvTranspose) and data is not None:
@@ -153,7 +219,7 @@ class _Layout:
             return No("it is an output of the network")
         rank = inputs[0].type.rank
         for node in inner.nodes:
-            if not _keeps_channels(node):
+            if not keeps_channels(node):
                 return No(f"{type(node.op).__name__} moves channels")
         for value in inputs:
             if value.type.rank >= 3 and not value.type.block and value.type.size > 1:
@@ -182,7 +248,7 @@ class _Layout:
         return rows
 
 
-def _anchor(inner: Graph) -> tuple[Node, str]:
+def anchor_of(inner: Graph) -> tuple[Node, str]:
     """A region's first node that is no cast of an input, and the input that it reads first."""
     sources = {v.name: v.name for v in inner.inputs}
     for node in inner.nodes:
@@ -199,7 +265,7 @@ def is_flat(type_: TensorType) -> bool:
     return all(s == 1 for s in spatial) and (n == 1 or not type_.block or c % type_.block == 0)
 
 
-def _keeps_channels(node: Node) -> bool:
+def keeps_channels(node: Node) -> bool:
     """Whether axis 1 of the output is axis 1 of the input, element for element."""
     op = node.op
     if node.outputs[0].type.rank < 3:

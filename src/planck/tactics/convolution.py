@@ -11,7 +11,7 @@ import numpy as np
 from planck.codegen.convolution import Convolution
 from planck.codegen.tables import Memory
 from planck.codegen.tiling import Axis, forward, transposed
-from planck.dtypes import Array, bf16
+from planck.dtypes import Array, bf16, f32
 from planck.ops.nn import Conv, ConvTranspose
 from planck.refusal import No
 from planck.tactics.cost import parts_of_work
@@ -47,6 +47,7 @@ class Problem:
     strides: tuple[int, int]
     dilations: tuple[int, int]
     pads: tuple[int, int]  # begins; ends follow from out
+    in_rows: bool = False  # the outputs
 
     @property
     def pointwise(self) -> bool:
@@ -79,8 +80,13 @@ class Problem:
         return self.strides if self.transposed else (1, 1)
 
 
-def read_problem(kernel: Kernel, anchor: type[Conv] | type[ConvTranspose]) -> Problem | No:
-    """A kernel as a convolution; No where it is none that direct code can run."""
+def read_problem(
+    kernel: Kernel, anchor: type[Conv] | type[ConvTranspose], rows: bool = False
+) -> Problem | No:
+    """A kernel as a convolution; No where it is none that direct code can run.
+
+    rows:  whether outputs may lie in rows
+    """
     form = anchored(kernel, anchor, 1, bfloat16=True, resizing=anchor is Conv)
     if isinstance(form, No):
         return form
@@ -101,10 +107,14 @@ def read_problem(kernel: Kernel, anchor: type[Conv] | type[ConvTranspose]) -> Pr
         return No("one filter for each channel: multiplying by zeros would take most of the time")
     if row_major and (op.groups > 1 or c > lanes):
         return No(f"%{x.name} lies in rows and has {c} channels")
-    names = (*form.epilogue.of_kind("full"), *form.resized, *form.epilogue.outputs)
+    names = (*form.epilogue.of_kind("full"), *form.resized)
+    in_rows = rows and all(kernel.operands[n].type.block == 0 for n in form.epilogue.outputs)
+    if not in_rows:
+        names += form.epilogue.outputs
     for refusal in (
-        check_blocked(form, lanes, names if row_major else (x.name, *names)),
+        check_blocked(form, lanes, tuple(names if row_major else (x.name, *names))),
         check_channel_operands(form, m, lanes),
+        _check_rows(form) if in_rows else None,
     ):
         if refusal is not None:  # a No is false
             return refusal
@@ -118,7 +128,29 @@ def read_problem(kernel: Kernel, anchor: type[Conv] | type[ConvTranspose]) -> Pr
         two_dimensional(op.strides, 1),
         two_dimensional(op.dilations, 1),
         two_dimensional(op.pads[:rank], 0),
+        in_rows,
     )  # fmt: skip
+
+
+def _check_rows(form: Anchored) -> No | None:
+    """Whether outputs in rows are some that a tile can be written to."""
+    for name in form.epilogue.outputs:
+        operand = form.kernel.operands[name]
+        if operand.type.dtype is not f32:
+            return No(f"%{name} lies in rows and is {operand.type.dtype}")
+        if operand.strides[-1] != 1:
+            return No(f"the pixels of %{name} do not lie next to each other")
+    return None
+
+
+def output_memory(kernel: Kernel, name: str) -> tuple[Memory, int]:
+    """Byte strides of an output, and those from one channel to the next if it lies in rows."""
+    operand = kernel.operands[name]
+    if operand.type.block:
+        return blocked_memory(kernel, name), 0
+    batch, plane, *spatial = (s * operand.type.dtype.bytes for s in operand.strides)
+    row, column = spatial if len(spatial) == 2 else (0, *spatial)
+    return Memory(batch, plane * kernel.target.lanes, row, column, operand.type.dtype), plane
 
 
 def is_flat(problem: Problem) -> bool:
@@ -128,12 +160,9 @@ def is_flat(problem: Problem) -> bool:
         return False
     if problem.form.resized and math.prod(problem.out) > FLAT_TABLE:
         return False
-    names = (
-        problem.form.node.inputs[0].name,
-        *problem.form.epilogue.of_kind("full"),
-        *problem.form.epilogue.outputs,
-    )
+    names = (problem.form.node.inputs[0].name, *problem.form.epilogue.of_kind("full"))
     memories = [blocked_memory(kernel, name) for name in names]
+    memories += [output_memory(kernel, name)[0] for name in problem.form.epilogue.outputs]
     return all(m.row == problem.image[1] * m.column or problem.image[0] == 1 for m in memories)
 
 
@@ -194,8 +223,13 @@ def lower(problem: Problem, config: Config) -> Convolution:
     bias = form.node.inputs[2].name if len(form.node.inputs) > 2 else ""
     rows, columns = _axes(problem, config)
     vectors = min(config["vectors"], problem.blocks)
-    names = (*form.epilogue.of_kind("full"), *form.resized, *form.epilogue.outputs)
+    names = (*form.epilogue.of_kind("full"), *form.resized)
     memory = {name: blocked_memory(kernel, name) for name in names}
+    planes = {}
+    for name in form.epilogue.outputs:
+        memory[name], plane = output_memory(kernel, name)
+        if plane:
+            planes[name] = plane
     unroll = config["unroll"]
     tail, half = 0, False
     if problem.row_major:
@@ -244,6 +278,8 @@ def lower(problem: Problem, config: Config) -> Convolution:
         pairs=problem.pairs,
         half=half,
         nearest={name: _nearest(problem, name, memory[name]) for name in form.resized},
+        planes=planes,
+        last_lanes=problem.out_channels % problem.lanes,
     )
     if spec.chunk:  # its tiles share a chunk of weights one after the other
         return spec

@@ -58,9 +58,10 @@ class Direct:
     name = "direct"
     exact = True
     anchor: type[Conv] | type[ConvTranspose] = Conv
+    rows = True  # it writes them too
 
     def offers(self, kernel: Kernel) -> tuple[Config, ...] | No:
-        problem = read_problem(kernel, self.anchor)
+        problem = read_problem(kernel, self.anchor, self.rows)
         if not isinstance(problem, Problem):
             return problem
         return tuple(_configs(problem)[:MAX_OFFERS])
@@ -91,7 +92,7 @@ class Direct:
         return packed
 
     def _problem(self, kernel: Kernel) -> Problem:
-        problem = read_problem(kernel, self.anchor)
+        problem = read_problem(kernel, self.anchor, self.rows)
         assert isinstance(problem, Problem), problem
         return problem
 
@@ -101,6 +102,7 @@ class Transposed(Direct):
 
     name = "transposed"
     anchor = ConvTranspose
+    rows = False
 
 
 def _configs(problem: Problem) -> list[dict[str, object]]:
@@ -138,7 +140,7 @@ def _configs(problem: Problem) -> list[dict[str, object]]:
 def _keeps_sums(problem: Problem) -> bool:
     """Whether sums can wait in the first output without being rounded."""
     form = problem.form
-    return form.epilogue.dtype(form.epilogue.outputs[0]) is f32
+    return form.epilogue.dtype(form.epilogue.outputs[0]) is f32 and not problem.in_rows
 
 
 def _extents(problem: Problem) -> tuple[int, int]:

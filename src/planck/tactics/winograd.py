@@ -71,7 +71,7 @@ from planck.codegen.winograd_transform import instructions
 from planck.dtypes import Array, bf16
 from planck.ops.nn import Conv
 from planck.refusal import No
-from planck.tactics.cost import k_step_cycles
+from planck.tactics.cost import fma_per_cycle, k_step_cycles
 from planck.tactics.kernel import Code, Config, Kernel
 from planck.tactics.pattern import (
     Anchored,
@@ -99,7 +99,8 @@ MAX_SUM_ERROR: Final = 1e-5
 CHANNEL_ERROR: Final = 2.5e-8
 MIN_RUN: Final = 32  # channels; shorter sums spend their time in adding up
 
-# Cycles, fitted on Zen 4.
+# Cycles, fitted on Zen 4. On Zen 5 they give 0.85 to 1.1 of what tuning measured on 60 layers; a
+# direct convolution there takes half the cycles that it takes on Zen 4.
 TRANSFORM_CYCLES: Final = 0.72  # for each instruction of a transform, loads and stores included
 ADD_CYCLES: Final = 2.0  # to load, add and store a vector
 MEMORY_BYTES_PER_CYCLE: Final = 10.0  # to each core, 37 GB/s
@@ -271,7 +272,7 @@ def _sides(form: Anchored) -> list[tuple[int, int]]:
         tiles = -(-out[0] // down) * -(-out[1] // along)
         products = axes[0].positions * axes[1].positions * in_blocks * out_blocks * lanes
         work = products + in_blocks * _read_cycles(axes) + out_blocks * _write_cycles(axes)
-        work *= tiles * form.result.type.dims[0] / _fma_per_cycle(form.kernel)
+        work *= tiles * form.result.type.dims[0] / _transform_speed(form.kernel)
         weights = axes[0].positions * axes[1].positions * in_blocks * out_blocks * lanes**2 * 4
         found.append((max(work, weights / MEMORY_BYTES_PER_CYCLE), (down, along)))
     return [sides for _, sides in sorted(found)[:MAX_AXES]]
@@ -316,7 +317,7 @@ def _write_cycles(axes: Axes) -> float:
 def _cycles(kernel: Kernel, spec: Winograd) -> float:
     """Cycles of the whole kernel when all threads work on it."""
     target = kernel.target
-    speed = _fma_per_cycle(kernel)
+    speed = _transform_speed(kernel)
     groups = balanced(spec.tiles, spec.rows)
     step = sum(k_step_cycles(target, size, spec.vectors, spec.slab) for _, size in groups)
     products = step * spec.panels * spec.positions * spec.channels
@@ -346,7 +347,8 @@ def _multiplications(spec: Winograd, kernel: Kernel) -> int:
     return spec.tiles * spec.positions * spec.channels * out_channels
 
 
-def _fma_per_cycle(kernel: Kernel) -> int:
+def _transform_speed(kernel: Kernel) -> int:
+    """The transforms' cycles were fitted on 512 bits; narrower vectors take half as long."""
     return 1 if kernel.target.isa == "avx512" else 2
 
 
@@ -359,7 +361,7 @@ def _direct_cycles(form: Anchored) -> float:
     if all(v.type.dtype is bf16 for v in form.node.inputs[:2]) and native(kernel.target):
         filter_channels = -(-filter_channels // 2)  # it multiplies them in pairs
     work = filter_channels * math.prod(taps)
-    return vectors * work / _fma_per_cycle(kernel) / kernel.threads
+    return vectors * work / fma_per_cycle(kernel.target) / kernel.threads
 
 
 # From a configuration to code

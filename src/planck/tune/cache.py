@@ -3,7 +3,8 @@
 The file is JSON: {"format": 1, "entries": {machine: {"key/threads": [{tactic, config, us}, ...]}}}.
 An entry lists what was tried, the fastest first; "key/threads/memory" was timed with weights that
 no cache held. Beside "entries" stand "checks", by machine and by the digest of a plan: what its
-check against float64 found (compiler/accuracy.py).
+check against float64 found (compiler/accuracy.py); and "limits", by machine and threads: what the
+machine can do at most, by which candidates were left out; a build from the cache does the same.
 """
 
 from __future__ import annotations
@@ -11,17 +12,20 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from planck.benchmark.limits import Limits, limits_of_row, load_limits
 from planck.files import write_file
 from planck.target import Target
 
 log = logging.getLogger(__name__)
 FORMAT = 1
+LOCK = Path(tempfile.gettempdir()) / "planck-timing.lock"  # of who times something
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +77,7 @@ class TimingCache:
     target: Target
     entries: dict[str, list[Timing]] = field(default_factory=dict)
     checks: dict[str, dict[str, Any]] = field(default_factory=dict)
+    limits: dict[str, dict[str, Any]] = field(default_factory=dict)
     hits: int = 0
     misses: int = 0
     changed: bool = False
@@ -86,6 +91,7 @@ class TimingCache:
             with contextlib.suppress(KeyError, TypeError, ValueError, AttributeError):
                 cache.entries[key] = [Timing.from_json(row) for row in rows]
         cache.checks = dict(content["checks"].get(cache.machine, {}))
+        cache.limits = dict(content["limits"].get(cache.machine, {}))
         return cache
 
     @property
@@ -101,6 +107,18 @@ class TimingCache:
         self.entries[key] = timings
         self.changed = True
 
+    def limits_of(self, threads: int) -> Limits | None:
+        """The machine's limits that this cache goes by: its own, or else those kept on the machine.
+
+        None where nobody measured them, which leaves no candidate out.
+        """
+        own = self.limits.get(str(threads))
+        found = limits_of_row(threads, own) if own is not None else None
+        if found is None and (found := load_limits(self.target, threads)):
+            self.limits[str(threads)] = found.to_json()
+            self.changed = True
+        return found
+
     def save(self) -> None:
         """Merge into the file: other builds may have added to it meanwhile."""
         if self.path is None or not self.changed:
@@ -109,16 +127,17 @@ class TimingCache:
             content = _read(self.path)
             mine = content["entries"].setdefault(self.machine, {})
             mine.update({k: [t.as_json() for t in v] for k, v in self.entries.items()})
-            if self.checks:
-                content["checks"].setdefault(self.machine, {}).update(self.checks)
+            for name, rows in (("checks", self.checks), ("limits", self.limits)):
+                if rows:
+                    content[name].setdefault(self.machine, {}).update(rows)
             body = json.dumps({"format": FORMAT, **content}, sort_keys=True, indent=0)
             write_file(self.path, body.encode())
         self.changed = False
 
 
 def _read(path: Path | None) -> dict[str, dict[str, dict[str, Any]]]:
-    """The file's "entries" and "checks", by machine; both empty where it cannot be read."""
-    empty: dict[str, dict[str, dict[str, Any]]] = {"entries": {}, "checks": {}}
+    """The file's parts, by machine; all empty where it cannot be read."""
+    empty: dict[str, dict[str, dict[str, Any]]] = {"entries": {}, "checks": {}, "limits": {}}
     if path is None or not path.exists():
         return empty
     try:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
+from planck.benchmark.limits import Limits
 from planck.codegen.processes import CompilePool
 from planck.knobs import knobs
 from planck.refusal import No
 from planck.tactics.kernel import Code, Config, Kernel, Tactic
-from planck.tune.cache import Timing, TimingCache, turn
+from planck.tune.bound import BOUND_MARGIN, exact_bound_us
+from planck.tune.cache import LOCK, Timing, TimingCache, turn
 from planck.tune.error import LAYER_BOUND, kernel_errors
 from planck.tune.measure import measure
 
@@ -90,6 +90,8 @@ def choose(
 
     First everything is compiled, then everything is timed: compilers beside a measurement would
     spoil it. Between the two, kernels that have an inexact candidate are compared with float64.
+    Where the machine's limits are known, exact candidates wait for the times of the inexact ones,
+    and go through the same if those leave them a chance.
 
     level:    0 takes each first offer unmeasured; 5 measures all offers
     seconds:  when these are over, kernels not measured yet take their first offer
@@ -97,21 +99,30 @@ def choose(
     """
     end = time.monotonic() + seconds if seconds is not None else float("inf")
     jobs = [_Job(kernel, tactics, cache, level, weights_from_memory) for kernel in kernels]
+    limits = {n: cache.limits_of(n) for n in sorted({kernel.threads for kernel in kernels})}
     for job in jobs:
-        job.start(pool, hurry=time.monotonic() > end)
+        job.start(pool, time.monotonic() > end, limits[job.kernel.threads])
     for number, job in enumerate(jobs):
         report("compile", number, len(jobs), job.title)
         job.wait()
     result: dict[str, Choice | No] = {}
-    lock = Path(tempfile.gettempdir()) / "planck-timing.lock"
     for number, job in enumerate(jobs):
         if job.inexact:
             report("compare", number, len(jobs), job.title)
-            with turn(lock):
+            with turn(LOCK):
                 job.compare()
+    late = [job for job in jobs if job.late]
+    for number, job in enumerate(late):
+        report("tune", number, len(late), job.title)
+        with turn(LOCK):
+            job.measure(end)
+    for job in late:
+        job.start_late(pool)
+    for job in late:
+        job.wait()
     for number, job in enumerate(jobs):
         report("tune", number, len(jobs), job.title)
-        with turn(lock):
+        with turn(LOCK):
             result[job.kernel.key] = job.finish(end)
     cache.save()
     return result
@@ -132,6 +143,9 @@ class _Job:
         self.weights_from_memory = weights_from_memory and bool(kernel.constants)
         self.candidates, self.refused = offers(kernel, tactics)
         self.cached: list[Timing] | None = None
+        self.late: list[Candidate] = []
+        self.bound_us = 0.0
+        self.times: list[float] = []
         self.building: list[tuple[Candidate, Code, Future[bytes]]] = []
         self.ready: list[tuple[Candidate, Code, bytes]] = []
         self.errors: list[float | None] = []
@@ -142,8 +156,12 @@ class _Job:
         key = f"{self.kernel.key}/{self.kernel.threads}"
         return f"{key}/memory" if self.weights_from_memory else key
 
-    def start(self, pool: CompilePool, hurry: bool) -> None:
-        """Write the code of the candidates worth timing, and hand it to the compilers."""
+    def start(self, pool: CompilePool, hurry: bool, limits: Limits | None) -> None:
+        """Write the code of the candidates worth timing, and hand it to the compilers.
+
+        Exact candidates beside inexact ones come later if limits say what they take at least; but
+        each tactic's best guess does not: the network may need it in place of what errs or grows.
+        """
         chosen = self.candidates[: 1 if hurry else CANDIDATES[self.level]]
         if chosen and not any(c.tactic.exact for c in chosen):  # to have one if these err too much
             chosen += [c for c in self.candidates if c.tactic.exact][:1]
@@ -151,7 +169,24 @@ class _Job:
         if self.cached:
             known = self._offered(self.cached[0])
             chosen, self.cached = ([known], self.cached) if known else (chosen, None)
-        for candidate in chosen:
+        if limits and not all(c.tactic.exact for c in chosen):
+            self.bound_us = exact_bound_us(self.kernel, limits, self.weights_from_memory)
+        if self.bound_us:
+            guesses = {c.tactic.name: c for c in reversed(chosen)}.values()
+            self.late = [c for c in chosen if c.tactic.exact and c not in guesses]
+        self._compile(pool, [c for c in chosen if c not in self.late])
+
+    def start_late(self, pool: CompilePool) -> None:
+        """Hand on those that came later, or refuse them because of what was measured meanwhile."""
+        best = min(self.times, default=0.0)
+        if not best or self.bound_us <= BOUND_MARGIN * best:
+            self._compile(pool, self.late)
+            return
+        reason = f"at the machine's limits it would take {self.bound_us:.1f} us"
+        self.refused += [Timing(c.tactic.name, c.config, refused=reason) for c in self.late]
+
+    def _compile(self, pool: CompilePool, candidates: Sequence[Candidate]) -> None:
+        for candidate in candidates:
             code = candidate.tactic.build(self.kernel, candidate.config)
             if knobs().debug >= 4:
                 log.info("%s %s\n%s", code.symbol, dict(candidate.config), code.llvm)
@@ -167,8 +202,10 @@ class _Job:
         return None
 
     def wait(self) -> None:
-        self.ready = [(c, code, future.result()) for c, code, future in self.building]
-        self.errors = [None] * len(self.ready)
+        """Take what the compilers made since the last call; its errors are not known."""
+        self.ready += [(c, code, future.result()) for c, code, future in self.building]
+        self.building = []
+        self.errors += [None] * (len(self.ready) - len(self.errors))
 
     @property
     def inexact(self) -> bool:
@@ -195,19 +232,27 @@ class _Job:
         name, growth = candidate.tactic.name, code.growth_bytes
         return Timing(name, candidate.config, us, "", self.errors[number], growth)
 
+    def measure(self, end: float) -> None:
+        """Time what is ready, unless all of it was timed side by side."""
+        if len(self.times) == len(self.ready) or time.monotonic() > end:
+            return
+        runs = [(c.tactic, c.config, code, object_) for c, code, object_ in self.ready]
+        # Rounded as the cache keeps them, so that a build from the cache gives the same bytes.
+        self.times = [round(us, 3) for us in measure(self.kernel, runs, self.weights_from_memory)]
+
     def finish(self, end: float) -> Choice | No:
         """The fastest candidate. Timed unless the cache knows, or there is no time."""
         if not self.ready:
             reasons = "; ".join(f"{t.tactic}: {t.refused}" for t in self.refused)
             return No(reasons or "no tactic offers")
-        if self.cached or self.level == 0 or time.monotonic() > end:
+        if not self.cached and self.level:
+            self.measure(end)
+        if self.cached or len(self.times) < len(self.ready):
             best = self.ready[0]
             first = self._row(0, 0.0)
             rows = self.cached or [first, *self.refused]
             return Choice(best[0].tactic, best[0].config, best[1], best[2], tuple(rows))
-        runs = [(c.tactic, c.config, code, object_) for c, code, object_ in self.ready]
-        # Rounded as the cache keeps them, so that a build from the cache gives the same bytes.
-        times = [round(us, 3) for us in measure(self.kernel, runs, self.weights_from_memory)]
+        times = self.times
         # The first offer is the cost model's; a rival must beat it by more than noise.
         timed = sorted((us * (MARGIN if n else 1.0), n) for n, us in enumerate(times))
         rows = [*(self._row(n, times[n]) for _, n in timed), *self.refused]

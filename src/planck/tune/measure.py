@@ -29,7 +29,8 @@ _REPEATS = 4  # of the kernel in a plan, at least
 _ROUNDS = 6  # each candidate runs at least so often, in turn with the others
 _MOST_ROUNDS = 24
 _BUDGET_US = 40_000.0  # for one candidate; rounds stop early where a run is long
-_HOPELESS = 1.6  # a candidate this much slower than the best after two rounds is not run again
+_HOPELESS = 1.6  # a candidate this much slower than the best after two rounds runs seldom
+_SELDOM = 4  # every so many rounds: it may be another process that made it slow
 
 
 def measure(
@@ -57,7 +58,7 @@ def measure(
         for number in range(_MOST_ROUNDS):
             for i, context in enumerate(contexts):
                 slow = number >= 2 and best[i] > _HOPELESS * min(best)
-                if slow or (number >= _ROUNDS and spent[i] > _BUDGET_US):
+                if (slow and number % _SELDOM) or (number >= _ROUNDS and spent[i] > _BUDGET_US):
                     continue
                 steps = zip(context.engine.plan.steps, context.times_us({}), strict=True)
                 times = [us for step, us in steps if step.symbol != flush.SYMBOL]
