@@ -24,6 +24,7 @@ from typing import Final
 from planck.codegen.epilogue import Epilogue
 from planck.codegen.tables import Memory
 from planck.codegen.tiling import Axis
+from planck.dtypes import DType, f32
 from planck.target import Target
 
 # Bodies of one tile shape before the rest shares one that selects its pixels at run time; each
@@ -44,6 +45,7 @@ class Convolution:
     tail:         k in one further block that is not whole; 0 for none
     pairs:        a k is two neighbouring channels in bfloat16, of input and weights
     half:         the tail's last pair has one channel only
+    packed:       of the weights where they are no pairs: float32, or float16
     starts:       first input block of each panel (grouped convolutions); empty: always 0
     taps:         filter positions in all, and along a row
     vectors:      output blocks in a panel; the last panel has what is left
@@ -76,10 +78,16 @@ class Convolution:
     epilogue: Epilogue
     pairs: bool = False
     half: bool = False
+    packed: DType = f32
 
     @property
     def panels(self) -> int:
         return -(-self.blocks // self.vectors)
+
+    @property
+    def weight_bytes(self) -> int:
+        """Of one lane of the weights of a k."""
+        return 4 if self.pairs else self.packed.bytes
 
     @property
     def units(self) -> int:

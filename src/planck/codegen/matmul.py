@@ -52,6 +52,7 @@ class Multiplication:
     groups:       parts that the strips of rows are divided into
     panel_first:  neighbouring units share a panel rather than rows
     pairs:        both operands are bfloat16 and multiplied in pairs, half as many steps as k
+    packed:       of panels made at build time that are no pairs: float32, or float16
     """
 
     batch: tuple[int, ...]
@@ -71,6 +72,7 @@ class Multiplication:
     epilogue: Epilogue
     lanes: int
     pairs: bool = False
+    packed: DType = f32
 
     @property
     def steps(self) -> int:
@@ -85,6 +87,11 @@ class Multiplication:
     @property
     def panels(self) -> int:
         return -(-self.columns // self.vectors)
+
+    @property
+    def column_bytes(self) -> int:
+        """A vector of a panel made at build time."""
+        return self.lanes * (4 if self.pairs else self.packed.bytes)
 
     @property
     def products(self) -> int:
@@ -196,13 +203,13 @@ class _Writer:
             at[name] = pointer
         a, right = at[spec.a], at[spec.b]
         if spec.form == "packed":
-            right = b.offset(right, b.times(panel, spec.steps * spec.vectors * size))
+            right = b.offset(right, b.times(panel, spec.steps * spec.vectors * spec.column_bytes))
         elif spec.form in ("rows", "copy"):
             right = b.offset(right, self.across(panel, spec.memory[spec.b].dtype))
         else:
             step = spec.vectors * spec.lanes * spec.memory[spec.b].column
             right = b.offset(right, b.times(panel, step))
-        row, masks = vectors * size, False
+        row, masks = vectors * (spec.column_bytes if spec.form == "packed" else size), False
         if spec.form == "rows":
             row, masks = spec.memory[spec.b].row, bool(masked)
         elif spec.form == "copy":
@@ -323,14 +330,18 @@ class _Writer:
         left = whole % spec.unroll
         right = panel.b
         k_bytes = 4 if spec.pairs else memory.column
-        stays = spec.form == "rows"
+        lying = f32  # panels made in scratch
+        if spec.form == "packed":
+            lying = spec.packed
+        elif spec.form == "rows":
+            lying = spec.memory[spec.b].dtype
         for count, unroll, odd in ((whole - left, spec.unroll, 0), (left, 1, 0), (half, 1, 1)):
             if not count:
                 continue
             steps = Steps(
                 self.vector, panel.vectors, k_bytes, panel.b_row, unroll,
                 panel.masked if panel.b_masked else 0,
-                memory.dtype, spec.memory[spec.b].dtype if stays else f32, spec.pairs, bool(odd),
+                memory.dtype, lying, spec.pairs, bool(odd),
             )  # fmt: skip
             rows = [(i, a, i * memory.row) for i in range(size)]
             acc = accumulate(b, steps, acc, rows, right, count)
