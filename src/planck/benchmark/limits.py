@@ -1,7 +1,7 @@
 """What a machine can do at most: arithmetic, and bytes a second of each cache and of memory.
 
 `tune/limits.py` measures them once; they are kept in the folder `knobs().cache` says, as JSON:
-{"format": 1, "entries": {"machine isa": {"threads": {peak_gflops, levels}}}}.
+{"format": 1, "entries": {"machine isa": {"threads": {peak_gflops, pairs_gflops, levels}}}}.
 """
 
 from __future__ import annotations
@@ -45,11 +45,13 @@ class Limits:
 
     peak_gflops:  float32 multiply-adds of all threads, counted twice
     levels:       L1, L2, L3 where there is one, memory
+    pairs_gflops: the same of bfloat16 in pairs; 0 where the processor has no instruction for them
     """
 
     threads: int
     peak_gflops: float
     levels: tuple[Level, ...]
+    pairs_gflops: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
         """The same as JSON values."""
@@ -57,7 +59,8 @@ class Limits:
 
     def __str__(self) -> str:
         levels = ", ".join(f"{level.name} {level.gbytes_per_s:.0f}" for level in self.levels)
-        return f"{self.peak_gflops:.0f} GFLOP/s; GB/s: {levels}"
+        pairs = f", bfloat16 {self.pairs_gflops:.0f}" if self.pairs_gflops else ""
+        return f"{self.peak_gflops:.0f} GFLOP/s{pairs}; GB/s: {levels}"
 
 
 def path() -> Path:
@@ -66,17 +69,25 @@ def path() -> Path:
 
 
 def load_limits(target: Target, threads: int) -> Limits | None:
-    """The limits measured before for these threads; None where there are none to be read."""
+    """The limits measured before for these threads; None where there are none to be read.
+
+    Older files do not say what pairs of bfloat16 do: that is none, where the processor has them.
+    """
     row = _read().get(_machine(target), {}).get(str(threads))
     if row is None:
+        return None
+    older = isinstance(row, dict) and "pairs_gflops" not in row
+    if older and target.multiplies_bfloat16:
         return None
     try:
         levels = tuple(Level(str(n["name"]), int(n["bytes"]), float(n["gbytes_per_s"]))
                        for n in row["levels"])  # fmt: skip
-        found = Limits(threads, float(row["peak_gflops"]), levels)
+        pairs = float(row["pairs_gflops"]) if target.multiplies_bfloat16 else 0.0
+        found = Limits(threads, float(row["peak_gflops"]), levels, pairs)
     except (KeyError, TypeError, ValueError):
         found = Limits(threads, 0.0, ())
-    rates = (found.peak_gflops, *(level.gbytes_per_s for level in found.levels))
+    rates = [found.peak_gflops, *(level.gbytes_per_s for level in found.levels)]
+    rates += [found.pairs_gflops] if target.multiplies_bfloat16 else []
     if not found.levels or not all(0 < rate < float("inf") for rate in rates):
         log.warning("the limits in %s make no sense; measuring again", path())
         return None

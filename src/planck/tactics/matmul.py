@@ -24,6 +24,7 @@ from typing import Final
 
 import numpy as np
 
+from planck.codegen.bfloat import native
 from planck.codegen.matmul import Form, Matrix, Multiplication, write
 from planck.codegen.microkernel import tallest
 from planck.codegen.tiling import balanced
@@ -63,6 +64,7 @@ class Multiply:
             arguments=spec.arguments,
             tiles=spec.units,
             scratch_bytes=spec.scratch_bytes,
+            pairs=spec.pairs and native(kernel.target),
         )
 
     def pack(
