@@ -120,6 +120,25 @@ def test_bfloat16_rounds_what_its_graph_says_and_no_more(name: str) -> None:
         assert own < 0.25, key  # the graph itself is still the network
 
 
+@pytest.mark.parametrize("name", models.ALL)
+def test_float16_weights(name: str) -> None:
+    """Beside the interpreter of the graph with the same rounded weights: float32's own sums."""
+    model, inputs, want = case(name, 1)
+    options = options_of("cpu", "fp16", 2, 0, None, None)
+    graph = run_stages(read(model), options)
+    rounded = interpret(
+        graph, {v.name: inputs[graph.names.get(v.name, v.name)] for v in graph.inputs}
+    )
+    engine = planck.build(model, precision="fp16", threads=2, optimization_level=0)
+    assert engine.inspect().reference_steps == 0
+    assert any(w.dtype == np.float16 for w in graph.weights.values())
+    got = engine(inputs)
+    for value in graph.outputs:
+        key = graph.names.get(value.name, value.name)
+        assert spread(got[key], rounded[value.name]) <= 2e-4, key
+        assert spread(rounded[value.name], want[key]) <= 2**-5, key
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("isa", [t.isa for t in TARGETS if t.isa != host().isa])
 @pytest.mark.parametrize("name", ["resnet50", "mobilenet_v2", "yolov8n", "vit_b16", "lstm"])

@@ -77,6 +77,9 @@ DTYPES: Final[tuple[DType, ...]] = (
     i64, i32, i16, i8, i4, i2, u64, u32, u16, u8, u4, u2, bool_, c64, c128, string,
 )  # fmt: skip
 
+# What float32 may be rounded to in memory, while it is what kernels compute in.
+SHORT_FLOATS: Final = (bf16, f16)
+
 BY_NAME: Final = {dtype.name: dtype for dtype in DTYPES}
 _BY_NUMPY: Final = {dtype.numpy: dtype for dtype in DTYPES}
 

@@ -50,6 +50,11 @@ class Target:
         """Vector registers that the ISA names."""
         return 32 if self.isa in ("avx512", "neon") else 16
 
+    @property
+    def multiplies_bfloat16(self) -> bool:
+        """Whether it has AVX512_BF16: products of pairs in one instruction."""
+        return self.isa == "avx512" and "avx512_bf16" in self.extras
+
     def __str__(self) -> str:
         return f"cpu:{self.isa}"
 

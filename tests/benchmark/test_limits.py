@@ -18,7 +18,10 @@ from planck.tune import limits as measuring
 from tests.loops.running import TARGETS
 
 LIMITS = Limits(
-    2, 500.0, (Level("L1", 98304, 1000.0), Level("L3", 1 << 25, 200.0), Level(MEMORY, 0, 50.0))
+    2,
+    500.0,
+    (Level("L1", 98304, 1000.0), Level("L3", 1 << 25, 200.0), Level(MEMORY, 0, 50.0)),
+    1000.0 if host().multiplies_bfloat16 else 0.0,
 )
 
 
@@ -74,6 +77,19 @@ def test_a_damaged_entry_counts_as_missing(damage: dict[str, object]) -> None:
     assert load_limits(host(), 2) is None
 
 
+def test_a_file_from_before_pairs_is_measured_again_where_they_matter() -> None:
+    plain = replace(host(), extras=())
+    pairs = replace(host(), isa="avx512", extras=("avx512_bf16",))
+    for target in (plain, pairs):
+        save_limits(target, replace(LIMITS, pairs_gflops=0.0))
+    content = json.loads(path().read_text())
+    for machine in content["entries"].values():
+        del machine["2"]["pairs_gflops"]
+    path().write_text(json.dumps(content))
+    assert load_limits(plain, 2) == replace(LIMITS, pairs_gflops=0.0)
+    assert load_limits(pairs, 2) is None
+
+
 def test_a_folder_that_cannot_be_made_is_a_warning(
     folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -91,6 +107,11 @@ def test_the_loops_do_nothing_else(target: Target) -> None:
     apart = [i for i in peak if i.startswith(("mulps", "addps"))]
     assert (len(fused), len(apart)) == ((0, chains) if target.isa == "portable" else (chains, 0))
     assert not [i for i in peak if "(" in i]
+    if target.isa == "avx512":
+        pairs = replace(target, extras=("avx512_bf16",))
+        dots = _innermost(assembly(pairs, measuring._peak_of_pairs(pairs), 2))
+        assert len([i for i in dots if i.startswith("vdpbf16ps")]) == chains
+        assert not [i for i in dots if "(" in i]
     reads = _innermost(assembly(target, measuring._reader(target, "L1", 1 << 14, 3), 2))
     assert len([i for i in reads if "(" in i]) == measuring.READS
     assert len(reads) <= measuring.READS + 4
@@ -114,5 +135,6 @@ def test_measured(threads: int) -> None:
     assert found.threads == threads
     assert found.levels[0].gbytes_per_s > found.levels[-1].gbytes_per_s > 0.5
     assert found.peak_gflops > 1
+    assert (found.pairs_gflops > found.peak_gflops) == host().multiplies_bfloat16
     save_limits(host(), found)
     assert load_limits(host(), threads) == found

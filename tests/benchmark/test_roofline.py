@@ -78,6 +78,25 @@ def test_the_arithmetic_is_what_the_tactic_does() -> None:
     assert limit_of(step("a", flops=9_000_000, work_flops=4_000_000))[0] == pytest.approx(40.0)
 
 
+def test_pairs_of_bfloat16_have_a_peak_of_their_own() -> None:
+    """But for Winograd's products beside them, and on a machine that has none."""
+    fast = replace(LIMITS, pairs_gflops=200.0)
+    assert limit_of(step("a", flops=2_000_000, pairs=True), 0, fast)[0] == pytest.approx(10.0)
+    assert limit_of(step("a", flops=2_000_000), 0, fast)[0] == pytest.approx(20.0)
+    assert limit_of(step("a", flops=2_000_000, pairs=True))[0] == pytest.approx(20.0)
+    assert str(fast).startswith("100 GFLOP/s, bfloat16 200; GB/s")
+
+
+def test_the_picture_has_a_roof_for_pairs_where_a_step_multiplies_them() -> None:
+    plain = tiny()
+    limits = replace(LIMITS, pairs_gflops=200.0)
+    conv, *others = plain.steps
+    both = replace(plain, limits=limits, steps=(replace(conv, pairs=True), *others))
+    assert "arithmetic of bfloat16 200 GFLOP/s" in draw(both)
+    assert "arithmetic 100 GFLOP/s" in draw(both)
+    assert draw(replace(plain, limits=limits)) == draw(plain)
+
+
 def test_a_private_cache_holds_shared_weights_only_once() -> None:
     """Two threads have twice the L2 for what they divide, not for what both need."""
     two = replace(

@@ -87,6 +87,15 @@ def test_a_plan_keeps_its_shapes(command: Command, plan: Path) -> None:
     assert command("bench", plan, *FEW, "--batch", 1, "--shape", "x:1x3x8x8").code == 0
 
 
+def test_a_plan_keeps_its_precision(command: Command, plan: Path) -> None:
+    done = command("bench", plan, *FEW, "--precision", "bf16")
+    assert (done.code, done.out) == (1, "")
+    assert "BuildError: the plan was built for another precision than bf16" in done.err
+    assert "this one's is fp32" in done.err
+    assert "planck build MODEL --precision bf16" in done.err
+    assert command("bench", plan, *FEW, "--precision", "fp32").code == 0
+
+
 def test_a_model_of_fixed_batch(command: Command, tmp_path: Path) -> None:
     path = tmp_path / "fixed.graph"
     path.write_text('graph "f"(%x: f32[1,4]) { %y: f32[1,4] = Pointwise(%x, fn="tanh") return %y }')

@@ -1,4 +1,4 @@
-"""Which tensors become bfloat16, and that a graph with its casts says what is computed."""
+"""Which tensors become bfloat16 or float16; a graph with its casts says what is computed."""
 
 from __future__ import annotations
 
@@ -10,19 +10,21 @@ import pytest
 
 import planck
 from planck.compiler.api import stage
-from planck.dtypes import Array, bf16
+from planck.dtypes import Array, bf16, f16
 from planck.errors import BuildError
 from planck.frontends import read
-from planck.ir.graph import Graph
+from planck.ir.graph import Graph, Node
 from planck.ir.interpret import interpret
 from planck.ir.parse import parse
 from planck.ir.text import save, text
 from planck.ir.verify import verify
 from planck.ops.nn import Conv
 from planck.ops.region import Region
+from planck.passes.depth_first import cut
 from planck.passes.fuse import fuse
 from planck.passes.layout import assign
-from planck.passes.precision import to_bf16
+from planck.passes.precision import shorten
+from planck.target import host
 
 CONV = "strides=(1, 1), pads=(1, 1, 1, 1), dilations=(1, 1), groups=1"
 
@@ -36,7 +38,7 @@ def program(body: str, output: str = "y", channels: int = 16) -> Graph:
 
 
 def lowered(graph: Graph) -> Graph:
-    result = to_bf16(assign(fuse(graph), 16))
+    result = shorten(assign(fuse(graph), 16), bf16)
     verify(result, "precision")
     return result
 
@@ -128,7 +130,7 @@ def test_a_few_channels_do_not_pay() -> None:
 
 def test_it_changes_nothing_twice_and_comes_back_from_text(tmp_path: Path) -> None:
     once = lowered(filled(program(TWO)))
-    assert text(to_bf16(once)) == text(once)
+    assert text(shorten(once, bf16)) == text(once)
     weights = {**once.weights}
     save(once, tmp_path / "once.graph")
     assert text(read(tmp_path / "once.graph")) == text(once)
@@ -215,6 +217,99 @@ def test_plans_are_reproducible_and_load(tmp_path: Path) -> None:
     np.testing.assert_array_equal(loaded(x)["y"], engine(x)["y"])
 
 
+def convolutions(node: Node) -> list[Node]:
+    inner = node.op.graph.nodes if isinstance(node.op, Region) else ()
+    return [n for n in inner if isinstance(n.op, Conv)]
+
+
+def halved(graph: Graph) -> Graph:
+    result = shorten(assign(fuse(graph), 16), f16)
+    verify(result, "precision")
+    return result
+
+
+def test_constants_of_products_become_float16_and_nothing_else() -> None:
+    graph = filled(program(TWO))
+    short = halved(graph)
+    found = types(short)
+    assert (found["w_f16"], found["v_f16"]) == ("f16", "f16")
+    assert not {"v", "w"} & found.keys()
+    assert {kind for name, kind in found.items() if not name.endswith("_f16")} == {"f32"}
+    assert text(shorten(short, f16)) == text(short)
+    x = np.random.default_rng(0).standard_normal((1, 16, 4, 6)).astype(np.float32)
+    exact = interpret(graph, {"x": x})["y"]
+    want = interpret(short, {"x": x})["y"]
+    got = planck.build(graph, precision="fp16", threads=1, optimization_level=0)(x)["y"]
+    scale = np.abs(exact).max()
+    np.testing.assert_allclose(got, want, rtol=0, atol=1e-5 * scale)  # float32's own sums
+    # 144 products, each with a weight rounded by up to 2^-12, in two layers.
+    assert 1e-6 * scale < np.abs(got - exact).max() < 2**-11 * scale
+
+
+def test_a_constant_that_float16_cannot_hold_stays_float32() -> None:
+    graph = filled(program(TWO))
+    weights = dict(graph.weights)
+    weights["w"] = weights["w"].copy()
+    weights["w"][3, 2, 1, 0] = 65520.0
+    found = types(halved(graph.with_(weights=weights)))
+    assert (found["w"], found["v_f16"]) == ("f32", "f16")
+    weights["w"][3, 2, 1, 0] = 65519.0  # rounds to 65504
+    assert types(halved(graph.with_(weights=weights)))["w_f16"] == "f16"
+
+
+def test_a_constant_that_is_read_elsewhere_too() -> None:
+    body = f"""%a: f32[1,16,4,6] = Conv(%x, %w, {CONV})
+        %t: f32[16,16,3,3] = Pointwise(%w, fn="tanh")
+        %s: f32[16,16] = Reduce(%t, kind="sum", axes=(2, 3), keep=False)
+        %f: f32[1,16,1,16] = Reshape(%s, shape=(1, 16, 1, 16))
+        %g: f32[1,16,1,6] = Slice(%f, starts=(0, 0, 0, 0), sizes=(1, 16, 1, 6), steps=(1, 1, 1, 1))
+        %y: f32[1,16,4,6] = Pointwise(%a, %g, fn="add")"""
+    found = types(halved(filled(program(body))))
+    assert (found["w"], found["w_f16"]) == ("f32", "f16")
+
+
+def test_few_products_and_filters_of_one_channel_stay_float32() -> None:
+    body = f"""%a: f32[1,16,4,6] = Conv(%x, %w, {CONV})
+        %y: f32[1,16,4,6] = Conv(%a, %d, {CONV.replace("groups=1", "groups=16")})"""
+    found = types(halved(filled(program(body, channels=3))))
+    assert (found["w"], found["d"]) == ("f32", "f32")
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_depth_first_regions_keep_together_with_float16(whole: bool) -> None:
+    """Whole or in parts, each convolution with its own constants."""
+    wide = "f32[1,35,9,7]"
+    plain = CONV.replace("(1, 1, 1, 1)", "(0, 0, 0, 0)")
+    graph = filled(
+        parse(
+            f"""graph "g"(%x: f32[1,19,9,7]) {{ weight %w: f32[35,19,1,1] = ?
+            weight %k: f32[35,1,3,3] = ? weight %v: f32[21,35,1,1] = ?
+            %a: {wide} = Conv(%x, %w, {plain}) %b: {wide} = Pointwise(%a, fn="relu")
+            %c: {wide} = Conv(%b, %k, {CONV.replace("groups=1", "groups=35")})
+            %d: f32[1,21,9,7] = Conv(%c, %v, {plain})
+            %y: f32[1,21,9,7] = Pointwise(%d, fn="relu") return %y }}"""
+        )
+    )
+    short = stage(graph, "precision", precision="fp16")
+    (region,) = (n for n in short.nodes if len(convolutions(n)) == 3)
+    parts = [region] if whole else cut(region, host().lanes)
+    assert [len(convolutions(part)) for part in parts] == ([3] if whole else [1, 1, 1])
+    nodes = [part for n in short.nodes for part in (parts if n is region else [n])]
+    short = short.with_(nodes=tuple(nodes))
+    verify(short, "cut")
+    x = np.random.default_rng(0).standard_normal((1, 19, 9, 7)).astype(np.float32)
+    rounded = graph.with_(
+        weights={
+            n: w if n == "k" else w.astype(np.float16).astype(np.float32)
+            for n, w in graph.weights.items()
+        }
+    )
+    want = interpret(rounded, {"x": x})["y"]
+    np.testing.assert_allclose(interpret(short, {"x": x})["y"], want, rtol=0, atol=1e-5)
+    built = planck.build(short, precision="fp16", threads=1, optimization_level=0)
+    np.testing.assert_allclose(built(x)["y"], want, rtol=0, atol=1e-5 * np.abs(want).max())
+
+
 def test_an_unknown_precision_is_named() -> None:
-    with pytest.raises(BuildError, match=r"int7[\s\S]*fp32, bf16"):
+    with pytest.raises(BuildError, match=r"int7[\s\S]*fp32, bf16, fp16"):
         planck.build(program(TWO), precision="int7")

@@ -114,8 +114,8 @@ def run_kernel(
 class Case:
     """Builds a kernel node by node."""
 
-    def __init__(self, target: Target, seed: int = 0) -> None:
-        self.target = target
+    def __init__(self, target: Target, seed: int = 0, dtype: DType = bf16) -> None:
+        self.target, self.dtype = target, dtype  # dtype: of what is short
         self.random = np.random.default_rng(seed)
         self.inputs: list[Value] = []
         self.nodes: list[Node] = []
@@ -140,8 +140,8 @@ class Case:
     def short(
         self, *shape: int, block: bool = False, scale: float = 1.0, constant: bool = False
     ) -> tuple[Value, Array]:
-        """An input that lies as bfloat16: what the nodes read of it, and its numbers."""
-        value = self.input(*shape, block=block, scale=scale, dtype=bf16)
+        """An input that lies in 16 bits: what the nodes read of it, and its numbers."""
+        value = self.input(*shape, block=block, scale=scale, dtype=self.dtype)
         if constant:
             self.constants.add(value.name)
         wide = Value(f"w{value.name}", TensorType(shape, f32))
@@ -149,9 +149,9 @@ class Case:
         return wide, self.arrays[value.name].astype(np.float64)
 
     def rounded(self, value: Value) -> Value:
-        """A value as it is written in bfloat16."""
-        result = Value(f"r{value.name}", value.type.with_dtype(bf16))
-        self.nodes.append(Node(Cast(bf16), (value,), (result,)))
+        """A value as it is written in 16 bits."""
+        result = Value(f"r{value.name}", value.type.with_dtype(self.dtype))
+        self.nodes.append(Node(Cast(self.dtype), (value,), (result,)))
         return result
 
     def constant(self, *shape: int, scale: float = 1.0) -> Value:

@@ -1,7 +1,7 @@
 """What a machine can do at most: arithmetic, and bytes a second of each cache and of memory.
 
 `tune/limits.py` measures them once; they are kept in the folder `knobs().cache` says, as JSON:
-{"format": 1, "entries": {"machine isa": {"threads": {peak_gflops, levels}}}}.
+{"format": 1, "entries": {"machine isa": {"threads": {peak_gflops, pairs_gflops, levels}}}}.
 """
 
 from __future__ import annotations
@@ -46,11 +46,13 @@ class Limits:
 
     peak_gflops:  float32 multiply-adds of all threads, counted twice
     levels:       L1, L2, L3 where there is one, memory
+    pairs_gflops: the same of bfloat16 in pairs; 0 where the processor has no instruction for them
     """
 
     threads: int
     peak_gflops: float
     levels: tuple[Level, ...]
+    pairs_gflops: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
         """The same as JSON values."""
@@ -58,7 +60,8 @@ class Limits:
 
     def __str__(self) -> str:
         levels = ", ".join(f"{level.name} {level.gbytes_per_s:.0f}" for level in self.levels)
-        return f"{self.peak_gflops:.0f} GFLOP/s; GB/s: {levels}"
+        pairs = f", bfloat16 {self.pairs_gflops:.0f}" if self.pairs_gflops else ""
+        return f"{self.peak_gflops:.0f} GFLOP/s{pairs}; GB/s: {levels}"
 
 
 def path() -> Path:
@@ -67,13 +70,19 @@ def path() -> Path:
 
 
 def load_limits(target: Target, threads: int) -> Limits | None:
-    """The limits measured before for these threads; None where there are none to be read."""
+    """The limits measured before for these threads; None where there are none to be read.
+
+    Older files do not say what pairs of bfloat16 do: that is none, where the processor has them.
+    """
     row = _read().get(_machine(target), {}).get(str(threads))
     if row is None:
         return None
+    if target.multiplies_bfloat16 and isinstance(row, dict) and "pairs_gflops" not in row:
+        return None  # of an older version
     found = limits_of_row(threads, row)
-    if found is None:
+    if found is None or (target.multiplies_bfloat16 and not found.pairs_gflops):
         log.warning("the limits in %s make no sense; measuring again", path())
+        return None
     return found
 
 
@@ -82,12 +91,13 @@ def limits_of_row(threads: int, row: Mapping[str, Any]) -> Limits | None:
     try:
         levels = tuple(Level(str(n["name"]), int(n["bytes"]), float(n["gbytes_per_s"]))
                        for n in row["levels"])  # fmt: skip
-        found = Limits(threads, float(row["peak_gflops"]), levels)
-    except (KeyError, TypeError, ValueError):
+        pairs = float(row.get("pairs_gflops", 0.0))
+        found = Limits(threads, float(row["peak_gflops"]), levels, pairs)
+    except (AttributeError, KeyError, TypeError, ValueError):
         return None
     rates = (found.peak_gflops, *(level.gbytes_per_s for level in found.levels))
-    sensible = found.levels and all(0 < rate < float("inf") for rate in rates)
-    return found if sensible else None
+    sensible = levels and all(0 < rate < float("inf") for rate in rates)
+    return found if sensible and 0 <= pairs < float("inf") else None
 
 
 def save_limits(target: Target, limits: Limits) -> None:

@@ -167,8 +167,9 @@ def _axes(roofline: Roofline, steps: Sequence[StepRoof]) -> tuple[Axis, Axis]:
     """Axes that show all dots, and the corner of every roof."""
     limits = roofline.limits
     corners = [limits.peak_gflops / level.gbytes_per_s for level in limits.levels]
+    corners += [_highest(roofline) / level.gbytes_per_s for level in limits.levels]
     xs = [*corners, *(step.flops / step.bytes for step in steps)]
-    ys = [limits.peak_gflops, *(step.gflops_per_s for step in steps)]
+    ys = [limits.peak_gflops, _highest(roofline), *(step.gflops_per_s for step in steps)]
     # A roof is told by its slope: some of it stands left of the first corner.
     x_low, x_high = math.log10(min(*xs, min(corners) / 8)) - 0.15, math.log10(max(xs)) + 0.4
     y_low, y_high = math.log10(min(ys)) - 0.2, math.log10(max(ys)) + 0.25
@@ -177,6 +178,12 @@ def _axes(roofline: Roofline, steps: Sequence[StepRoof]) -> tuple[Axis, Axis]:
         Axis(x_low, x_high, PLOT.x, PLOT.x + PLOT.width),
         Axis(y_low, y_high, PLOT.y + PLOT.height, PLOT.y),
     )
+
+
+def _highest(roofline: Roofline) -> float:
+    """The peak rate of those that steps are compared with."""
+    pairs = any(step.pairs for step in roofline.steps)
+    return max(roofline.limits.peak_gflops, roofline.limits.pairs_gflops if pairs else 0.0)
 
 
 def _grid(drawing: _Drawing, x: Axis, y: Axis) -> None:
@@ -197,15 +204,19 @@ def _grid(drawing: _Drawing, x: Axis, y: Axis) -> None:
 
 
 def _roofs(drawing: _Drawing, roofline: Roofline, x: Axis, y: Axis) -> None:
-    """The peak, and a slope for each level with its name along it, one further than the last."""
-    dark, peak = 'stroke="#444" stroke-width="1.5"', roofline.limits.peak_gflops
+    """The peaks, and a slope for each level with its name along it, one further than the last."""
+    dark, peak = 'stroke="#444" stroke-width="1.5"', _highest(roofline)
     levels = roofline.limits.levels
     fastest = max(level.gbytes_per_s for level in levels)
-    drawing.line(x.at(peak / fastest), y.at(peak), PLOT.x + PLOT.width, y.at(peak), dark)
-    label = f"arithmetic {peak:.0f} GFLOP/s"
-    end = PLOT.x + PLOT.width - 6
-    drawing.text(end, y.at(peak) - 6, label, 'text-anchor="end" fill="#444"')
-    drawing.labels.append(Box(end - _wide(label), y.at(peak) - 6 - FONT, _wide(label), FONT + 8))
+    peaks = {"arithmetic": roofline.limits.peak_gflops}
+    if peak > roofline.limits.peak_gflops:
+        peaks["arithmetic of bfloat16"] = peak
+    for name, rate in peaks.items():
+        drawing.line(x.at(rate / fastest), y.at(rate), PLOT.x + PLOT.width, y.at(rate), dark)
+        label = f"{name} {rate:.0f} GFLOP/s"
+        end, top = PLOT.x + PLOT.width - 6, y.at(rate) - 6
+        drawing.text(end, top, label, 'text-anchor="end" fill="#444"')
+        drawing.labels.append(Box(end - _wide(label), top - FONT, _wide(label), FONT + 8))
     run, rise = x.at(10) - x.at(1), y.at(1) - y.at(10)
     angle, diagonal = math.atan2(rise, run), math.hypot(run, rise)
     for number, level in enumerate(levels):

@@ -1,6 +1,7 @@
 """How far each step is from what the machine could do, and what holds it back.
 
-A step's limit is the largest of several times: its arithmetic at the peak rate, and for each level
+A step's limit is the largest of several times: its arithmetic at the peak rate, which is bfloat16's
+for a step that multiplies pairs of those, and for each level
 of the memory the bytes that come from it, or from beyond it, at that level's rate.
 
     weights      come from the smallest level that holds all weights of the plan: they are read
@@ -35,6 +36,7 @@ class StepRoof:
 
     us:          the least time of several runs, as limits are; share of the sum of all steps
     flops:       what the tactic does, for Winograd less than the operator's
+    pairs:       whether its arithmetic are products of pairs of bfloat16
     limit_us:    what the machine would need at the least; 0 where nothing is known of the step
     limited_by:  "arithmetic" or the level whose bytes take longest: "L1", "L2", "L3", "memory"
     """
@@ -48,6 +50,7 @@ class StepRoof:
     bytes: int
     limit_us: float
     limited_by: str
+    pairs: bool = False
 
     @property
     def gflops_per_s(self) -> float:
@@ -163,7 +166,7 @@ def roofline_of(plan: Plan, profile: Profile, limits: Limits) -> Roofline:
         rows.append(
             StepRoof(
                 timed.number, step.name, step.tactic, timed.min_us, timed.min_us / (whole_us or 1),
-                flops, step.bytes, limit_us, limited_by,
+                flops, step.bytes, limit_us, limited_by, step.pairs,
             )
         )  # fmt: skip
     return Roofline(plan.name, limits, tuple(rows), whole_us)
@@ -172,7 +175,8 @@ def roofline_of(plan: Plan, profile: Profile, limits: Limits) -> Roofline:
 def _limit(step: Step, flops: int, limits: Limits, weights: int) -> tuple[float, str]:
     """Microseconds, and what takes them."""
     activations = _source(limits, step.bytes, shared=False)
-    times = [(flops / limits.peak_gflops / 1e3, ARITHMETIC)]
+    peak = (step.pairs and limits.pairs_gflops) or limits.peak_gflops
+    times = [(flops / peak / 1e3, ARITHMETIC)]
     for number, level in enumerate(limits.levels):
         through = step.weight_bytes if weights >= number else 0
         through += step.bytes - step.weight_bytes if activations >= number else 0

@@ -14,7 +14,7 @@ import typer
 
 import planck
 from planck.device.system import cpu_list
-from planck.errors import InputError, ShapeError
+from planck.errors import BuildError, InputError, ShapeError
 from planck.ir.graph import Graph
 from planck.runtime import Engine
 
@@ -31,6 +31,7 @@ InputFiles = Annotated[
     ),
 ]
 _PANEL: Final = "How a model is built"
+DEFAULT_PRECISION: Final = "fp32"
 
 
 @dataclass(frozen=True)
@@ -42,11 +43,13 @@ class Building:
         typer.Option(help="cpu, or cpu:avx512, cpu:avx2, cpu:portable", rich_help_panel=_PANEL),
     ] = "cpu"
     precision: Annotated[
-        str,
+        str | None,
         typer.Option(
-            help="fp32; or bf16: products in bfloat16, less exact.", rich_help_panel=_PANEL
+            help="fp32; bf16: products in bfloat16, less exact; or fp16: weights in float16.",
+            rich_help_panel=_PANEL,
+            show_default="fp32",
         ),
-    ] = "fp32"
+    ] = None
     threads: Annotated[
         int | None,
         typer.Option(min=1, help="Threads; one for each processor if left out."),
@@ -149,16 +152,18 @@ def engine_of(
 ) -> Engine:
     """Load a plan, or build a model.
 
-    raises: ShapeError for a plan of other shapes than the options ask for; as planck.build
+    raises: ShapeError for a plan of other shapes than the options ask for, BuildError for one of
+            another precision; as planck.build
     """
     if model.suffix == ".plan":
         engine = planck.load(model)
+        _check_precision(engine, model, building)
         _check_shapes(engine, model, building)
         return engine
     return planck.build(
         model,
         target=building.target,
-        precision=building.precision,
+        precision=building.precision or DEFAULT_PRECISION,
         threads=building.threads,
         shapes=building.shapes,
         batch=building.batch,
@@ -181,11 +186,23 @@ def stage_of(model: Path, stop_after: str, building: Building) -> Graph:
         model,
         stop_after,
         target=building.target,
-        precision=building.precision,
+        precision=building.precision or DEFAULT_PRECISION,
         shapes=building.shapes,
         batch=building.batch,
         weights=building.weights,
     )
+
+
+def _check_precision(engine: Engine, path: Path, building: Building) -> None:
+    own = engine.plan.precision
+    if building.precision not in (None, own):
+        raise BuildError(
+            f"the plan was built for another precision than {building.precision}",
+            at=str(path),
+            know=f"a plan's precision is fixed; this one's is {own}",
+            try_=f"leave --precision out, or build a plan from the model: planck build MODEL"
+            f" --precision {building.precision}",
+        )
 
 
 def _check_shapes(engine: Engine, path: Path, building: Building) -> None:

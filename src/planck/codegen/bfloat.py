@@ -15,7 +15,7 @@ from planck.target import Target
 
 def native(target: Target) -> bool:
     """Whether the processor has the instructions."""
-    return target.isa == "avx512" and "avx512_bf16" in target.extras
+    return target.multiplies_bfloat16
 
 
 def _of(scalar: str, count: int) -> str:

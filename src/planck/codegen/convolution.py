@@ -24,6 +24,7 @@ from typing import Final
 from planck.codegen.epilogue import Epilogue
 from planck.codegen.tables import Memory
 from planck.codegen.tiling import Axis
+from planck.dtypes import DType, f32
 from planck.target import Target
 
 # Bodies of one tile shape before the rest shares one that selects its pixels at run time; each
@@ -48,6 +49,7 @@ class Convolution:
                   to that of each row of the output, and of each column
     planes:       of outputs that lie in rows: bytes from one channel to the next; else empty
     last_lanes:   channels in the last output block; only for planes
+    packed:       of the weights where they are no pairs: float32, or float16
     starts:       first input block of each panel (grouped convolutions); empty: always 0
     taps:         filter positions in all, and along a row
     vectors:      output blocks in a panel; the last panel has what is left
@@ -83,10 +85,16 @@ class Convolution:
     nearest: Mapping[str, tuple[tuple[int, ...], ...]] = field(default_factory=dict)
     planes: Mapping[str, int] = field(default_factory=dict)
     last_lanes: int = 0
+    packed: DType = f32
 
     @property
     def panels(self) -> int:
         return -(-self.blocks // self.vectors)
+
+    @property
+    def weight_bytes(self) -> int:
+        """Of one lane of the weights of a k."""
+        return 4 if self.pairs else self.packed.bytes
 
     @property
     def units(self) -> int:

@@ -59,6 +59,7 @@ class TileWriter:
     def __init__(self, target: Target, spec: Convolution, b: TableBuilder) -> None:
         self.target, self.spec, self.b = target, spec, b
         self.vector = Vector.of(target)
+        self.weight_bytes = self.vector.lanes * spec.weight_bytes  # of a vector
 
     def lines_ahead(self, vectors: int) -> int:
         """Lines of a block of the next panel that each tile of this one fetches; 0 for none.
@@ -67,7 +68,7 @@ class TileWriter:
         """
         spec = self.spec
         tiles = len(spec.rows.strips) * len(spec.columns.strips)
-        lines = spec.taps[0] * spec.channels * vectors * self.vector.bytes // LINE_BYTES
+        lines = spec.taps[0] * spec.channels * vectors * self.weight_bytes // LINE_BYTES
         if tiles > lines or spec.panels == 1 or vectors != spec.vectors or spec.k_bytes > 4:
             return 0
         return -(-lines // tiles)
@@ -180,7 +181,7 @@ class TileWriter:
         """All taps of one block of input channels."""
         b, spec = self.b, self.spec
         x = b.offset(tile.x, b.times(block, spec.memory[spec.x].block))
-        per_tap = spec.channels * unit.vectors * self.vector.bytes
+        per_tap = spec.channels * unit.vectors * self.weight_bytes
         weights = b.offset(unit.weights, b.times(block, spec.taps[0] * per_tap))
         columns = len(spec.columns.cases[tile.width])
         number = b.times(tile.row_case, columns)
@@ -269,13 +270,14 @@ class TileWriter:
         ahead: Ahead | None,
     ) -> list[str]:
         """The k of one tap: whole ones, and a half one where there is one more channel."""
-        b, spec, width = self.b, self.spec, unit.vectors * self.vector.bytes
+        b, spec, width = self.b, self.spec, unit.vectors * self.weight_bytes
         whole = isinstance(count, int) and count % spec.unroll == 0
         unroll = spec.unroll if whole else 1
         dtype = spec.memory[spec.x].dtype
         shape = Steps(
-            self.vector, unit.vectors, spec.k_bytes, width, unroll, x=dtype, pairs=spec.pairs
-        )
+            self.vector, unit.vectors, spec.k_bytes, width, unroll,
+            x=dtype, weights=spec.packed, pairs=spec.pairs,
+        )  # fmt: skip
         if ahead:
             trips = max(1, count // unroll) if isinstance(count, int) else 1
             at_once = ahead.lines % trips if isinstance(count, int) else ahead.lines

@@ -60,7 +60,7 @@ class ConvolutionWriter(TileWriter):
         b.block(done)
 
     def panel(self, vectors: int, panel: str, image: str, group: tuple[str, str]) -> None:
-        b, spec, size = self.b, self.spec, self.vector.bytes
+        b, spec, size = self.b, self.spec, self.weight_bytes
         blocks = spec.in_blocks + bool(spec.tail)
         slab = blocks * spec.taps[0] * spec.channels * spec.vectors * size
         weights = b.offset(self.base[spec.weights], b.times(panel, slab))
@@ -98,7 +98,7 @@ class ConvolutionWriter(TileWriter):
             unit.block_begin = b.times(c, spec.chunk)
             end = b.let(f"add nsw i64 {unit.block_begin}, {spec.chunk}")
             unit.block_end = b.let(f"select i1 {unit.last}, i64 {spec.in_blocks}, i64 {end}")
-            block = spec.taps[0] * spec.channels * unit.vectors * self.vector.bytes
+            block = spec.taps[0] * spec.channels * unit.vectors * self.weight_bytes
             after = b.offset(unit.weights, b.times(end, block))
             unit.next_weights = b.let(f"select i1 {unit.last}, ptr {next_panel}, ptr {after}")
             self.strips(unit)

@@ -53,6 +53,7 @@ class Multiplication:
     panel_first:  neighbouring units share a panel rather than rows
     pairs:        both operands are bfloat16 and multiplied in pairs, half as many steps as k
     ahead:        lines of the next packed panel to prefetch in each trip of the innermost loop
+    packed:       of panels made at build time that are no pairs: float32, or float16
     """
 
     batch: tuple[int, ...]
@@ -73,6 +74,7 @@ class Multiplication:
     lanes: int
     pairs: bool = False
     ahead: int = 0
+    packed: DType = f32
 
     @property
     def steps(self) -> int:
@@ -89,6 +91,11 @@ class Multiplication:
         return -(-self.columns // self.vectors)
 
     @property
+    def column_bytes(self) -> int:
+        """A vector of a panel made at build time."""
+        return self.lanes * (4 if self.pairs else self.packed.bytes)
+
+    @property
     def products(self) -> int:
         return math.prod(self.batch)
 
@@ -99,7 +106,8 @@ class Multiplication:
     @property
     def panel_bytes(self) -> int:
         """Of B's panels."""
-        return self.steps * self.vectors * self.lanes * 4
+        vector = self.column_bytes if self.form == "packed" else self.lanes * 4
+        return self.steps * self.vectors * vector
 
     @property
     def copied_bytes(self) -> int:
@@ -212,7 +220,7 @@ class _Writer:
         else:
             step = spec.vectors * spec.lanes * spec.memory[spec.b].column
             right = b.offset(right, b.times(panel, step))
-        row, masks = vectors * size, False
+        row, masks = vectors * (spec.column_bytes if spec.form == "packed" else size), False
         if spec.form == "rows":
             row, masks = spec.memory[spec.b].row, bool(masked)
         elif spec.form == "copy":
@@ -348,14 +356,18 @@ class _Writer:
         left = whole % spec.unroll
         right = panel.b
         k_bytes = 4 if spec.pairs else memory.column
-        stays = spec.form == "rows"
+        lying = f32  # panels made in scratch
+        if spec.form == "packed":
+            lying = spec.packed
+        elif spec.form == "rows":
+            lying = spec.memory[spec.b].dtype
         for count, unroll, odd in ((whole - left, spec.unroll, 0), (left, 1, 0), (half, 1, 1)):
             if not count:
                 continue
             steps = Steps(
                 self.vector, panel.vectors, k_bytes, panel.b_row, unroll,
                 panel.masked if panel.b_masked else 0,
-                memory.dtype, spec.memory[spec.b].dtype if stays else f32, spec.pairs, bool(odd),
+                memory.dtype, lying, spec.pairs, bool(odd),
             )  # fmt: skip
             rows = [(i, a, i * memory.row) for i in range(size)]
             acc = accumulate(b, steps, acc, rows, right, count, ahead)

@@ -7,7 +7,7 @@ they are in memory.
 from __future__ import annotations
 
 from planck import dtypes
-from planck.codegen import bfloat, minifloat
+from planck.codegen import bfloat, half, minifloat
 from planck.codegen.lanes import Lanes, splat
 from planck.codegen.llvm import Builder
 from planck.dtypes import DType
@@ -52,10 +52,7 @@ def widened(b: Builder, value: str, dtype: DType, count: int, target: Target) ->
     if dtype is dtypes.bf16:
         return bfloat.widen(b, value, count)
     if dtype is dtypes.f16:
-        if target.isa == "portable":
-            return _half_to_float(b, value, count, target)
-        half = b.let(f"bitcast {memory} {value} to {lanes_of('half', count)}")
-        return b.let(f"fpext {lanes_of('half', count)} {half} to {lanes_of('float', count)}")
+        return half.widen(b, value, count, half.native(target))
     return value
 
 
@@ -69,43 +66,8 @@ def narrowed(b: Builder, value: str, dtype: DType, count: int, target: Target) -
     if dtype is dtypes.bf16:
         return bfloat.narrow(b, value, count, bfloat.native(target))
     if dtype is dtypes.f16:
-        if target.isa == "portable":
-            return _float_to_half(b, value, count, target)
-        half = b.let(f"fptrunc {lanes_of('float', count)} {value} to {lanes_of('half', count)}")
-        return b.let(f"bitcast {lanes_of('half', count)} {half} to {memory}")
+        return half.narrow(b, value, count, half.native(target))
     return value
-
-
-def _half_to_float(b: Builder, value: str, count: int, target: Target) -> str:
-    """Shift the fields in place and scale by 2^112, which makes denormals right too."""
-    i = Lanes(b, lanes_of("i32", count), target)
-    v = Lanes(b, lanes_of("float", count), target)
-    wide = b.let(f"zext {lanes_of('i16', count)} {value} to {i.kind}")
-    size = i.let("and", wide, i.c(0x7FFF))
-    sign = i.let("shl", i.let("and", wide, i.c(0x8000)), i.c(16))
-    scaled = v.mul(v.of_bits(i.let("shl", size, i.c(13))), v.c(2.0**112))
-    endless = i.compare("gt", size, i.c(0x7BFF))
-    bits = v.bits_of(scaled)
-    bits = i.select(endless, i.let("or", bits, i.c(0x7F800000)), bits)
-    return v.of_bits(i.let("or", bits, sign))
-
-
-def _float_to_half(b: Builder, value: str, count: int, target: Target) -> str:
-    i = Lanes(b, lanes_of("i32", count), target)
-    v = Lanes(b, lanes_of("float", count), target)
-    bits = v.bits_of(value)
-    sign = i.let("and", i.let("lshr", bits, i.c(16)), i.c(0x8000))
-    size = i.let("and", bits, i.c(0x7FFFFFFF))
-    # Normal: move the exponent's bias and round what is cut off to even.
-    odd = i.let("and", i.let("lshr", size, i.c(13)), i.c(1))
-    moved = i.add(size, i.add(odd, i.c(0xFFF - (112 << 23))))
-    normal = i.let("lshr", moved, i.c(13))
-    # Denormal: adding a half lets the addition itself round.
-    tiny = i.sub(v.bits_of(v.add(v.of_bits(size), v.c(0.5))), i.c(0x3F000000))
-    result = i.select(i.compare("lt", size, i.c(113 << 23)), tiny, normal)
-    result = i.select(i.compare("ge", size, i.c(0x477FF000)), i.c(0x7C00), result)
-    result = i.select(i.compare("gt", size, i.c(0x7F800000)), i.c(0x7E00), result)
-    return b.let(f"trunc {i.kind} {i.let('or', result, sign)} to {lanes_of('i16', count)}")
 
 
 def cast(b: Builder, value: str, old: DType, new: DType, count: int, target: Target) -> str:

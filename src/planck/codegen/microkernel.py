@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from planck.codegen import bfloat
+from planck.codegen import bfloat, half
 from planck.codegen.llvm import Builder
-from planck.dtypes import DType, bf16, f32
+from planck.dtypes import DType, f16, f32
 from planck.target import Target
 
 LINE_BYTES: Final = 64
@@ -21,18 +21,20 @@ LINE_BYTES: Final = 64
 
 @dataclass(frozen=True, slots=True)
 class Vector:
-    """Float32 vectors of a number of lanes; in memory they may be bfloat16.
+    """Float32 vectors of a number of lanes; in memory they may be bfloat16 or float16.
 
-    fast:  whether the processor rounds to bfloat16 and multiplies it (bfloat.native)
+    fast:      whether the processor rounds to bfloat16 and multiplies it (bfloat.native)
+    converts:  whether it converts from and to float16 (half.native)
     """
 
     lanes: int
     fast: bool = False
+    converts: bool = False
 
     @classmethod
     def of(cls, target: Target) -> Vector:
         """The vectors of a target."""
-        return cls(target.lanes, bfloat.native(target))
+        return cls(target.lanes, bfloat.native(target), half.native(target))
 
     @property
     def kind(self) -> str:
@@ -48,14 +50,13 @@ class Vector:
         return f"<{self.lanes} x i32>"
 
     def load(self, b: Builder, pointer: str, dtype: DType = f32) -> str:
-        if dtype is bf16:
-            return bfloat.widen(b, b.load(f"<{self.lanes} x i16>", pointer, 2), self.lanes)
+        if dtype is not f32:
+            return self._widen(b, b.load(f"<{self.lanes} x i16>", pointer, 2), dtype, self.lanes)
         return b.load(self.kind, pointer, 4)
 
     def store(self, b: Builder, value: str, pointer: str, dtype: DType = f32) -> None:
-        if dtype is bf16:
-            short = bfloat.narrow(b, value, self.lanes, self.fast)
-            b.store(f"<{self.lanes} x i16>", short, pointer, 2)
+        if dtype is not f32:
+            b.store(f"<{self.lanes} x i16>", self._narrow(b, value, dtype), pointer, 2)
             return
         b.store(self.kind, value, pointer, 4)
 
@@ -67,14 +68,14 @@ class Vector:
 
     def broadcast(self, b: Builder, pointer: str, dtype: DType = f32) -> str:
         """One element of memory in all lanes."""
-        if dtype is bf16:
-            return self.fill(b, bfloat.widen(b, b.load("i16", pointer, 2), 1))
+        if dtype is not f32:
+            return self.fill(b, self._widen(b, b.load("i16", pointer, 2), dtype, 1))
         return self.fill(b, b.load("float", pointer, 4))
 
-    def broadcast_pair(self, b: Builder, pointer: str, half: bool) -> str:
-        """Two neighbouring bfloat16 in all lanes; half: zero instead of the second."""
+    def broadcast_pair(self, b: Builder, pointer: str, alone: bool) -> str:
+        """Two neighbouring bfloat16 in all lanes; alone: zero instead of the second."""
         pair = b.load("i32", pointer, 2)
-        if half:
+        if alone:
             pair = b.let(f"and i32 {pair}, 65535")
         one = b.let(f"insertelement {self.pairs} poison, i32 {pair}, i64 0")
         mask = f"<{self.lanes} x i32> zeroinitializer"
@@ -104,15 +105,15 @@ class Vector:
             (f"<{self.lanes} x i1>", self.mask(count)),
             (kind, "zeroinitializer"),
         )
-        return bfloat.widen(b, value, self.lanes) if dtype is bf16 else value
+        return value if dtype is f32 else self._widen(b, value, dtype, self.lanes)
 
     def masked_store(
         self, b: Builder, value: str, pointer: str, count: int, dtype: DType = f32
     ) -> None:
         """Write the first count lanes."""
         kind, suffix = self._lying(dtype)
-        if dtype is bf16:
-            value = bfloat.narrow(b, value, self.lanes, self.fast)
+        if dtype is not f32:
+            value = self._narrow(b, value, dtype)
         b.call(
             "void",
             f"llvm.masked.store.v{self.lanes}{suffix}.p0",
@@ -123,7 +124,17 @@ class Vector:
 
     def _lying(self, dtype: DType) -> tuple[str, str]:
         """The type of a vector in memory, and how intrinsics spell it."""
-        return (f"<{self.lanes} x i16>", "i16") if dtype is bf16 else (self.kind, "f32")
+        return (self.kind, "f32") if dtype is f32 else (f"<{self.lanes} x i16>", "i16")
+
+    def _widen(self, b: Builder, value: str, dtype: DType, count: int) -> str:
+        if dtype is f16:
+            return half.widen(b, value, count, self.converts)
+        return bfloat.widen(b, value, count)
+
+    def _narrow(self, b: Builder, value: str, dtype: DType) -> str:
+        if dtype is f16:
+            return half.narrow(b, value, self.lanes, self.converts)
+        return bfloat.narrow(b, value, self.lanes, self.fast)
 
     def mask(self, count: int) -> str:
         return "<" + ", ".join(f"i1 {int(i < count)}" for i in range(self.lanes)) + ">"

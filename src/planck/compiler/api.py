@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from planck import frontends
 from planck import target as targets
 from planck.compiler.accuracy import BUDGET
-from planck.compiler.stages import Options, Progress, compile_graph, run_stages
+from planck.compiler.stages import SHORT, Options, Progress, compile_graph, run_stages
 from planck.device.system import available_cpus, check_cpus, confined
 from planck.errors import BuildError, ShapeError
 from planck.ir.graph import Graph
@@ -21,7 +21,7 @@ from planck.runtime import Engine
 if TYPE_CHECKING:
     import onnx
 
-PRECISIONS: Final = ("fp32", "bf16")
+PRECISIONS: Final = ("fp32", *SHORT)
 
 
 def build(
@@ -45,7 +45,8 @@ def build(
 
     model:               a file (.onnx, .cfg, .graph), ONNX bytes, an onnx.ModelProto, or a Graph
     target:              "cpu", or "cpu:avx512", "cpu:avx2", "cpu:portable" to force an ISA
-    precision:           "fp32", or "bf16": products and the tensors between them in bfloat16
+    precision:           "fp32"; "bf16": products and the tensors between them in bfloat16; or
+                         "fp16": the weights of products in float16, all else as in "fp32"
     threads:             threads that a context will use; when left out, one for each of cpus, or of
                          the processors that this process may use
     timing_cache:        file that keeps measured times between builds

@@ -227,6 +227,7 @@ def _step(
         measured_us=choice.timings[0].us if choice.timings else 0.0,
         flops=work.flops(node),
         work_flops=code.work_flops,
+        pairs=code.pairs,
         bytes=bytes_,
         weight_bytes=weight_bytes,
         origin=node.origin,

@@ -20,7 +20,7 @@ from planck.compiler.layouts import choose_layouts
 from planck.compiler.place import place
 from planck.compiler.split import Launch, split
 from planck.compiler.weigh import weigh
-from planck.dtypes import string
+from planck.dtypes import DType, bf16, f16, string
 from planck.errors import BuildError
 from planck.ir.graph import Graph
 from planck.ir.verify import verify
@@ -30,7 +30,7 @@ from planck.passes import PASSES, simplify
 from planck.passes.depth_first import cut, depth_first
 from planck.passes.fuse import fuse
 from planck.passes.layout import assign
-from planck.passes.precision import to_bf16
+from planck.passes.precision import shorten
 from planck.plan.model import Plan
 from planck.refusal import No
 from planck.tactics import TACTICS
@@ -42,6 +42,8 @@ from planck.tune.limits import measure_limits
 
 log = logging.getLogger(__name__)
 
+# Precisions in which some tensors lie in memory with 16 bits.
+SHORT: Final[Mapping[str, DType]] = {"bf16": bf16, "fp16": f16}
 # So few kernels are compiled before another process has started.
 FEW = 8
 
@@ -91,10 +93,13 @@ def _layout(graph: Graph, options: Options) -> Graph:
 
 def _precision(graph: Graph, options: Options) -> Graph:
     """Depth-first kernels compute in float32 only: their parts multiply pairs of bfloat16."""
-    if options.precision != "bf16":
+    dtype = SHORT.get(options.precision)
+    if dtype is None:
         return graph
-    parts = [part for node in graph.nodes for part in cut(node, options.target.lanes)]
-    return to_bf16(graph.with_(nodes=tuple(parts)))
+    if dtype is bf16:
+        parts = [part for node in graph.nodes for part in cut(node, options.target.lanes)]
+        graph = graph.with_(nodes=tuple(parts))
+    return shorten(graph, dtype)
 
 
 # Graph -> Graph stages. Fusion sees the simplest graph; layout needs to know what became a kernel;

@@ -13,12 +13,14 @@ rows of it at a time stay in the cache. Whether that is faster is for the build 
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 
 import numpy as np
 
 from planck.dtypes import Array
 from planck.ir.graph import Graph, Namer, Node, Value
 from planck.ops.nn import Conv
+from planck.ops.pointwise import Cast
 from planck.ops.region import Region
 from planck.refusal import No
 
@@ -151,13 +153,15 @@ def cut(node: Node, block: int) -> list[Node]:
     if not isinstance(node.op, Region):
         return [node]
     inner = node.op.graph
-    starts = [i for i, n in enumerate(inner.nodes) if isinstance(n.op, Conv)]
+    casts = {n.outputs[0].name: n for n in inner.nodes if isinstance(n.op, Cast)}  # of constants
+    nodes = [n for n in inner.nodes if not isinstance(n.op, Cast)]
+    starts = [i for i, n in enumerate(nodes) if isinstance(n.op, Conv)]
     if len(starts) < 2:
         return [node]
     names = _boundary(node)
     known = {v.name: v for v in (*node.inputs, *node.outputs)}
-    ends = [*starts[1:], len(inner.nodes)]
-    between = {inner.nodes[end - 1].outputs[0].name for end in ends[:-1]}
+    ends = [*starts[1:], len(nodes)]
+    between = {nodes[end - 1].outputs[0].name for end in ends[:-1]}
 
     def typed(value: Value) -> Value:
         name = names.get(value.name, value.name)
@@ -169,18 +173,23 @@ def cut(node: Node, block: int) -> list[Node]:
     for start, end in zip(starts, ends, strict=True):
         part = [
             Node(n.op, tuple(map(typed, n.inputs)), tuple(map(typed, n.outputs)), n.origin)
-            for n in inner.nodes[start:end]
+            for n in _with_their_casts(nodes[start:end], casts)
         ]
         made = {v.name for n in part for v in n.outputs}
         outside = {v.name: v for n in part for v in n.inputs if v.name not in made}
         weights = {name: inner.weights[name] for name in outside if name in inner.weights}
         inputs = tuple(v for name, v in outside.items() if name not in weights)
         last = part[-1].outputs[0]
-        outputs = node.outputs if end == len(inner.nodes) else (last,)
+        outputs = node.outputs if end == len(nodes) else (last,)
         origin = tuple(dict.fromkeys(name for n in part for name in n.origin))
         graph = Graph(f"{inner.name}_{len(regions)}", inputs, tuple(part), outputs, weights)
         regions.append(Node(Region(graph), inputs, outputs, origin))
     return regions
+
+
+def _with_their_casts(nodes: list[Node], casts: Mapping[str, Node]) -> list[Node]:
+    read = dict.fromkeys(v.name for n in nodes for v in n.inputs if v.name in casts)
+    return [*(casts[name] for name in read), *nodes]
 
 
 def _boundary(node: Node) -> dict[str, str]:

@@ -49,6 +49,7 @@ class Step:
     reads, writes:  slot numbers, for inspection and for reference steps
     flops:      as the operators count them
     work_flops: what the tactic really does, where its algorithm saves some; 0: flops
+    pairs:      whether what it does are products of pairs of bfloat16 in one instruction
     bytes:      read and written at the least, with the weights as they are packed
     weight_bytes:  of these, weights
     reference:  text of a one-node graph that the interpreter runs, for a step nobody has compiled
@@ -68,6 +69,7 @@ class Step:
     measured_us: float = 0.0
     flops: int = 0
     work_flops: int = 0
+    pairs: bool = False
     bytes: int = 0
     weight_bytes: int = 0
     origin: tuple[str, ...] = ()

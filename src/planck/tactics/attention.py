@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 
 from planck.codegen.attention import AttentionSpec, Rows, write
+from planck.codegen.bfloat import native
 from planck.dtypes import Array, bf16
 from planck.ir.graph import Node, Value
 from planck.ops.nn import Attention
@@ -54,6 +55,7 @@ class FusedAttention:
             arguments=tuple(v.name for v in values),
             tiles=spec.units,
             scratch_bytes=spec.scratch_bytes(kernel.target.lanes),
+            pairs=spec.pairs and native(kernel.target),
         )
 
     def pack(

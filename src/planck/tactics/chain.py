@@ -8,6 +8,7 @@ from itertools import pairwise
 
 from planck.ir.graph import Graph, Node, Value
 from planck.ops.nn import Conv
+from planck.ops.pointwise import Cast
 from planck.refusal import No
 from planck.tactics.convolution import Problem, read_problem
 from planck.tactics.kernel import Kernel, Operand
@@ -30,7 +31,7 @@ def read_chain(kernel: Kernel) -> Chain | No:
     """A kernel as convolutions behind each other, one of them depthwise; No where it is none."""
     if refusal := float32_only(kernel):
         return No(refusal)
-    nodes = kernel.graph.nodes
+    nodes, widened = _constants_apart(kernel)
     starts = [i for i, node in enumerate(nodes) if isinstance(node.op, Conv)]
     if len(starts) < 2 or starts[0] != 0:
         return No("not several convolutions, one behind the other")
@@ -46,7 +47,7 @@ def read_chain(kernel: Kernel) -> Chain | No:
         v.name: Value(v.name, v.type.with_block(kernel.target.lanes))
         for v in (part[-1].outputs[0] for part in parts[:-1])
     }
-    kernels = [_kernel(kernel, part, between) for part in parts]
+    kernels = [_kernel(kernel, part, widened, between) for part in parts]
     at = slides.index(True)
     slide = Depthwise().problem(kernels[at])
     if isinstance(slide, No):
@@ -67,6 +68,17 @@ def read_chain(kernel: Kernel) -> Chain | No:
     if narrow and not (narrow.pointwise and narrow.groups == 1):
         return No("the last convolution reads more than one pixel, or has groups")
     return Chain(kernel, widen, slide, narrow)
+
+
+def _constants_apart(kernel: Kernel) -> tuple[tuple[Node, ...], dict[str, Node]]:
+    """The nodes without casts of constants; those casts by what they make."""
+    casts = {
+        node.outputs[0].name: node
+        for node in kernel.graph.nodes
+        if isinstance(node.op, Cast) and node.inputs[0].name in kernel.constants
+    }
+    nodes = tuple(n for n in kernel.graph.nodes if n.outputs[0].name not in casts)
+    return nodes, casts
 
 
 def _is_depthwise(node: Node) -> bool:
@@ -90,9 +102,15 @@ def _tangled(kernel: Kernel, parts: list[tuple[Node, ...]]) -> str:
     return ""
 
 
-def _kernel(kernel: Kernel, part: tuple[Node, ...], between: Mapping[str, Value]) -> Kernel:
+def _kernel(
+    kernel: Kernel,
+    part: tuple[Node, ...],
+    widened: Mapping[str, Node],
+    between: Mapping[str, Value],
+) -> Kernel:
     """The nodes of one convolution as a kernel; what lies between is blocked and dense."""
     graph = kernel.graph
+    part = (*(widened[v.name] for n in part for v in n.inputs if v.name in widened), *part)
 
     def typed(value: Value) -> Value:
         return between.get(value.name, value)

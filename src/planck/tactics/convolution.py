@@ -11,7 +11,7 @@ import numpy as np
 from planck.codegen.convolution import Convolution
 from planck.codegen.tables import Memory
 from planck.codegen.tiling import Axis, forward, transposed
-from planck.dtypes import Array, bf16, f32
+from planck.dtypes import Array, DType, bf16, f16, f32
 from planck.ops.nn import Conv, ConvTranspose
 from planck.refusal import No
 from planck.tactics.cost import parts_of_work
@@ -70,9 +70,10 @@ class Problem:
         return not self.row_major and x.type.dtype is bf16 and w.type.dtype is bf16
 
     @property
-    def weight_bytes(self) -> int:
-        """Of one packed weight."""
-        return 2 if self.pairs else 4
+    def packed(self) -> DType:
+        """How the weights are packed: as they are if they are short and the code reads them so."""
+        dtype = self.form.node.inputs[1].type.dtype
+        return dtype if self.pairs or dtype is f16 else f32
 
     @property
     def phases(self) -> tuple[int, int]:
@@ -197,7 +198,7 @@ def input_blocks(problem: Problem) -> int:
 def slab_bytes(problem: Problem, vectors: int) -> int:
     count = 1 if problem.row_major else panel_starts(problem, vectors)[1]
     channels = problem.in_channels if problem.row_major else problem.lanes
-    size = problem.weight_bytes
+    size = problem.packed.bytes
     return count * math.prod(problem.kernel) * channels * vectors * problem.lanes * size
 
 
@@ -280,6 +281,7 @@ def lower(problem: Problem, config: Config) -> Convolution:
         nearest={name: _nearest(problem, name, memory[name]) for name in form.resized},
         planes=planes,
         last_lanes=problem.out_channels % problem.lanes,
+        packed=problem.packed,
     )
     if spec.chunk:  # its tiles share a chunk of weights one after the other
         return spec
@@ -307,7 +309,7 @@ def pack_weights(problem: Problem, spec: Convolution, weights: Array) -> Array:
     """[panel][input block][tap][k][vectors * lanes], zeros where a group has no weight.
 
     weights:  [M, C / groups, *kernel]; of a transposed convolution [C, M / groups, *kernel]
-    gives:    f32, or bf16 with the two channels of each pair innermost
+    gives:    f32, f16, or bf16 with the two channels of each pair innermost
     """
     lanes, groups = problem.lanes, problem.groups
     per_in, per_out = problem.in_channels // groups, problem.out_channels // groups
@@ -330,4 +332,4 @@ def pack_weights(problem: Problem, spec: Convolution, weights: Array) -> Array:
                 dense[m - first, at : at + per_in] = flat[m]
         split = dense.reshape(width, blocks, spec.channels, pair, -1)
         slabs.append(np.ascontiguousarray(split.transpose(1, 4, 2, 0, 3)).reshape(-1))
-    return np.concatenate(slabs).astype(bf16.numpy if spec.pairs else np.float32)
+    return np.concatenate(slabs).astype(problem.packed.numpy)

@@ -29,6 +29,7 @@ import math
 from collections.abc import Mapping
 from typing import Final
 
+from planck.codegen.bfloat import native
 from planck.codegen.convolution_unit import write
 from planck.codegen.microkernel import tallest
 from planck.codegen.tiling import balanced
@@ -75,6 +76,7 @@ class Direct:
             arguments=spec.arguments,
             tiles=spec.units,
             scratch_bytes=spec.scratch_bytes(kernel.target),
+            pairs=spec.pairs and native(kernel.target),
         )
 
     def pack(

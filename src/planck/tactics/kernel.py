@@ -71,6 +71,7 @@ class Code:
     level:      LLVM's optimisation level: 1 or 2 for code whose registers are already decided,
                 3 where LLVM should vectorise
     work_flops: operations that the algorithm does, where it saves some; 0: those of the operators
+    pairs:      whether these are products of pairs of bfloat16 in one instruction
     growth_bytes: by which the packed weights are more than the weights
     """
 
@@ -82,6 +83,7 @@ class Code:
     grain: int = 1
     level: int = 2
     work_flops: int = 0
+    pairs: bool = False
     growth_bytes: int = 0
     notes: dict[str, Any] = field(default_factory=dict)
 

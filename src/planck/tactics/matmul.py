@@ -24,10 +24,11 @@ from typing import Final
 
 import numpy as np
 
+from planck.codegen.bfloat import native
 from planck.codegen.matmul import Form, Matrix, Multiplication, write
 from planck.codegen.microkernel import LINE_BYTES, tallest
 from planck.codegen.tiling import balanced
-from planck.dtypes import Array, bf16
+from planck.dtypes import Array, DType, bf16, f16, f32
 from planck.ir.graph import Value
 from planck.ops.nn import MatMul
 from planck.refusal import No
@@ -64,6 +65,7 @@ class Multiply:
             arguments=spec.arguments,
             tiles=spec.units,
             scratch_bytes=spec.scratch_bytes,
+            pairs=spec.pairs and native(kernel.target),
         )
 
     def pack(
@@ -105,6 +107,12 @@ class Problem:
         """Whether neighbouring k are multiplied in pairs of bfloat16."""
         short = self.a.type.dtype is bf16 and self.b.type.dtype is bf16
         return short and (self.memory[self.a.name].column == 2 or self.k == 1)
+
+    @property
+    def packed(self) -> DType:
+        """How panels made at build time lie: as B does if it is short and the code reads it so."""
+        dtype = self.b.type.dtype
+        return dtype if self.pairs or dtype is f16 else f32
 
     @property
     def flops(self) -> int:
@@ -303,6 +311,7 @@ def _spec(problem: Problem, config: Config) -> Multiplication:
         epilogue=form.epilogue,
         lanes=kernel.target.lanes,
         pairs=problem.pairs,
+        packed=problem.packed,
     )
     return replace(spec, ahead=_lines_ahead(spec, strips)) if config["fetch"] else spec
 
@@ -315,7 +324,7 @@ def _lines_ahead(spec: Multiplication, strips: int) -> int:
 
 
 def pack_panels(spec: Multiplication, right: Array, transpose: bool) -> Array:
-    """[..., K, N] (or [..., N, K]) -> f32[panel][K][vectors * lanes], zeros past N.
+    """[..., K, N] (or [..., N, K]) -> f32 or f16[panel][K][vectors * lanes], zeros past N.
 
     In pairs: bf16[panel][K / 2][vectors * lanes][2], zeros past K.
     """
@@ -328,4 +337,4 @@ def pack_panels(spec: Multiplication, right: Array, transpose: bool) -> Array:
     rows = whole.reshape(spec.steps, pair, -1).swapaxes(1, 2)  # [step, column, pair]
     width = spec.vectors * spec.lanes
     panels = [rows[:, i : i + width].reshape(-1) for i in range(0, whole.shape[1], width)]
-    return np.concatenate(panels).astype(bf16.numpy if spec.pairs else np.float32)
+    return np.concatenate(panels).astype(spec.packed.numpy)

@@ -11,7 +11,7 @@ import numpy as np
 
 from planck.codegen.epilogue import Apply, Epilogue
 from planck.codegen.tables import Memory
-from planck.dtypes import Array, bf16, f32
+from planck.dtypes import SHORT_FLOATS, Array, f32, from_numpy
 from planck.ir.graph import Graph, Node, Op, Value
 from planck.ops.nn import Resize
 from planck.ops.pointwise import Cast, Pointwise
@@ -53,7 +53,7 @@ def anchored(
     """Take a kernel apart; No where it is not an anchor of this type with pointwise nodes behind.
 
     channel_axis:  the axis of the result along which "channel" operands lie; may be negative
-    bfloat16:      whether who asks reads and writes operands as their dtypes say
+    bfloat16:      whether who asks reads and writes operands as their dtypes say: bf16, f16
     resizing:      whether who asks reads operands through a Resize to the nearest neighbour
     """
     graph = kernel.graph
@@ -114,6 +114,8 @@ def anchored(
         result.name, tuple(applied), operands, constants, outputs, plain.rounded,
         {**beside, **{v.name: v.type.dtype for v in graph.outputs}},
     )  # fmt: skip
+    if not bfloat16 and any(dtype is not f32 for dtype in epilogue.dtypes.values()):
+        return No("the epilogue reads a constant that is not f32")
     return Anchored(kernel, node, result, epilogue, resized)
 
 
@@ -132,9 +134,13 @@ def _reads_resized(kernel: Kernel, step: Node, result: Value) -> No | None:
 
 
 def float32_only(kernel: Kernel) -> str:
-    """Why a kernel is nothing for who reads and writes float32 only; "" if it is."""
+    """Why a kernel is nothing for who reads and writes float32 only; "" if it is.
+
+    Constants may have 16 bits: they are packed as the code wants them.
+    """
     for value in (*kernel.graph.inputs, *kernel.graph.outputs):
-        if value.type.dtype is not f32:
+        short = value.name in kernel.constants and value.type.dtype in SHORT_FLOATS
+        if value.type.dtype is not f32 and not short:
             return f"%{value.name} is {value.type.dtype.name}: this way computes in f32 only"
     return ""
 
@@ -152,7 +158,7 @@ class Plain:
 
 
 def without_casts(graph: Graph) -> Plain | No:
-    """Leave out the casts that widen bfloat16 inputs and round outputs to bfloat16.
+    """Leave out the casts that widen inputs of 16 bits and round outputs to them.
 
     No where nodes compute in another type than float32.
     """
@@ -164,10 +170,12 @@ def without_casts(graph: Graph) -> Plain | No:
         if isinstance(node.op, Cast):
             source, made = node.inputs[0], node.outputs[0]
             types = source.type.dtype, made.type.dtype
-            if types == (bf16, f32) and source.name in read and made.name not in written:
+            widens = types[0] in SHORT_FLOATS and types[1] is f32
+            if widens and source.name in read and made.name not in written:
                 read[made.name] = read[source.name]
                 continue
-            if types == (f32, bf16) and made.name in written and source.name not in read:
+            rounds = types[0] is f32 and types[1] in SHORT_FLOATS
+            if rounds and made.name in written and source.name not in read:
                 rounded[made.name] = source.name
                 continue
         if any(v.type.dtype is not f32 for v in (*node.inputs, *node.outputs)):
@@ -225,7 +233,8 @@ def check_channel_operands(form: Anchored, channels: int, lanes: int) -> No | No
 
 def padded(array: Array, size: int) -> Array:
     """A constant along the channels, zeros up to size."""
-    flat = np.zeros(size, bf16.numpy if array.dtype == bf16.numpy else np.float32)
+    short = from_numpy(array.dtype) in SHORT_FLOATS
+    flat = np.zeros(size, array.dtype if short else np.float32)
     flat[: array.size] = array.reshape(-1)
     return flat
 

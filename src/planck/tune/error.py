@@ -11,7 +11,7 @@ import numpy as np
 from planck.codegen import engine as engine_code
 from planck.codegen.link import link
 from planck.device import system
-from planck.dtypes import Array, bf16
+from planck.dtypes import SHORT_FLOATS, Array, bf16, f16
 from planck.ir.graph import Graph, Value
 from planck.ir.types import TensorType
 from planck.ops.float64 import interpret_float64
@@ -24,7 +24,9 @@ from planck.tactics.kernel import Code, Config, Kernel, Operand, Tactic
 # 3.6e-6 in a direct convolution and by 7.7e-6 in F(6,3) (tactics/winograd.py); what errs by more
 # than a few times as much is no longer float32.
 LAYER_BOUND: Final = 2e-5
-HALF_UNIT: Final = 2.0**-8  # of bfloat16, over a number: by so much rounding moves it at most
+# By how much rounding moves a number at most, over the number.
+HALF_UNITS: Final = {bf16.numpy: 2.0**-8, f16.numpy: 2.0**-11}
+LEAST_UNIT: Final = 2.0**-25  # half of float16's smallest number
 _ALIGN: Final = 64
 _OVERREAD_BYTES: Final = 64
 
@@ -81,11 +83,11 @@ def kernel_errors(
 
 
 def _unrounded(graph: Graph) -> dict[str, Value]:
-    """Outputs that are written in bfloat16 -> the values that they round."""
+    """Outputs that are written in bfloat16 or float16 -> the values that they round."""
     return {
         node.outputs[0].name: node.inputs[0]
         for node in graph.nodes
-        if isinstance(node.op, Cast) and node.outputs[0].type.dtype is bf16
+        if isinstance(node.op, Cast) and node.outputs[0].type.dtype in SHORT_FLOATS
     }
 
 
@@ -93,7 +95,8 @@ def _before_rounding(got: Array, want: Array) -> Array:
     """What the rounded may have been rounded from: of such numbers, those closest to the wanted."""
     here = got.astype(np.float64)
     with np.errstate(all="ignore"):
-        near = np.clip(want, here - HALF_UNIT * np.abs(here), here + HALF_UNIT * np.abs(here))
+        moved = np.maximum(HALF_UNITS[got.dtype] * np.abs(here), LEAST_UNIT)
+        near = np.clip(want, here - moved, here + moved)
     return np.where(np.isfinite(here), near, here)
 
 

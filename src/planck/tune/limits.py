@@ -1,8 +1,9 @@
 """Measures what this machine can do at most, by code that does nothing else.
 
 One plan, run by the engine as a network would be: a step of fused multiply-adds that stay in
-registers, and for each cache and for memory a step that reads what only this level holds. Each step
-has more tiles than threads, and the best of many runs counts.
+registers, one of products of bfloat16 where the processor has those, and for each cache and for
+memory a step that reads what only this level holds. Each step has more tiles than threads, and the
+best of many runs counts.
 """
 
 from __future__ import annotations
@@ -46,7 +47,11 @@ def measure_limits(
     raises:  BuildError, InputError
     """
     levels = _levels(target, threads)
-    steps, objects = [_peak_step(target, threads)], {"peak": _peak(target)}
+    steps, objects = [_peak_step("peak", target, threads)], {"peak": _peak(target)}
+    if target.multiplies_bfloat16:
+        steps.append(_peak_step("pairs", target, threads))
+        objects["pairs"] = _peak_of_pairs(target)
+    first = len(steps)
     for level, chunk_bytes, tiles, passes in levels:
         objects[level.name] = _reader(target, level.name, chunk_bytes, passes)
         steps.append(_step(level.name, tiles, _vector(target).bytes))
@@ -60,8 +65,9 @@ def measure_limits(
         flops / best[0] / 1e3,
         tuple(
             Level(level.name, level.bytes, chunk_bytes * tiles * passes / us / 1e3)
-            for (level, chunk_bytes, tiles, passes), us in zip(levels, best[1:], strict=True)
+            for (level, chunk_bytes, tiles, passes), us in zip(levels, best[first:], strict=True)
         ),
+        2 * flops / best[1] / 1e3 if target.multiplies_bfloat16 else 0.0,
     )
 
 
@@ -153,8 +159,8 @@ def _fuses(target: Target) -> bool:
     return target.isa != "portable"
 
 
-def _peak_step(target: Target, threads: int) -> Step:
-    return _step("peak", TILES * threads, _chains(target) * _vector(target).bytes)
+def _peak_step(name: str, target: Target, threads: int) -> Step:
+    return _step(name, TILES * threads, _chains(target) * _vector(target).bytes)
 
 
 def _peak(target: Target) -> str:
@@ -178,6 +184,21 @@ def _peak(target: Target) -> str:
             vector.store(b, value, b.offset("%scratch", i * vector.bytes))
     b.do("ret void")
     return function(target, "peak", b)
+
+
+def _peak_of_pairs(target: Target) -> str:
+    """The same by products of pairs of bfloat16, which are twice as many operations."""
+    b, vector, chains = TableBuilder(), Vector.of(target), _chains(target)
+    pair = b.load(vector.pairs, "%scratch", 4)
+    with b.loop("%begin", "%end"):
+        zeros = ["zeroinitializer"] * chains
+        with Carried(b, 0, TRIPS, [vector.kind] * chains, zeros) as loop:
+            b.do('call void asm sideeffect "", "~{memory}"()')
+            loop.values = [vector.dot(b, pair, pair, own) for own in loop.values]
+        for i, value in enumerate(loop.values):
+            vector.store(b, value, b.offset("%scratch", i * vector.bytes))
+    b.do("ret void")
+    return function(target, "pairs", b)
 
 
 def _reader(target: Target, symbol: str, chunk_bytes: int, passes: int) -> str:

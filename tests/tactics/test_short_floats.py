@@ -1,8 +1,8 @@
-"""Every tactic on bfloat16 tensors, against float64 on the same rounded numbers.
+"""Every tactic on bfloat16 and float16 tensors, against float64 on the same rounded numbers.
 
-Products of bfloat16 are exact in float32, so what is left is float32's own summing, over up to a
-few hundred products: 1e-4, and one rounding to bfloat16 at the end, of 2^-9 of the result.
-Attention rounds its weights besides.
+Products of either are exact in float32, so what is left is float32's own summing, over up to a
+few hundred products: 1e-4, and one rounding at the end, of 2^-9 of the result in bfloat16 and 2^-12
+in float16. Attention in bfloat16 rounds its weights besides.
 """
 
 from __future__ import annotations
@@ -10,13 +10,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 import pytest
 
 from planck.codegen.llvm import assembly
+from planck.dtypes import bf16, f16
 from planck.ops.nn import Attention, Conv, ConvTranspose, MatMul, Pool
-from planck.ops.pointwise import Cast
 from planck.ops.reduce import Reduce
 from planck.refusal import No
 from planck.tactics import TACTICS
@@ -33,13 +32,16 @@ from planck.target import host
 from tests.tactics.conftest import Case, convolve, target_of
 from tests.tactics.test_assembly import SPILL
 
-ROUNDING = 2.0**-8  # one rounding is half of it; the sum's own error may tip it over
-TARGETS = ["native", "avx512", "avx2", "portable"]
+# One rounding is half of it; the sum's own error may tip it over.
+ROUNDING = {bf16: 2.0**-8, f16: 2.0**-11}
+TARGETS = ["native", "avx512", "avx2", "portable", "avx512-f16", "avx2-f16", "portable-f16"]
 
 
 @pytest.fixture(params=TARGETS)
 def case(request: pytest.FixtureRequest) -> Case:
     """On this machine's own instructions, and where they have to be written out."""
+    if request.param.endswith("-f16"):
+        return Case(target_of(request.param.removesuffix("-f16")), dtype=f16)
     if request.param != "native":
         return Case(target_of(request.param))
     if "avx512_bf16" not in host().extras:
@@ -53,10 +55,10 @@ def check(case: Case, tactic: Any, output: Any, want: Any, offers: int = 3) -> N
     assert not isinstance(configs, No), configs.reason
     for config in configs[:offers]:
         got = case.run(tactic, kernel, config)[kernel.graph.outputs[0].name]
-        assert got.dtype == ml_dtypes.bfloat16
+        assert got.dtype == case.dtype.numpy
         sums = 1e-4 * np.abs(want).max()
         np.testing.assert_allclose(
-            got.astype(np.float64), want, rtol=ROUNDING, atol=sums, err_msg=str(config)
+            got.astype(np.float64), want, rtol=ROUNDING[case.dtype], atol=sums, err_msg=str(config)
         )
 
 
@@ -74,12 +76,12 @@ CONVOLUTIONS = [
 
 
 @pytest.mark.parametrize("shape", CONVOLUTIONS, ids=str)
-@pytest.mark.parametrize("weights", ["bf16", "f32"])
+@pytest.mark.parametrize("weights", ["short", "f32"])
 def test_convolution(case: Case, shape: Any, weights: str) -> None:
     n, c, m, image, size, strides, pads, groups = shape
     x, x_numbers = case.short(n, c, *image, block=c > 4)
     dims, scale = (m, c // groups, *size), 1 / np.sqrt(c // groups * np.prod(size))
-    if weights == "bf16":
+    if weights == "short":
         w, w_numbers = case.short(*dims, scale=scale, constant=True)
     else:
         w = case.constant(*dims, scale=scale)
@@ -96,6 +98,8 @@ def test_convolution(case: Case, shape: Any, weights: str) -> None:
 
 def test_convolution_with_the_instruction(case: Case) -> None:
     """Sixteen pairs at once where the processor can, and no accumulator leaves its register."""
+    if case.dtype is f16:
+        pytest.skip("float16 is multiplied as float32")
     x, _ = case.short(1, 64, 14, 14, block=True)
     w, _ = case.short(96, 64, 3, 3, constant=True)
     y = case.node(Conv((1, 1), (1,) * 4, (1, 1), 1), [x, w], (1, 96, 14, 14), block=True)
@@ -202,10 +206,12 @@ def test_attention(case: Case, keys: int, depth: int, causal: bool) -> None:
     kernel = case.kernel(case.rounded(y), threads=2)
     for config in FusedAttention().offers(kernel):
         got = case.run(FusedAttention(), kernel, config)[kernel.graph.outputs[0].name]
-        # The weights are rounded, each by up to 2^-9 of itself; together they are 1.
+        # Pairs of weights are rounded, each by up to 2^-9 of itself; together they are 1.
+        weights = 2**-9 if case.dtype is bf16 else 1e-5
         np.testing.assert_allclose(
-            got.astype(np.float64), want, rtol=ROUNDING, atol=2**-9 * np.abs(v_).max()
-        )
+            got.astype(np.float64), want,
+            rtol=ROUNDING[case.dtype], atol=weights * np.abs(v_).max(),
+        )  # fmt: skip
 
 
 # bfloat16 where a kernel has it: what it reads, what it multiplies by, what it writes
@@ -244,22 +250,27 @@ def test_every_tactic_refuses_or_is_right(case: Case, name: str, place: str) -> 
             y = case.node(Conv(ones, pads, ones, g), [y, w], want.shape, block=last)
     short = place in ("output", "all")
     kernel = case.kernel(case.rounded(y) if short else y, threads=2)
-    if any(isinstance(n.op, Cast) for n in kernel.graph.nodes):
+    if place != "right":
         for tactic in (StrassenMultiply(), FusedDepthwise()):
             refusal = tactic.offers(kernel)
             assert isinstance(refusal, No)
-    taken = 0
+    taken = []
     for tactic in TACTICS:
         configs = tactic.offers(kernel)
         if isinstance(configs, No):
             continue
-        taken += 1
+        taken.append(tactic.name)
         got = case.run(tactic, kernel, configs[0])[kernel.graph.outputs[0].name]
         np.testing.assert_allclose(
             got.astype(np.float64), want,
-            rtol=ROUNDING if short else 0, atol=1e-4 * np.abs(want).max(), err_msg=tactic.name,
+            rtol=ROUNDING[case.dtype] if short else 0, atol=1e-4 * np.abs(want).max(),
+            err_msg=tactic.name,
         )  # fmt: skip
     assert taken or name == "chain"
+    if (name, place) == ("chain", "right"):
+        assert "depth_first" in taken
+    if (name, place) == ("MatMul", "right"):
+        assert "strassen" in taken or case.target.isa != "avx512"
 
 
 @pytest.mark.parametrize("shape", [(1, 35, 49, (13, 18)), (1, 64, 8, (1, 40)), (7, 17, 5, (9, 8))])
@@ -280,7 +291,10 @@ def test_winograd_of_any_shape(case: Case, shape: Any) -> None:
         config = {"down": down, "along": along, "rows": 3, "vectors": 1, "groups": 2, "parts": 1}
         got = case.run(WinogradConvolution(), kernel, config)[y.name]
         np.testing.assert_allclose(
-            got.astype(np.float64), want + beside, rtol=ROUNDING, atol=1e-4 * np.abs(want).max()
+            got.astype(np.float64),
+            want + beside,
+            rtol=ROUNDING[case.dtype],
+            atol=1e-4 * np.abs(want).max(),
         )
 
 
@@ -291,15 +305,15 @@ def test_loops_round_once(case: Case) -> None:
     kernel = case.kernel(case.rounded(y))
     got = case.run(Loops(), kernel, {})[kernel.graph.outputs[0].name]
     want = numbers.sum(1, keepdims=True)
-    np.testing.assert_allclose(got.astype(np.float64), want, rtol=ROUNDING, atol=1e-4)
+    np.testing.assert_allclose(got.astype(np.float64), want, rtol=ROUNDING[case.dtype], atol=1e-4)
 
 
-def test_every_bfloat16_survives(case: Case) -> None:
+def test_every_short_float_survives(case: Case) -> None:
     """Widened and rounded again, all numbers are what they were; NaN is still NaN.
 
-    The instructions take denormals for zeros.
+    The instructions take denormals of bfloat16 for zeros, and those of float16 for what they are.
     """
-    words = np.arange(1 << 16, dtype=np.uint16).view(ml_dtypes.bfloat16)
+    words = np.arange(1 << 16, dtype=np.uint16).view(case.dtype.numpy)
     x, _ = case.short(1 << 16)
     case.arrays["v0"] = words
     kernel = case.kernel(case.rounded(x))
@@ -308,3 +322,24 @@ def test_every_bfloat16_survives(case: Case) -> None:
     if "avx512_bf16" in case.target.extras:
         want = np.where(np.abs(want) < 2.0**-126, 0, want)
     np.testing.assert_array_equal(got, want)
+
+
+def test_products_of_the_ends_of_float16(case: Case) -> None:
+    """Denormals are multiplied, 65504 is reached, and what is 65520 or more becomes infinity."""
+    if case.dtype is not f16:
+        pytest.skip("bfloat16 has the range of float32")
+    a, _ = case.short(3, 5)
+    b, _ = case.short(5, 19, constant=True)
+    left, right = np.zeros((3, 5), np.float16), np.zeros((5, 19), np.float16)
+    left[:, 0] = 2.0**-24, 256.0, 256.0
+    right[0, :3] = 1.0, 255.875, 255.9375  # 256 times the second is 65504, the third 65520
+    case.arrays[case.inputs[0].name], case.arrays[case.inputs[1].name] = left, right
+    kernel = case.kernel(case.rounded(case.node(MatMul(), [a, b], (3, 19))))
+    with np.errstate(over="ignore"):
+        want = (left.astype(np.float64) @ right.astype(np.float64)).astype(np.float16)
+    assert want[0, 0] == 2.0**-24
+    assert want[1, 1] == 65504
+    assert np.isposinf(want[1, 2])
+    for config in Multiply().offers(kernel):
+        got = case.run(Multiply(), kernel, config)[kernel.graph.outputs[0].name]
+        np.testing.assert_array_equal(got, want)
