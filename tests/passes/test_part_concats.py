@@ -46,20 +46,16 @@ def test_parts_of_several_sizes(check):
     )  # fmt: skip
 
 
-def test_some_of_the_parts(check):
+def test_one_of_the_parts(check):
     inputs = "%a: f32[2,3,5], %b: f32[2,4,5], %d: f32[2,2,5]"
+    whole = "%c: f32[2,9,5] = Concat(%a, %b, %d, axis=1)"
+    side_by_side = part("y", "c", 3, 6, 5)
+    exp = '%z: f32[2,3,5] = Pointwise(%{x}, fn="exp")'
     check(
         RULES,
-        program(
-            "%c: f32[2,9,5] = Concat(%a, %b, %d, axis=1)",
-            part("y", "c", 3, 6, 5), part("s", "c", 0, 3, 5),
-            '%z: f32[2,3,5] = Pointwise(%s, fn="exp")', inputs=inputs,
-        ),
-        program(
-            "%y: f32[2,6,5] = Concat(%b, %d, axis=1)",
-            '%z: f32[2,3,5] = Pointwise(%a, fn="exp")', inputs=inputs,
-        ),
-    )  # fmt: skip
+        program(whole, side_by_side, part("s", "c", 0, 3, 5), exp.format(x="s"), inputs=inputs),
+        program(whole, side_by_side, exp.format(x="a"), inputs=inputs),
+    )
 
 
 def test_functions_of_convolutions(check):
@@ -96,6 +92,9 @@ UNCHANGED = {
         *JOINED,
         "%y: f32[2,4,6] = Slice(%c, starts=(0, 0, 0), sizes=(2, 4, 6), steps=(1, 1, 1))",
         end="%y",
+    ),
+    "the whole is read": program(
+        *JOINED, part("y", "c", 0, 4), '%z: f32[2,9,13] = Pointwise(%c, fn="exp")'
     ),
     "no convolutions": program(*JOINED, '%y: f32[2,9,13] = Pointwise(%c, fn="exp")', end="%y"),
 }

@@ -27,7 +27,10 @@ from planck.refusal import No
 
 @rule(Slice)
 def part_of_concat(view: View, node: Node) -> Patch | No:
-    """slice(concat(concat(x, y), concat(v, w))) -> concat(x, v), and the same through reshapes"""
+    """slice(concat(x, y)) -> x; slice(concat(concat(x, y), concat(v, w))) -> concat(x, v)
+
+    Also where the inner ones are reshaped.
+    """
     op, value = node.op, node.inputs[0]
     assert isinstance(op, Slice)
     maker = view.producer(value)
@@ -39,6 +42,9 @@ def part_of_concat(view: View, node: Node) -> Patch | No:
     patch, axis = view.patch(), cut[0]
     start, size = op.starts[axis], op.sizes[axis]
     if isinstance(maker.op, Concat) and maker.op.axis % value.type.rank != axis:
+        sliced = all(isinstance(user.op, Slice) for user in view.users(value))
+        if view.is_output(value) or not sliced:
+            return No("the whole is read too: its parts would have to lie in two places")
         pieces = [_piece(view, patch, part, axis, start, size) for part in maker.inputs]
         found = [piece for piece in pieces if piece is not None]
         if len(found) < len(pieces):
@@ -53,19 +59,20 @@ def part_of_concat(view: View, node: Node) -> Patch | No:
 def _piece(
     view: View, patch: Patch, value: Value, axis: int, start: int, size: int
 ) -> Value | None:
-    """The part of a value, if it is a concatenation of whole values or a reshape of one."""
+    """One of the values that were put together to a value, maybe reshaped; None for what is none.
+
+    Several that lie side by side are no such value: as slices they are views, and free.
+    """
     maker = view.producer(value)
     if maker is None:
         return None
     if isinstance(maker.op, Concat) and maker.op.axis % value.type.rank == axis:
-        at, parts = 0, []
+        at = 0
         for part in maker.inputs:
-            if at >= start and at + part.type.dims[axis] <= start + size:
-                parts.append(part)
+            if (at, part.type.dims[axis]) == (start, size):
+                return part
             at += part.type.dims[axis]
-        if not parts or sum(part.type.dims[axis] for part in parts) != size:
-            return None
-        return parts[0] if len(parts) == 1 else patch(maker.op, *parts)
+        return None
     if not isinstance(maker.op, Reshape):
         return None
     source, dims = maker.inputs[0], value.type.dims
