@@ -11,6 +11,7 @@ import onnxruntime
 import pytest
 
 import planck
+from planck.compiler import chains
 from planck.compiler.chains import Answers, settle
 from planck.errors import BuildError
 from planck.ir.graph import Graph
@@ -20,6 +21,7 @@ from planck.ops.region import Region
 from planck.passes.depth_first import depth_first
 from planck.passes.fuse import fuse
 from planck.passes.layout import assign
+from planck.refusal import No
 from planck.tactics import TACTICS
 from planck.tactics.kernel import Code, Kernel
 from planck.target import host, resolve
@@ -134,3 +136,67 @@ def test_against_onnxruntime(target: str) -> None:
     session = onnxruntime.InferenceSession(made.SerializeToString())
     (want,) = session.run(None, {"x": x})
     np.testing.assert_allclose(engine({"x": x})["y"], want, rtol=1e-4, atol=2e-5)
+
+
+def stem_graph() -> Graph:
+    kind = "f32[1,32,48,48]"
+    graph = parse(
+        f"""graph "g"(%x: f32[1,3,96,96]) {{ weight %w: f32[32,3,6,6] = ?
+        %y: {kind} = Conv(%x, %w, pads=(2, 2, 2, 2), strides=(2, 2), dilations=(1, 1), groups=1)
+        return %y }}"""
+    )
+    return assign(fuse(graph), host().lanes)
+
+
+@pytest.mark.parametrize(("whole_us", "moved"), [(19, False), (21, True)])
+def test_a_stem_is_moved_into_blocks_where_that_is_faster(whole_us: float, moved: bool) -> None:
+    def tune(kernels: Mapping[str, Kernel]) -> Answers:
+        answers: Answers = {}
+        for key, kernel in kernels.items():
+            stem = isinstance(kernel.graph.nodes[0].op, Conv)
+            rows = kernel.graph.inputs[0].type.block == 0
+            timing = Timing("direct", {}, whole_us if stem and rows else 10)
+            answers[key] = Choice(TACTICS[0], {}, NOTHING, b"", (timing,))
+        return answers
+
+    before = stem_graph()
+    after, _ = settle(before, host(), 2, tune)
+    first = after.nodes[0].op
+    assert isinstance(first, Region)
+    assert isinstance(first.graph.nodes[0].op, Conv) is not moved
+    assert list(after.weights) == ["w_unfolded" if moved else "w"]
+    same, _ = settle(before, host(), 2, None)
+    assert same.nodes == before.nodes
+
+
+@pytest.mark.parametrize("target", ["cpu:avx512", "cpu:avx2", "cpu:portable"])
+@pytest.mark.parametrize(("size", "stride"), [(6, 2), (7, 2), (3, 1)])
+def test_moved_stems_against_onnxruntime(
+    target: str, size: int, stride: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    try:
+        resolve(target)
+    except BuildError as error:
+        pytest.skip(str(error))
+    monkeypatch.setattr(chains, "_keeps", lambda *_: No("the test wants it in parts"))
+    random = np.random.default_rng(3)
+    w = (random.standard_normal((35, 3, size, size)) / (3 * size * size) ** 0.5).astype(np.float32)
+    value, node = onnx.helper.make_tensor_value_info, onnx.helper.make_node
+    pads = [(size - 1) // 2] * 4
+    graph = onnx.helper.make_graph(
+        [node("Conv", ["x", "w"], ["c"], strides=[stride] * 2, pads=pads),
+         node("Relu", ["c"], ["y"])],
+        "stem", [value("x", 1, [2, 3, 58, 74])], [value("y", 1, None)],
+        [onnx.numpy_helper.from_array(w, "w")],
+    )  # fmt: skip
+    made = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)])
+    made.ir_version = 9
+    engine = planck.build(made, target=target, optimization_level=0, threads=2)
+    tactics = [step.tactic for step in engine.plan.steps]
+    assert tactics[:2] in (["loops", "winograd"], ["direct", "loops"]), tactics
+    x = random.standard_normal((2, 3, 58, 74), np.float32)
+    session = onnxruntime.InferenceSession(made.SerializeToString())
+    (want,) = session.run(None, {"x": x})
+    # what Winograd's kernels may err: 2e-5 of the largest output
+    error = np.abs(engine({"x": x})["y"] - want).max() / np.abs(want).max()
+    assert error < 2e-5

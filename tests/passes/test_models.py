@@ -22,8 +22,9 @@ KINDS = {
     "resnet-dynamo": {"Conv": 16, "relu": 13, "add": 5},
     # a sigmoid for each part of each head: centre, size, scores
     "yolov5-script": {"Conv": 22, "silu": 19, "sigmoid": 9},
-    "yolov8-script": {"Conv": 25, "silu": 19, "sigmoid": 1, "Softmax": 1},
-    "yolov8-dynamo": {"Conv": 25, "silu": 19, "sigmoid": 1, "Softmax": 1},
+    # a sigmoid behind each convolution that makes scores
+    "yolov8-script": {"Conv": 25, "silu": 19, "sigmoid": 3, "Softmax": 1},
+    "yolov8-dynamo": {"Conv": 25, "silu": 19, "sigmoid": 3, "Softmax": 1},
 }
 
 

@@ -120,6 +120,15 @@ def beside(channels=32, more=PLAIN, how=NEAREST, filters="1,1", scale="2.0, 2.0"
 
 
 UNCHANGED = {
+    "others read a concatenation of which much would stay": program(
+        "weight %w: f32[9,44,1,1] = ?",
+        up("u", "a", 32),
+        "%x: f32[2,44,6,10] = Concat(%b, %u, %d, axis=1)",
+        conv("y", "x", "w", out=9),
+        '%z: f32[2,44,6,10] = Pointwise(%x, fn="exp")',
+        inputs="%a: f32[2,32,3,5], %b: f32[2,7,6,10], %d: f32[2,5,6,10]",
+        end="%y, %z",
+    ),
     "too few channels to save": beside(20),
     "interpolated beside others": beside(how=LINEAR),
     "a wider filter": beside(

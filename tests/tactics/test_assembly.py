@@ -12,6 +12,7 @@ from planck.ops.nn import Conv, MatMul
 from planck.tactics.depth_first import FusedDepthwise
 from planck.tactics.direct import Direct
 from planck.tactics.matmul import Multiply
+from planck.tactics.sliding import Grouped
 
 FMA = re.compile(r"\s+vfmadd\w+ps\b")
 SPILL = re.compile(r"\b[xyz]mm\d+.*\(%rsp\)|\(%rsp\).*[xyz]mm\d+")
@@ -51,6 +52,15 @@ def test_convolution(case: Any, size: int, kernel: int, pad: int) -> None:
     shape = (1, 96, size, size)
     y = case.node(Conv((1, 1), (pad,) * 4, (1, 1), 1), [x, w], shape, block=True)
     check(case, Direct(), case.kernel(case.pointwise("relu", y)))
+
+
+def test_small_groups(case: Any) -> None:
+    if case.target.isa != "avx512":
+        pytest.skip("has no vector of more than eight channels")
+    x = case.input(1, 32, 28, 28, block=True)
+    op = Conv((1, 1), (1,) * 4, (1, 1), 4)
+    y = case.node(op, [x, case.constant(32, 8, 3, 3)], (1, 32, 28, 28), block=True)
+    check(case, Grouped(), case.kernel(case.pointwise("relu", y)))
 
 
 def test_depth_first(case: Any) -> None:

@@ -15,7 +15,8 @@ import pytest
 
 from planck.codegen.llvm import assembly
 from planck.dtypes import bf16, f16
-from planck.ops.nn import Attention, Conv, ConvTranspose, MatMul, Pool
+from planck.ops.nn import Attention, Conv, ConvTranspose, MatMul, Pool, Resize
+from planck.ops.pointwise import Pointwise
 from planck.ops.reduce import Reduce
 from planck.refusal import No
 from planck.tactics import TACTICS
@@ -25,7 +26,7 @@ from planck.tactics.direct import Direct, Transposed
 from planck.tactics.globalpool import GlobalPooling
 from planck.tactics.loops import Loops
 from planck.tactics.matmul import Multiply
-from planck.tactics.sliding import Depthwise, Pooling
+from planck.tactics.sliding import Depthwise, Grouped, Pooling
 from planck.tactics.strassen import StrassenMultiply
 from planck.tactics.winograd import WinogradConvolution
 from planck.target import host
@@ -343,3 +344,27 @@ def test_products_of_the_ends_of_float16(case: Case) -> None:
     for config in Multiply().offers(kernel):
         got = case.run(Multiply(), kernel, config)[kernel.graph.outputs[0].name]
         np.testing.assert_array_equal(got, want)
+
+
+def test_an_operand_read_resized(case: Case) -> None:
+    x, x_numbers = case.short(2, 24, 6, 10, block=True)
+    w, w_numbers = case.short(35, 24, 1, 1, scale=0.2, constant=True)
+    s, s_numbers = case.short(2, 35, 3, 5, block=True)
+    op = Resize("nearest", (2, 35, 6, 10), (1.0, 1.0, 2.0, 2.0), "asymmetric", "floor")
+    want = convolve(x_numbers, w_numbers, (1, 1), (0, 0, 0, 0), (1, 1))
+    want = np.maximum(want + op.reference(s_numbers)[0], 0)
+    y = case.node(Conv((1, 1), (0, 0, 0, 0), (1, 1), 1), [x, w], want.shape)
+    up = case.node(op, [s], want.shape)
+    z = case.node(Pointwise("relu"), [case.node(Pointwise("add"), [y, up], want.shape)], want.shape)
+    check(case, Direct(), replace(z, type=z.type.with_block(case.target.lanes)), want)
+
+
+@pytest.mark.parametrize("each", [2, 4, 8])
+def test_groups(case: Case, each: int) -> None:
+    x, x_numbers = case.short(2, 24, 7, 11, block=True)
+    w, w_numbers = case.short(24, each, 3, 3, scale=0.2, constant=True)
+    want = convolve(x_numbers, w_numbers, (2, 2), (1, 1, 1, 1), (1, 1), 24 // each)
+    op = Conv((2, 2), (1, 1, 1, 1), (1, 1), 24 // each)
+    y = case.node(op, [x, w], want.shape, block=True)
+    if each < case.target.lanes:
+        check(case, Grouped(), y, want)

@@ -10,7 +10,7 @@ import onnxruntime
 import pytest
 
 from planck.ops.nn import Conv, Pool
-from planck.tactics.sliding import Depthwise, Pooling
+from planck.tactics.sliding import Depthwise, Grouped, Pooling
 
 # batch, channels, image, kernel, strides, pads, dilations
 DEPTHWISE = [
@@ -48,6 +48,39 @@ def test_depthwise(case: Any, convolve: Any, shape: Any) -> None:
     z = case.pointwise("silu", case.pointwise("add", y, residual))
     tactic, kern = Depthwise(), case.kernel(z, threads=2)
     for config in tactic.offers(kern)[:2]:
+        got = case.run(tactic, kern, config)[z.name]
+        np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5, err_msg=str(config))
+
+
+# batch, channels, channels of a group, image, kernel, strides, pads, dilations
+GROUPED = [
+    (1, 32, 8, (9, 14), (3, 3), (1, 1), (1, 1, 1, 1), (1, 1)),
+    (3, 40, 8, (15, 11), (3, 3), (2, 2), (0, 1, 1, 2), (1, 1)),
+    (1, 20, 4, (8, 20), (5, 5), (1, 1), (2, 2, 2, 2), (1, 1)),
+    (2, 6, 2, (7, 17), (3, 3), (1, 1), (2, 2, 2, 2), (2, 2)),
+    (1, 12, 4, (5, 6), (1, 1), (1, 1), (0, 0, 0, 0), (1, 1)),
+    (2, 20, 2, (33,), (3,), (1,), (1, 1), (1,)),
+]
+
+
+@pytest.mark.parametrize("shape", GROUPED, ids=str)
+def test_groups(case: Any, convolve: Any, shape: Any) -> None:
+    n, c, each, image, kernel, strides, pads, dilations = shape
+    x = case.input(n, c, *image, block=True)
+    w = case.constant(c, each, *kernel, scale=0.2)
+    b = case.constant(c)
+    want = convolve(case.arrays["v0"], case.arrays["v1"], strides, pads, dilations, c // each)
+    residual = case.input(*want.shape, block=True)
+    want = want + case.arrays["v2"].reshape(-1, *[1] * len(image)) + case.arrays[residual.name]
+    want = want / (1 + np.exp(-want))
+    y = case.node(Conv(strides, pads, dilations, c // each), [x, w, b], want.shape, block=True)
+    z = case.pointwise("silu", case.pointwise("add", y, residual))
+    tactic, kern = Grouped(), case.kernel(z, threads=2)
+    offers = tactic.offers(kern)
+    if each >= case.target.lanes:
+        assert "do not divide" in str(offers)
+        return
+    for config in offers[:2]:
         got = case.run(tactic, kern, config)[z.name]
         np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5, err_msg=str(config))
 

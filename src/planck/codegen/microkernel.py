@@ -333,7 +333,7 @@ def _trip(
         fetched = b.offset(fetched, b.let(f"mul nsw i64 {trip}, {ahead.lines * LINE_BYTES}"))
     acc = list(acc)
     for u in range(steps.unroll):
-        b.do('call void asm sideeffect "", "~{memory}"()')
+        step_apart(b)
         lines = range(ahead.lines) if ahead else ()
         for line in (line for line in lines if line * steps.unroll // len(lines) == u):
             prefetch(b, b.offset(fetched, line * LINE_BYTES))
@@ -371,3 +371,8 @@ def tallest(target: Target, vectors: int) -> int:
     if vectors == 1 and target.registers < 32:
         return budget(target) - 2  # all sums share one register of weights: the allocator is tight
     return min(budget(target), target.registers - vectors - 1) // vectors
+
+
+def step_apart(b: Builder) -> None:
+    """What comes before and what comes after share no loads, and none move across."""
+    b.do('call void asm sideeffect "", "~{memory}"()')

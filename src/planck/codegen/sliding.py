@@ -1,4 +1,4 @@
-"""Windows that slide over one block of channels: depthwise convolution, max and average pooling.
+"""Windows that slide over one block of channels: depthwise convolution, pooling, small groups.
 
 A unit of work is one block of channels of one image, and a group of its rows. A tile is a strip of
 one row; its accumulators stay in registers while the rows of the window go past:
@@ -9,6 +9,10 @@ one row; its accumulators stay in registers while the rows of the window go past
         epilogue and store
 
 Strips at the left and right border are written out apart, without the columns that are padding.
+
+Where groups of a few channels share filters, a block of channels holds whole groups, and each input
+is used once for each channel k of a group: k of every group is repeated over its group's lanes, and
+multiplied by the weights from there to each lane.
 """
 
 from __future__ import annotations
@@ -19,12 +23,12 @@ from typing import Literal
 
 from planck.codegen.epilogue import Epilogue
 from planck.codegen.llvm import float_literal, function
-from planck.codegen.microkernel import Carried, Vector
+from planck.codegen.microkernel import Carried, Vector, step_apart
 from planck.codegen.tables import Memory, TableBuilder
 from planck.codegen.tiling import Axis, Strip
 from planck.target import Target
 
-Kind = Literal["depthwise", "max", "average"]
+Kind = Literal["depthwise", "grouped", "max", "average"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,7 @@ class Sliding:
     rows:       strips of one row
     scales:     average: what sums are multiplied by, for each output row and column
     groups:     parts that the rows are divided into
+    each:       grouped: channels of a group, a divisor of the lanes
     arguments:  names in the order of the pointer table; weights and bias by these two names, ""
                 where there are none
     """
@@ -54,6 +59,7 @@ class Sliding:
     bias: str
     memory: Mapping[str, Memory]
     epilogue: Epilogue
+    each: int = 1
 
     @property
     def units(self) -> int:
@@ -112,7 +118,7 @@ class SlidingWriter:
                 pointer = b.offset(pointer, b.times(image, memory.batch))
                 pointer = b.offset(pointer, b.times(block, memory.block))
             elif name == spec.weights:
-                step = spec.taps[0] * spec.taps[1] * self.vector.bytes
+                step = spec.taps[0] * spec.taps[1] * spec.each * self.vector.bytes
                 pointer = b.offset(pointer, b.times(block, step))
             elif name == spec.bias or spec.epilogue.operands.get(name) == "channel":
                 along = self.vector.lanes * spec.epilogue.dtype(name).bytes
@@ -163,10 +169,16 @@ class SlidingWriter:
         end = b.entry([s + len(c) for s, c in zip(begins, cases, strict=True)], row.case)
         with Carried(b, begin, end, [self.vector.kind] * size, acc) as loop:
             shift = b.entry([tap.shift * memory.row for tap in flat], loop.counter)
-            width = spec.taps[1] * self.vector.bytes
+            width = spec.taps[1] * spec.each * self.vector.bytes
             place = b.entry([tap.index * width for tap in flat], loop.counter)
             weights = b.offset(row.at[spec.weights], place) if spec.weights else ""
-            loop.values = self.window_row(run[0], loop.values, b.offset(x, shift), weights)
+            here, values = b.offset(x, shift), loop.values
+            for k in range(spec.each):
+                if k:
+                    step_apart(b)  # or all columns would be loaded once, and spilled
+                own = b.offset(weights, k * spec.taps[1] * self.vector.bytes)
+                values = self.window_row(run[0], values, here, own if weights else "", k)
+            loop.values = values
         if spec.kind == "average":
             loop.values = self.scaled(loop.values, row, at_out)
         self.finish(at, loop.values)
@@ -179,8 +191,8 @@ class SlidingWriter:
             return [f"splat (float {float_literal(float('-inf'))})"]
         return ["zeroinitializer"]
 
-    def window_row(self, strip: Strip, acc: list[str], x: str, weights: str) -> list[str]:
-        """One row of all the windows of a strip."""
+    def window_row(self, strip: Strip, acc: list[str], x: str, weights: str, k: int) -> list[str]:
+        """One row of all the windows of a strip; grouped: of channel k of each group."""
         b, spec, vector = self.b, self.spec, self.vector
         step = spec.columns.in_step
         uses: dict[int, list[tuple[int, int]]] = {}
@@ -192,8 +204,10 @@ class SlidingWriter:
         for position in sorted(uses):
             memory = spec.memory[spec.x]
             value = vector.load(b, b.offset(x, position * memory.column), memory.dtype)
+            if spec.each > 1:
+                value = self.repeated(value, k)
             for pixel, tap_index in uses[position]:
-                if spec.kind == "depthwise":
+                if spec.weights:
                     if tap_index not in columns:
                         place = b.offset(weights, tap_index * vector.bytes)
                         columns[tap_index] = vector.load(b, place)
@@ -203,6 +217,12 @@ class SlidingWriter:
                 else:
                     acc[pixel] = b.let(f"fadd {vector.kind} {acc[pixel]}, {value}")
         return acc
+
+    def repeated(self, value: str, k: int) -> str:
+        """Channel k of each group in all lanes of the group."""
+        lanes, each, kind = self.vector.lanes, self.spec.each, self.vector.kind
+        mask = ", ".join(f"i32 {lane // each * each + k}" for lane in range(lanes))
+        return self.b.let(f"shufflevector {kind} {value}, {kind} poison, <{lanes} x i32> <{mask}>")
 
     def scaled(self, acc: list[str], row: _Row, at_out: str) -> list[str]:
         """Sums -> means."""

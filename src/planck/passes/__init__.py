@@ -41,6 +41,7 @@ from planck.passes.fold_reshape import fold_reshape
 from planck.passes.gather_to_slice import gather_to_slice
 from planck.passes.merge_parallel import merge_parallel
 from planck.passes.norms import norms
+from planck.passes.part_concats import part_concats
 from planck.passes.push_transposes import push_transposes
 from planck.passes.remove_noops import remove_noops
 from planck.passes.remove_unused import remove_unused
@@ -64,6 +65,7 @@ PASSES: Final[tuple[tuple[str, Pass], ...]] = (
     ("fold_pad", fold_pad),
     ("space_to_depth", space_to_depth),
     ("push_transposes", push_transposes),
+    ("part_concats", part_concats),
     ("slice_first", slice_first),  # once it is known where transposes stay
     ("fold_reshape", fold_reshape),
     ("chain_pools", chain_pools),

@@ -61,6 +61,8 @@ def beside_others(view: View, node: Node) -> Patch | No:
         return No(f"no part has {LEAST_SAVED} products a pixel to save, or it is interpolated")
     if not kept:
         return No("all parts are resized, by nothing in common")
+    if len(kept) > 1 and not all(_goes(view, user) for user in view.users(node.inputs[0])):
+        return No("the concatenation stays, and its other parts would have to lie in two places")
     own = np.concatenate([weight[:, starts[k] : starts[k + 1]] for k in kept], axis=1)
     parts = [source.inputs[k] for k in kept]
     x = parts[0] if len(parts) == 1 else patch(Concat(1), *parts)
@@ -139,6 +141,11 @@ def _pixel_by_pixel(view: View, node: Node) -> Array | No:
     if set(weight.shape[2:]) != {1} or set(op.strides) != {1} or any(op.pads) or op.groups != 1:
         return No("it reads more than one pixel, leaves some out, or has groups")
     return weight
+
+
+def _goes(view: View, node: Node) -> bool:
+    """Whether a reader of a concatenation will read its parts instead."""
+    return isinstance(node.op, Conv) and not isinstance(_pixel_by_pixel(view, node), No)
 
 
 def _like(op: Resize, value: Value) -> Resize:

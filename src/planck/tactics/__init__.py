@@ -7,13 +7,14 @@ from planck.tactics.globalpool import GlobalPooling
 from planck.tactics.kernel import Tactic
 from planck.tactics.loops import Loops
 from planck.tactics.matmul import Multiply
-from planck.tactics.sliding import Depthwise, Pooling
+from planck.tactics.sliding import Depthwise, Grouped, Pooling
 from planck.tactics.strassen import StrassenMultiply
 from planck.tactics.winograd import WinogradConvolution
 
 TACTICS: tuple[Tactic, ...] = (
     FusedDepthwise(),
     Depthwise(),
+    Grouped(),  # before direct code, which would multiply zeros
     WinogradConvolution(),  # before direct code: it offers only where its model saves time
     Direct(),
     Transposed(),

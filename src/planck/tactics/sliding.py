@@ -1,4 +1,4 @@
-"""Depthwise convolution and pooling on blocked layouts; 1-D and 2-D.
+"""Depthwise convolution, small groups and pooling on blocked layouts; 1-D and 2-D.
 
 Notebook (EPYC with Zen 4 cores, AVX-512, one core, in L2; a loop of fused multiply-adds makes
 117 GFLOP/s):
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -64,6 +64,7 @@ class Problem:
     dilations: tuple[int, int]
     pads: tuple[int, int]
     scales: tuple[tuple[float, ...], tuple[float, ...]]
+    each: int = 1
 
 
 class _SlidingTactic:
@@ -103,9 +104,9 @@ class _SlidingTactic:
         packed: dict[str, Array] = {}
         names = problem.form.channel_operands()
         lanes = kernel.target.lanes
-        if problem.kind == "depthwise":
+        if spec.weights:
             weights = constant(kernel, constants, problem.form.node.inputs[1].name)
-            packed[spec.weights] = pack_taps(weights, spec.blocks, lanes)
+            packed[spec.weights] = pack_taps(weights, spec.blocks, lanes, spec.taps[1])
             names = [*names, *([spec.bias] if spec.bias else [])]
         for name in names:
             if problem.form.is_constant(name):
@@ -117,9 +118,9 @@ class _SlidingTactic:
         problem = self.problem(kernel)
         assert isinstance(problem, Problem), problem
         form, inputs = problem.form, problem.form.node.inputs
-        depthwise = problem.kind == "depthwise"
-        weights = f"{inputs[1].name}_taps" if depthwise else ""
-        bias = inputs[2].name if depthwise and len(inputs) > 2 else ""
+        filters = problem.kind in ("depthwise", "grouped")
+        weights = f"{inputs[1].name}_taps" if filters else ""
+        bias = inputs[2].name if filters and len(inputs) > 2 else ""
         rows, columns = (
             forward(
                 problem.image[i], problem.out[i], size, problem.kernel[i],
@@ -132,6 +133,7 @@ class _SlidingTactic:
         arguments = (inputs[0].name, *parameters, *form.epilogue.operands, *form.epilogue.outputs)
         blocks = -(-problem.channels // kernel.target.lanes)
         steps = problem.batch * problem.channels * math.prod((*problem.out, *problem.kernel))
+        steps *= problem.each
         units = problem.batch * blocks
         parts = parts_of_work(MOVED_FLOPS * steps, units, problem.out[0], kernel.threads)
         return Sliding(
@@ -149,6 +151,7 @@ class _SlidingTactic:
             bias=bias,
             memory={name: blocked_memory(kernel, name) for name in names},
             epilogue=form.epilogue,
+            each=problem.each,
         )
 
 
@@ -175,6 +178,33 @@ class Depthwise(_SlidingTactic):
         return _problem(
             form, "depthwise", w.type.dims[2:], op.strides, op.dilations, op.pads, False
         )
+
+
+class Grouped(_SlidingTactic):
+    """Convolution in groups of a few channels, as many out as in, several groups in a vector."""
+
+    name = "grouped"
+
+    def problem(self, kernel: Kernel) -> Problem | No:
+        form = anchored(kernel, Conv, 1, bfloat16=True)
+        if isinstance(form, No):
+            return form
+        op, (x, w) = form.node.op, form.node.inputs[:2]
+        assert isinstance(op, Conv)
+        channels, lanes = x.type.dims[1], kernel.target.lanes
+        each = channels // op.groups
+        if form.result.type.dims[1] != channels or each == 1:
+            return No("not groups of several channels with as many outputs")
+        if each >= lanes or lanes % each:
+            return No(f"groups of {each} channels do not divide a vector of {lanes}")
+        if not form.is_constant(w.name):
+            return No("the weights are not known at build time")
+        if len(form.node.inputs) > 2:
+            bias = form.node.inputs[2].name
+            if not form.is_constant(bias) and channels % lanes:
+                return No("the bias is known at run time only and has no room for padding lanes")
+        found = _problem(form, "grouped", w.type.dims[2:], op.strides, op.dilations, op.pads, False)
+        return found if isinstance(found, No) else replace(found, each=each)
 
 
 class Pooling(_SlidingTactic):
@@ -251,9 +281,13 @@ def _scales(
     return tuple(result)
 
 
-def pack_taps(weights: Array, blocks: int, lanes: int) -> Array:
-    """f32[C, 1, *kernel] -> [block][tap][lanes], zeros past C."""
-    flat = weights.reshape(weights.shape[0], -1)
-    whole = np.zeros((blocks * lanes, flat.shape[1]), np.float32)
-    whole[: flat.shape[0]] = flat
-    return np.ascontiguousarray(whole.reshape(blocks, lanes, -1).transpose(0, 2, 1))
+def pack_taps(weights: Array, blocks: int, lanes: int, columns: int = 1) -> Array:
+    """f32[C, each, *kernel] -> [block][row of taps][each][column][lanes], zeros past C.
+
+    columns:  taps in a row
+    """
+    channels, each = weights.shape[:2]
+    whole = np.zeros((blocks * lanes, each, weights[0, 0].size // columns, columns), np.float32)
+    whole[:channels] = weights.reshape(channels, *whole.shape[1:])
+    split = whole.reshape(blocks, lanes, *whole.shape[1:])
+    return np.ascontiguousarray(split.transpose(0, 3, 2, 4, 1))
