@@ -251,28 +251,6 @@ class Ahead:
     lines: int
 
 
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """Weights made where they are first multiplied: weights - minus, all three lying alike.
-
-    kept:  where the difference is stored
-    """
-
-    minus: str
-    kept: str
-
-    def moved(self, b: Builder, bytes_: int | str) -> Difference:
-        """The same, some k-steps on."""
-        return Difference(b.offset(self.minus, bytes_), b.offset(self.kept, bytes_))
-
-    def column(self, b: Builder, vector: Vector, weights: str, at: int) -> str:
-        """One vector of it, stored too."""
-        minus = vector.load(b, b.offset(self.minus, at))
-        value = b.let(f"fsub {vector.kind} {weights}, {minus}")
-        vector.store(b, value, b.offset(self.kept, at))
-        return value
-
-
 def accumulate(
     b: Builder,
     steps: Steps,
@@ -281,23 +259,24 @@ def accumulate(
     weights: str,
     count: int | str,
     ahead: Ahead | None = None,
-    made: Difference | None = None,
+    minus: str = "",
 ) -> list[str]:
     """acc[row, n] += x[row, k] * w[k, n] over count values of k (a multiple of steps.unroll).
 
     acc:   values of all the tile's accumulators, row-major [row, vector]
     rows:  (number of the row, pointer, constant byte displacement) of the rows to take part
-    made:  what to make of the weights before; of whole vectors of float32
+    minus: where lies, as the weights do, what is taken off them first; whole vectors of float32.
+           It costs no more than its loads, as subtractions have time beside a tile's products
     gives: acc, with the rows that take part replaced
     """
     vector, width = steps.vector, steps.vectors
     kinds = [vector.kind] * (len(rows) * width)
     picked = [acc[row * width + n] for row, _, _ in rows for n in range(width)]
     if count == steps.unroll:
-        picked = _trip(b, steps, picked, rows, weights, None, ahead, made)
+        picked = _trip(b, steps, picked, rows, weights, None, ahead, minus)
     else:
         with Carried(b, 0, count, kinds, picked, steps.unroll) as loop:
-            loop.values = _trip(b, steps, loop.values, rows, weights, loop.counter, ahead, made)
+            loop.values = _trip(b, steps, loop.values, rows, weights, loop.counter, ahead, minus)
         picked = loop.values
     result = list(acc)
     for i, (row, _, _) in enumerate(rows):
@@ -313,16 +292,16 @@ def _trip(
     weights: str,
     k: str | None,
     ahead: Ahead | None,
-    made: Difference | None,
+    minus: str,
 ) -> list[str]:
     """One unrolled trip; pointers move by k."""
-    width = steps.vectors
-    size = steps.vector.lanes * (4 if steps.pairs else steps.weights.bytes)
+    width, vector = steps.vectors, steps.vector
+    size = vector.lanes * (4 if steps.pairs else steps.weights.bytes)
     moved: dict[str, str] = {}
     if k is not None:
         down = b.let(f"mul nsw i64 {k}, {steps.weight_bytes}")
         weights = b.offset(weights, down)
-        made = made.moved(b, down) if made else None
+        minus = b.offset(minus, down) if minus else ""
         step = b.let(f"mul nsw i64 {k}, {steps.k_bytes}")
     for _, pointer, _ in rows:
         if pointer not in moved:
@@ -344,10 +323,10 @@ def _trip(
             )
             for n in range(width)
         ]
-        if made:
-            column = [
-                made.column(b, steps.vector, w, base + n * size) for n, w in enumerate(column)
-            ]
+        if minus:
+            less = [vector.load(b, b.offset(minus, base + n * size)) for n in range(width)]
+            pairs = zip(column, less, strict=True)
+            column = [b.let(f"fsub {vector.kind} {x}, {y}") for x, y in pairs]
         for i, (_, pointer, shift) in enumerate(rows):
             x = steps.broadcast(b, b.offset(moved[pointer], shift + u * steps.k_bytes))
             for n in range(width):

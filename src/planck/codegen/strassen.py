@@ -10,19 +10,18 @@ A, B and C are cut into quarters, and seven products of quarters do for the eigh
                        W = Y + S3 T3              C22 = Z + W - Y
 
 Every line of the second part is a product added to what is there already, so that the sums of C
-cost a load of the accumulators each. B is packed as B11, T2, B21 and B22: no product needs B12, and
+cost a load of the accumulators each. B is packed as B11, T2, B22 and B21: no product needs B12, and
 of these four the other three are differences:
 
     T1 = B22 - T2    T3 = T2 - B11    -T4 = B21 - T2
 
-They are made by the first strip of rows that multiplies by them, as it loads the operands: the
-subtraction costs nothing beside its multiply-adds. The sums of A are made for a group of rows:
+They are made as the operands are loaded, for every strip of rows anew: a subtraction has time
+beside the multiply-adds. The sums of A are made for a group of rows:
 
     for units [begin, end), by product of the batch, group of rows, panel:
         at the first unit of a group:      S1, S2, S3, S4                             -> scratch
         for the seven products:
             for strips of rows:            accumulators += rows of A or S times panel -> scratch
-            the first of them, too:        a difference of slabs of B                 -> scratch
         for the quarters, for rows:        epilogue and store
 
 Where the rows of A lie so that they share a set of L1, A is copied to scratch beside its sums.
@@ -37,7 +36,7 @@ from dataclasses import dataclass
 
 from planck.codegen.llvm import function
 from planck.codegen.matmul import batch_offset
-from planck.codegen.microkernel import LINE_BYTES, Ahead, Difference, Steps, accumulate
+from planck.codegen.microkernel import LINE_BYTES, Ahead, Steps, accumulate
 from planck.codegen.strassen_spec import (
     A11,
     A12,
@@ -70,20 +69,16 @@ def write(target: Target, symbol: str, spec: Strassen) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Right:
-    """The right side of a product.
+    """The right side of a product: a slab of B, or slab - minus.
 
-    weights:     what strips multiply by, but for a group's first where a difference is made
-    fetched:     what to bring to L2 meanwhile
-    makes:       whether a difference is made, a bit at run time
-    minuend:     what it is made of,
-    difference:  and what else
+    differs:  which of the two, a bit at run time
+    fetched:  what to bring to L2 meanwhile
     """
 
-    weights: str
+    slab: str
+    minus: str
+    differs: str
     fetched: str
-    makes: str
-    minuend: str
-    difference: Difference
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +102,6 @@ class _Writer(Writing):
         self.lefts = [b.offset("%scratch", i * spec.left_bytes) for i in range(spec.lefts)]
         self.zeros = b.offset("%scratch", spec.lefts * spec.left_bytes)
         self.tiles = b.offset(self.zeros, spec.tile_bytes)
-        tiles = spec.whole_lines((4 * spec.strips + 1) * spec.tile_bytes)
-        self.kept = b.offset(self.zeros, tiles)
         for i in range(spec.rows * spec.vectors):
             place = b.offset(self.zeros, i * self.vector.bytes)
             self.vector.store(b, "zeroinitializer", place)
@@ -198,12 +191,12 @@ class _Writer(Writing):
             work = _Product(self.left(product, group), right, zero, source, goal)
             whole = spec.pairs // spec.rows
             with b.loop(group.low, self.least(group.high, whole), hint="strip") as strip:
-                self.strip(strip, group, work, spec.rows, True)
+                self.strip(strip, group, work, spec.rows)
             if whole < spec.all_strips:
                 first = b.call("i64", "llvm.smax.i64", ("i64", group.low), ("i64", str(whole)))
                 with b.loop(first, group.high, hint="strip") as strip:
                     last = spec.pairs % spec.rows
-                    self.strip(strip, group, work, last, whole % spec.strips == 0)
+                    self.strip(strip, group, work, last)
 
     def right(self, product: str, panel: str) -> _Right:
         """What a product multiplies from the right."""
@@ -212,9 +205,7 @@ class _Writer(Writing):
         minus = b.offset(panel, b.entry([(minus or 0) * size for _, minus in RIGHT], product))
         fetched = b.offset(panel, b.entry([slab * size for slab in FETCH], product))
         differs = b.entry([int(minus is not None) for _, minus in RIGHT], product)
-        makes = b.let(f"icmp ne i64 {differs}, 0")
-        later = b.let(f"select i1 {makes}, ptr {self.kept}, ptr {weights}")
-        return _Right(later, fetched, makes, weights, Difference(minus, self.kept))
+        return _Right(weights, minus, b.let(f"icmp ne i64 {differs}, 0"), fetched)
 
     def left(self, product: str, group: Group) -> str:
         """The first row of what a product multiplies from the left."""
@@ -233,33 +224,21 @@ class _Writer(Writing):
             start = b.let(f"select i1 {test}, ptr {pointer}, ptr {start}")
         return b.offset(start, b.entry([offset for _, offset in rows], product))
 
-    def strip(self, strip: str, group: Group, work: _Product, size: int, opens: bool) -> None:
-        """One strip of a product; the first of a group makes the sums of B that the others read.
-
-        opens:  whether a group may begin with a strip of this size
-        """
+    def strip(self, strip: str, group: Group, work: _Product, size: int) -> None:
+        """One strip of a product: with a slab of B, or with the difference of two."""
         b, right = self.b, work.right
         own = b.let(f"sub nsw i64 {strip}, {group.low}")
-        if not opens:
-            self.tile(own, work, size, right.weights, None)
-            return
-        first = b.let(f"icmp eq i64 {own}, 0")
-        makes = b.let(f"and i1 {first}, {right.makes}")
-        made, other, done = b.label("made"), b.label("other"), b.label("stripdone")
-        b.branch_if(makes, made, other)
-        b.block(made)
-        self.tile(own, work, size, right.minuend, right.difference)
-        b.branch(done)
-        b.block(other)
-        self.tile(own, work, size, right.weights, None)
-        b.branch(done)
+        two, one, done = b.label("two"), b.label("one"), b.label("stripdone")
+        b.branch_if(right.differs, two, one)
+        for block, minus in ((two, right.minus), (one, "")):
+            b.block(block)
+            self.tile(own, work, size, minus)
+            b.branch(done)
         b.block(done)
 
-    def tile(
-        self, own: str, work: _Product, size: int, right: str, made: Difference | None
-    ) -> None:
+    def tile(self, own: str, work: _Product, size: int, minus: str) -> None:
         """accumulators = source + rows of A or S times B."""
-        b, spec, bytes_ = self.b, self.spec, self.vector.bytes
+        b, spec, bytes_, right = self.b, self.spec, self.vector.bytes, work.right.slab
         tile = b.times(own, spec.tile_bytes)
         source = b.offset(work.source, tile)
         source = b.let(f"select i1 {work.zero}, ptr {self.zeros}, ptr {source}")
@@ -275,10 +254,10 @@ class _Writer(Writing):
             shape = Steps(self.vector, spec.vectors, 4, spec.vectors * bytes_, unroll)
             rows = [(i, a, i * spec.row_bytes) for i in range(size)]
             fetched = ahead if unroll == spec.unroll else None
-            acc = accumulate(b, shape, acc, rows, right, steps, fetched, made)
+            acc = accumulate(b, shape, acc, rows, right, steps, fetched, minus)
             done = steps * spec.vectors * bytes_
             a, right = b.offset(a, steps * 4), b.offset(right, done)
-            made = made.moved(b, done) if made else None
+            minus = b.offset(minus, done) if minus else ""
         goal = b.offset(work.goal, tile)
         for i, value in enumerate(acc):
             self.vector.store(b, value, b.offset(goal, i * bytes_))

@@ -13,39 +13,38 @@ from planck.codegen.microkernel import LINE_BYTES
 
 X, Y, Z, W = range(4)  # the accumulators of a panel, each a row of vectors for each pair of rows
 
-# The products, in the order in which they are done: what A is, and the accumulators that
-# the product starts from (none: zeros) and goes to.
+# The products, in the order in which they are done: what A is, and the accumulators that the
+# product starts from (none: zeros) and goes to. In this order few slabs of B are at work at a time.
 A11, A12, A22, S1, S2, S3, S4 = range(7)
 PRODUCTS: Final = (
     (A11, None, X),
     (S2, X, Y),
-    (A12, X, X),
-    (S1, Y, Z),
     (S3, Y, W),
+    (S1, Y, Z),
     (S4, Z, Z),
+    (A12, X, X),
     (A22, W, W),
 )
 WAY_BYTES: Final = 4096  # of a level-1 cache: rows a multiple of it apart fall into one set
-COMBINE_BEFORE: Final = 5  # Y becomes C22 before Z and W become C12 and C21
+COMBINE_BEFORE: Final = 4  # Y becomes C22 before Z and W become C12 and C21
 QUARTERS: Final = (X, Z, W, Y)  # C11, C12, C21, C22
 
 # The slabs that a panel of B is packed as, and what each product multiplies from the right: a slab,
 # or one minus another.
-B11, T2, B21, B22 = range(4)
+B11, T2, B22, B21 = range(4)
 SLABS: Final = 4
 RIGHT: Final = (
     (B11, None),
     (T2, None),
-    (B21, None),
-    (B22, T2),  # T1
     (T2, B11),  # T3
+    (B22, T2),  # T1
     (B22, None),
+    (B21, None),
     (B21, T2),  # -T4
 )
 DIFFERENCES: Final = sum(minus is not None for _, minus in RIGHT)
-# The slab to fetch beside each product: what comes from memory, evenly; what was read before once
-# more, as L2 does not keep deep panels. The last is the next panel's.
-FETCH: Final = (T2, B21, B22, B11, B22, B21, SLABS + B11)
+# The slab to fetch beside each product; one after the last is the next panel's first.
+FETCH: Final = (T2, B22, B22, B21, B21, SLABS, SLABS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +142,8 @@ class Strassen:
     @property
     def left_bytes(self) -> int:
         """S1 and S2 of a group, or another pair of quarters, side by side in its rows."""
-        return self.whole_lines(self.strips * self.rows * self.row_bytes)
+        bytes_ = self.strips * self.rows * self.row_bytes
+        return -(-bytes_ // LINE_BYTES) * LINE_BYTES
 
     @property
     def lefts(self) -> int:
@@ -158,7 +158,4 @@ class Strassen:
     @property
     def scratch_bytes(self) -> int:
         tiles = (4 * self.strips + 1) * self.tile_bytes
-        return self.lefts * self.left_bytes + self.whole_lines(tiles) + self.slab_bytes
-
-    def whole_lines(self, bytes_: int) -> int:
-        return -(-bytes_ // LINE_BYTES) * LINE_BYTES
+        return self.lefts * self.left_bytes + tiles

@@ -11,6 +11,10 @@ Notebook (EPYC with Zen 4 cores, AVX-512, one core; a loop of fused multiply-add
 - bfloat16 pairs, one core of Zen 5, peak 566 GFLOP/s: BERT's 128x768x2304 568, 128x768x768 562,
   128x3072x768 566; with GELU behind it 128x768x3072 505. 14 x 2 falls to 361 where K is 3072 and 28
   x 1 to 102: rows 6 KiB apart share two sets of L1.
+- Fetching the next packed panel, Zen 5, weights from memory, us without and with it: one core
+  128x768x768 619 and 577 in 6 x 4, 761 and 599 in 14 x 2; 8x768x3072 362 and 282; 1x784x1024 74 and
+  82, as one row is read at memory's speed anyway. BERT in bfloat16 28.0 and 26.4 ms on two threads,
+  50.6 and 47.7 on one. With warm weights it costs nothing at M = 128, and 15 % at M = 8.
 - B at run time: copying panels to scratch first and reading them as they lie are equal on
   1024^3, and 95 against 98 on PV; both are offered.
 """

@@ -14,11 +14,14 @@ from memory, bias, GELU or residual in the epilogue; us in the network, least of
 - The arithmetic: 7/8 of the products; sums of A cost 10 cycles for a vector of each quarter, 2 % of
   128x768x768 on one core and 0.5 % of 128x768x3072; accumulators to scratch and back, 28 loads and
   stores for each 384 steps of 12 to 14 cycles, under 1 %.
-- B stays as large as it was; all seven right sides packed take 7/4 of the bytes, 255 MB more for
-  BERT. One core, the best tile of each, us: seven slabs 511, 2086 and 2074 for 128x768x768,
-  128x768x3072 and 128x3072x768; four, with three differences made by the first strip 519, 2115 and
-  2127; made by every strip and never stored 518, 2162 and 2086, but bad in tiles wider than 3, as
-  two slabs come from L2 for one. Packing B12 in place of T2 makes four sums of three: 4 % slower.
+- B stays as large as it was; all seven right sides packed take 7/4 of the bytes, and BERT's process
+  then peaks at 716 MB, not 469. One core, the best tile of each, us: seven slabs 511, 2086 and 2074
+  for 128x768x768, 128x768x3072 and 128x3072x768; four, a difference made for every strip 518, 2117
+  and 2086; made by the first strip and kept in scratch 519, 2115 and 2127. Tiles wider than 3
+  vectors are bad at it, as two slabs come from L2 for one: 4 x 6 606. With B12 in place of T2, four
+  sums have to be made, and it takes 544.
+- The products are in an order in which each slab is done with soon. Deep ones still want narrow
+  tiles, of which L2 holds three slabs: 128x3072x768 2116 in tiles of 13 x 2, 2172 in 8 x 3.
 - Rows of A a multiple of 4 KiB apart share a set of L1: copies of A beside its sums bring
   128x3072x768 from 2233 to 2074, and tiles of 13 x 2 from 11800 to 2083.
 - All products for one strip of rows before the next strip would keep more in registers, but stream
@@ -32,9 +35,9 @@ from memory, bias, GELU or residual in the epilogue; us in the network, least of
 Largest error over largest output, normal entries; left operand normal / ReLU of normal
 
     depth    matmul             strassen
-    256      5.3e-7 / 5.0e-7    1.3e-6 / 1.5e-6
-    768      1.2e-6 / 6.2e-7    2.8e-6 / 1.8e-6
-    3072     2.2e-6 / 1.5e-6    7.2e-6 / 4.6e-6
+    256      6.2e-7 / 4.3e-7    1.6e-6 / 1.4e-6
+    768      1.0e-6 / 6.9e-7    2.4e-6 / 2.1e-6
+    3072     2.3e-6 / 1.3e-6    4.6e-6 / 3.5e-6
 
 An infinity or a NaN in a row of A makes NaN of the row half the rows away, too.
 """
@@ -68,7 +71,9 @@ UNROLL: Final = 4
 
 SUM_CYCLES: Final = 10.0  # to read a vector of each quarter of A and write four sums
 COLD_BYTES_PER_CYCLE: Final = 4.0  # of a claim's first B, which nobody has prefetched
-MAKING_BYTES_PER_CYCLE: Final = 64.0  # between L1 and L2, there and back
+DIFFERENCE_BYTES_PER_CYCLE: Final = 36.0  # from L2
+LIVE_SLABS: Final = 3  # two that make a difference and the one that is fetched
+LATE: Final = 1.04  # times what it takes where these are more than L2 holds beside A
 MEMORY_BYTES_PER_CYCLE: Final = 10.0  # to each core
 MEMORY_CORES: Final = 2  # that have this much at once
 
@@ -188,6 +193,7 @@ def _cycles(problem: Problem, spec: Strassen) -> float:
     free = [0.0] * kernel.threads
     heapify(free)
     cold = spec.slab_bytes / COLD_BYTES_PER_CYCLE
+    late = LATE if LIVE_SLABS * spec.slab_bytes > 0.75 * kernel.target.l2_bytes else 1.0
     for begin in range(0, spec.units, spec.grain):
         end = min(begin + spec.grain, spec.units)
         cycles = cold
@@ -199,25 +205,20 @@ def _cycles(problem: Problem, spec: Strassen) -> float:
             ]
             panels = min(end, (number + 1) * spec.panels) - max(begin, number * spec.panels)
             steps = sum(_step_cycles(kernel.target, size, spec.vectors) for size in sizes)
-            cycles += len(PRODUCTS) * panels * spec.depth * steps
-            cycles += panels * spec.depth * _making_cycles(kernel.target, sizes[0], spec.vectors)
+            cycles += panels * spec.depth * steps * late
             cycles += sum(sizes) * spec.depth / spec.lanes * SUM_CYCLES
         heapreplace(free, free[0] + cycles)
     return max(*free, _memory_cycles(kernel, 4.0 * problem.k * problem.n))
 
 
 def _step_cycles(target: Target, rows: int, vectors: int) -> float:
-    """The fewer operands a step loads, the sooner it recovers from one that came late."""
-    return k_step_cycles(target, rows, vectors) + 0.05 * (rows + vectors)
+    """Of a step of all products. Those by a difference load twice as much from L2.
 
-
-def _making_cycles(target: Target, rows: int, vectors: int) -> float:
-    """What a step of the strips that make differences takes beyond its multiplications.
-
-    For each vector two loads, the line to store to, and the store.
+    The fewer operands a step loads, the sooner it recovers from one that came late.
     """
-    moved = 4 * vectors * target.vector_bytes / MAKING_BYTES_PER_CYCLE
-    return DIFFERENCES * max(0.0, moved - _step_cycles(target, rows, vectors))
+    step = k_step_cycles(target, rows, vectors) + 0.05 * (rows + vectors)
+    loads = 2 * vectors * target.vector_bytes / DIFFERENCE_BYTES_PER_CYCLE
+    return (len(PRODUCTS) - DIFFERENCES) * step + DIFFERENCES * max(step, loads)
 
 
 def _memory_cycles(kernel: Kernel, weight_bytes: float) -> float:
@@ -257,7 +258,7 @@ def _spec(problem: Problem, config: Config) -> Strassen:
 def pack_slabs(spec: Strassen, right: Array, transpose: bool) -> Array:
     """f32[..., K, N] (or [..., N, K]) -> f32[panel, slab, K / 2, vectors * lanes].
 
-    The slabs are B11, T2, B21 and B22 of `codegen.strassen_spec`; zeros past N.
+    The slabs are B11, T2, B22 and B21 of `codegen.strassen_spec`; zeros past N.
     """
     matrix = right.reshape(right.shape[-2:])
     if transpose:
@@ -269,7 +270,7 @@ def pack_slabs(spec: Strassen, right: Array, transpose: bool) -> Array:
     b11, b12, b21, b22 = upper[:, :middle], upper[:, middle:], lower[:, :middle], lower[:, middle:]
     width = spec.vectors * spec.lanes
     packed = np.zeros((spec.panels, SLABS, spec.depth, width), np.float32)
-    for i, slab in enumerate((b11, b22 - b12 + b11, b21, b22)):
+    for i, slab in enumerate((b11, b22 - b12 + b11, b22, b21)):
         for panel in range(spec.panels):
             part = slab[:, panel * width : (panel + 1) * width]
             packed[panel, i, :, : part.shape[1]] = part
