@@ -16,6 +16,7 @@ import numpy as np
 from planck.codegen import engine as engine_code
 from planck.codegen import flush
 from planck.codegen.link import link
+from planck.device.system import separate_cpus
 from planck.dtypes import Array
 from planck.ir.types import TensorType
 from planck.plan.model import Place, Plan, Step
@@ -39,19 +40,21 @@ def measure(
 ) -> list[float]:
     """Microseconds of one launch of each candidate, on kernel.threads threads.
 
+    Each thread has a processor of its own, and of a core of its own while there are any.
     The candidates take turns, and the best of a candidate's runs counts: another process that
     takes the core for a while then hits none of them harder than the others.
 
     weights_from_memory:  no cache holds a weight when a run begins
     """
     contexts: list[ExecutionContext] = []
+    cpus = separate_cpus(kernel.threads)
     best = [math.inf] * len(candidates)
     spent = [0.0] * len(candidates)
     try:
         for tactic, config, code, object_ in candidates:
             plan = plan_of(kernel, tactic, config, code, object_, weights_from_memory)
             engine = Engine(plan)
-            contexts.append(engine.create_execution_context(threads=kernel.threads))
+            contexts.append(engine.create_execution_context(kernel.threads, cpus))
         for number in range(_MOST_ROUNDS):
             for i, context in enumerate(contexts):
                 slow = number >= 2 and best[i] > _HOPELESS * min(best)
