@@ -155,12 +155,12 @@ class Strassen:
 def write(target: Target, symbol: str, spec: Strassen) -> str:
     """The module of one kernel."""
     b = TableBuilder()
-    _Writer(target, spec, b).kernel()
+    StrassenWriter(target, spec, b).kernel()
     return function(target, symbol, b)
 
 
 @dataclass(slots=True)
-class _Group:
+class Group:
     """A group of rows of one product of the batch.
 
     low, high:  its strips, in the whole product
@@ -176,7 +176,7 @@ class _Group:
     at: dict[str, str]
 
 
-class _Writer:
+class StrassenWriter:
     def __init__(self, target: Target, spec: Strassen, b: TableBuilder) -> None:
         self.target, self.spec, self.b = target, spec, b
         self.vector = Vector(target.lanes)
@@ -213,7 +213,7 @@ class _Writer:
         self.multiply(group, panel)
         self.write_panel(group, panel)
 
-    def group(self, number: str) -> _Group:
+    def group(self, number: str) -> Group:
         b, spec = self.b, self.spec
         product = b.let(f"udiv i64 {number}, {spec.groups}")
         number = b.let(f"urem i64 {number}, {spec.groups}")
@@ -228,7 +228,7 @@ class _Writer:
                 pointer = b.offset(pointer, batch_offset(b, spec.batch, memory, product))
                 pointer = b.offset(pointer, b.times(row, memory.row))
             at[name] = pointer
-        return _Group(low, high, b.let(f"sub nsw i64 {end}, {row}"), at[spec.a], at)
+        return Group(low, high, b.let(f"sub nsw i64 {end}, {row}"), at[spec.a], at)
 
     def least(self, value: str, most: int) -> str:
         b = self.b
@@ -241,7 +241,7 @@ class _Writer:
 
     # The sums of A
 
-    def sum_rows(self, group: _Group) -> None:
+    def sum_rows(self, group: Group) -> None:
         b, spec, lanes = self.b, self.spec, self.spec.lanes
         down = self.down * spec.row_bytes
         with b.loop(0, group.pairs, hint="r") as row:
@@ -269,7 +269,7 @@ class _Writer:
 
     # The seven products
 
-    def multiply(self, group: _Group, panel: str) -> None:
+    def multiply(self, group: Group, panel: str) -> None:
         b, spec = self.b, self.spec
         right = b.offset(self.base[spec.b], b.times(panel, len(PRODUCTS) * spec.slab_bytes))
         tiles = spec.strips * spec.tile_bytes
@@ -291,7 +291,7 @@ class _Writer:
                     last = spec.pairs % spec.rows
                     self.strip(strip, group, left, slab, (zero, source, goal), last)
 
-    def left(self, product: str, group: _Group) -> str:
+    def left(self, product: str, group: Group) -> str:
         """The first row of what a product multiplies from the left."""
         b, spec = self.b, self.spec
         right, down = spec.depth * 4, self.down * spec.row_bytes
@@ -308,7 +308,7 @@ class _Writer:
         return b.offset(start, b.entry([offset for _, offset in rows], product))
 
     def strip(
-        self, strip: str, group: _Group, left: str, right: str,
+        self, strip: str, group: Group, left: str, right: str,
         tiles: tuple[str, str, str], size: int,
     ) -> None:  # fmt: skip
         """accumulators = source + rows of A or S times B."""
@@ -336,7 +336,7 @@ class _Writer:
         for i, value in enumerate(acc):
             self.vector.store(b, value, b.offset(goal, i * bytes_))
 
-    def combine_at(self, product: str, group: _Group) -> None:
+    def combine_at(self, product: str, group: Group) -> None:
         """Y = Z + W - Y, once both are there and before they are added to."""
         b, spec = self.b, self.spec
         combine, done = b.label("combine"), b.label("combined")
@@ -354,7 +354,7 @@ class _Writer:
 
     # The quarters of C
 
-    def write_panel(self, group: _Group, panel: str) -> None:
+    def write_panel(self, group: Group, panel: str) -> None:
         """The epilogue, for the quarters one after the other; panels at an edge have own code."""
         b, spec = self.b, self.spec
         cases: dict[tuple[tuple[int, ...], ...], list[int]] = {}
@@ -385,7 +385,7 @@ class _Writer:
             for i in range(first, first + spec.vectors)
         )
 
-    def write_halves(self, group: _Group, panel: str, counts: tuple[tuple[int, ...], ...]) -> None:
+    def write_halves(self, group: Group, panel: str, counts: tuple[tuple[int, ...], ...]) -> None:
         """The left and the right half, as one loop if they are alike."""
         if counts[0] == counts[1]:
             with self.b.loop(0, 2, hint="half") as half:
@@ -394,10 +394,9 @@ class _Writer:
         for number, own in enumerate(counts):
             self.write_half(group, panel, str(number), own)
 
-    def write_half(self, group: _Group, panel: str, half: str, counts: tuple[int, ...]) -> None:
+    def write_half(self, group: Group, panel: str, half: str, counts: tuple[int, ...]) -> None:
         b, spec = self.b, self.spec
         size = self.vector.bytes
-        across = b.plus(b.times(half, spec.half * size), b.times(panel, spec.vectors * size))
         with b.loop(0, 2, hint="lower") as lower:
             quarter = b.plus(b.times(lower, 2), half)
             tiles = spec.strips * spec.tile_bytes
@@ -407,7 +406,9 @@ class _Writer:
             for name in (*spec.epilogue.operands, *spec.epilogue.outputs):
                 pointer = group.at[name]
                 if spec.epilogue.operands.get(name) != "scalar":
-                    pointer = b.offset(pointer, across)
+                    step = self.across(name)
+                    right = b.times(half, spec.half * step)
+                    pointer = b.offset(pointer, b.plus(right, b.times(panel, spec.vectors * step)))
                 if self.has_rows(name):
                     pointer = b.offset(pointer, b.times(down, spec.memory[name].row))
                 at[name] = pointer
@@ -418,7 +419,7 @@ class _Writer:
                         value = self.vector.load(b, b.offset(place, n * size))
                         self.emit(at, value, row, n, count % spec.lanes)
 
-    def skipped(self, group: _Group, lower: str) -> str:
+    def skipped(self, group: Group, lower: str) -> str:
         """1 in the lower half of the first group if its first row is the upper half's last."""
         b = self.b
         if self.spec.m % 2 == 0:
@@ -430,13 +431,17 @@ class _Writer:
         epilogue = self.spec.epilogue
         return name in epilogue.outputs or epilogue.operands.get(name) == "full"
 
+    def across(self, name: str) -> int:
+        """Bytes from one vector of an operand's or an output's columns to the next."""
+        return self.vector.bytes
+
     def emit(self, at: Mapping[str, str], value: str, row: str, n: int, masked: int) -> None:
         """The epilogue of vector n of a panel, in a row of the group."""
         b, spec = self.b, self.spec
 
         def place(name: str) -> str:
             down = b.times(row, spec.memory[name].row)
-            return b.offset(b.offset(at[name], down), n * self.vector.bytes)
+            return b.offset(b.offset(at[name], down), n * self.across(name))
 
         def load(name: str) -> str:
             kind = spec.epilogue.operands[name]
