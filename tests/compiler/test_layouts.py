@@ -13,6 +13,7 @@ import pytest
 import planck
 from bench import models
 from planck.compiler import layouts
+from planck.compiler.api import stage
 from planck.compiler.chains import Answers
 from planck.compiler.layouts import choose_layouts
 from planck.ir.graph import Graph
@@ -20,8 +21,6 @@ from planck.ir.interpret import interpret
 from planck.ir.parse import parse
 from planck.ir.text import text
 from planck.ops.region import Region
-from planck.passes import simplify
-from planck.passes.depth_first import depth_first
 from planck.passes.fuse import fuse
 from planck.passes.layout import assign, unassign
 from planck.tactics import TACTICS
@@ -126,28 +125,28 @@ def test_without_times_the_rules_stay() -> None:
     assert all("not timed" in why for _, why in notes)
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("name", models.ALL)
-def test_rules_are_found_again(name: str) -> None:
-    """unassign takes back what assign did, on all networks."""
-    from planck.compiler.api import stage
-
-    graph = stage(models.build(name, small=True), "depth_first")
-    known = assign(graph, 16)
-    assert text(unassign(known)) == text(graph)
+def test_rules_are_found_again(name: str, precision: str) -> None:
+    """What the rules decided is read off a network, whatever precision made of it."""
+    graph = stage(models.build(name, small=True), "precision", target="cpu", precision=precision)
+    network = layouts._Network(graph, host(), 2)
+    assert text(assign(network.plain, host().lanes, network.fixed)) == text(graph)
+    if precision == "fp32":
+        assert text(assign(network.plain, host().lanes)) == text(graph)
 
 
 @pytest.mark.parametrize("name", ["yolov5s", "yolov8n", "yolov4_tiny", "squeezenet", "vit_b16"])
-@pytest.mark.parametrize("seed", range(3))
-def test_any_times_leave_the_results(name: str, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("seed", "precision"), [(0, "fp32"), (1, "fp32"), (2, "bf16")])
+def test_any_times_leave_the_results(
+    name: str, seed: int, precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whatever the clock says, the graph computes the same."""
-    from planck.compiler.api import read
-
     monkeypatch.setattr(layouts, "WORTH_BYTES", 0)
     model = models.build(name, small=True)
-    graph = simplify(read(model))
     _, tune = timed(lambda kernel: 1.0 + int(kernel.key, 16) * (seed + 1) % 101)
-    given = assign(depth_first(fuse(graph)), TARGET.lanes)
-    found, _, _ = choose_layouts(given, TARGET, 2, tune)
+    given = graph = stage(model, "precision", target="cpu", precision=precision)
+    found, _, _ = choose_layouts(given, host(), 2, tune)
     feed = {v.name: a for v, a in zip(graph.inputs, models.inputs(model).values(), strict=True)}
     want, got = interpret(given, feed), interpret(found, feed)
     assert list(want) == list(got)

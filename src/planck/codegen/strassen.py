@@ -63,7 +63,7 @@ from planck.target import Target
 def write(target: Target, symbol: str, spec: Strassen) -> str:
     """The module of one kernel."""
     b = TableBuilder()
-    _Writer(target, spec, b).kernel()
+    StrassenWriter(target, spec, b).kernel()
     return function(target, symbol, b)
 
 
@@ -92,7 +92,9 @@ class _Product:
     goal: str
 
 
-class _Writer(Writing):
+class StrassenWriter(Writing):
+    """Writes the whole kernel."""
+
     def kernel(self) -> None:
         b, spec = self.b, self.spec
         self.base = {
@@ -156,15 +158,21 @@ class _Writer(Writing):
             across = b.times(row, spec.row_bytes)
             places = [b.offset(place, across) for place in self.lefts]
             with b.loop(0, spec.depth // lanes, hint="k") as k:
-                self.sum_vector(upper, lower, places, b.times(k, self.vector.bytes))
+                self.sum_row(upper, lower, places, b.times(k, self.vector.bytes))
             if spec.depth % lanes:  # once more for the last vector, some of it for a second time
-                self.sum_vector(upper, lower, places, str((spec.depth - lanes) * 4))
+                self.sum_row(upper, lower, places, str((spec.depth - lanes) * 4))
 
-    def sum_vector(self, upper: str, lower: str, places: list[str], at: str) -> None:
+    def sum_row(self, upper: str, lower: str, places: list[str], at: str) -> None:
+        """A vector of a pair of rows that lie as the quarters do."""
+        rows = (self.b.offset(upper, at), self.b.offset(lower, at))
+        self.sum_vector(rows, self.spec.depth * 4, places, at)
+
+    def sum_vector(self, rows: tuple[str, str], far: int, places: list[str], at: str) -> None:
+        """Sums of a vector of each quarter; the right quarters' lie so many bytes further on."""
         b, kind, right = self.b, self.vector.kind, self.spec.depth * 4
-        upper, lower = b.offset(upper, at), b.offset(lower, at)
-        a11, a12 = self.vector.load(b, upper), self.vector.load(b, b.offset(upper, right))
-        a21, a22 = self.vector.load(b, lower), self.vector.load(b, b.offset(lower, right))
+        (a11, a12), (a21, a22) = (
+            (self.vector.load(b, row), self.vector.load(b, b.offset(row, far))) for row in rows
+        )
         s1 = b.let(f"fadd {kind} {a21}, {a22}")
         s2 = b.let(f"fsub {kind} {s1}, {a11}")
         s3 = b.let(f"fsub {kind} {a11}, {a21}")

@@ -9,6 +9,7 @@ from planck.tactics.loops import Loops
 from planck.tactics.matmul import Multiply
 from planck.tactics.sliding import Depthwise, Grouped, Pooling
 from planck.tactics.strassen import StrassenMultiply
+from planck.tactics.strassen_convolution import StrassenConvolution
 from planck.tactics.winograd import WinogradConvolution
 
 TACTICS: tuple[Tactic, ...] = (
@@ -17,6 +18,7 @@ TACTICS: tuple[Tactic, ...] = (
     Grouped(),  # before direct code, which would multiply zeros
     WinogradConvolution(),  # before direct code: it offers only where its model saves time
     Direct(),
+    StrassenConvolution(),
     Transposed(),
     Multiply(),
     StrassenMultiply(),

@@ -27,13 +27,17 @@ def exact_bound_us(kernel: Kernel, limits: Limits, weights_from_memory: bool) ->
     operands = [kernel.operands[v.name].type for v in kernel.graph.inputs]
     if limits.threads != kernel.threads or any(t.dtype is not f32 for t in operands):
         return 0.0
-    flops = sum(_flops(node) for node in kernel.graph.nodes)
-    bound = flops / limits.peak_gflops / 1e3
+    bound = exact_flops(kernel) / limits.peak_gflops / 1e3
     if weights_from_memory:
         bytes_ = sum(kernel.operands[name].type.bytes for name in kernel.constants)
         rates = [own.gbytes_per_s for own in limits.levels if own.name == MEMORY]
         bound = max(bound, bytes_ / rates[0] / 1e3) if rates else bound
     return bound
+
+
+def exact_flops(kernel: Kernel) -> int:
+    """Multiply-adds, counted twice, of the definition's products."""
+    return sum(_flops(node) for node in kernel.graph.nodes)
 
 
 def _flops(node: Node) -> int:

@@ -14,7 +14,7 @@ from planck.codegen.processes import CompilePool
 from planck.knobs import knobs
 from planck.refusal import No
 from planck.tactics.kernel import Code, Config, Kernel, Tactic
-from planck.tune.bound import BOUND_MARGIN, exact_bound_us
+from planck.tune.bound import BOUND_MARGIN, exact_bound_us, exact_flops
 from planck.tune.cache import LOCK, Timing, TimingCache, turn
 from planck.tune.error import LAYER_BOUND, kernel_errors
 from planck.tune.measure import measure
@@ -143,7 +143,7 @@ class _Job:
         self.weights_from_memory = weights_from_memory and bool(kernel.constants)
         self.candidates, self.refused = offers(kernel, tactics)
         self.cached: list[Timing] | None = None
-        self.late: list[Candidate] = []
+        self.late: list[tuple[Candidate, Code]] = []
         self.bound_us = 0.0
         self.times: list[float] = []
         self.building: list[tuple[Candidate, Code, Future[bytes]]] = []
@@ -159,8 +159,9 @@ class _Job:
     def start(self, pool: CompilePool, hurry: bool, limits: Limits | None) -> None:
         """Write the code of the candidates worth timing, and hand it to the compilers.
 
-        Exact candidates beside inexact ones come later if limits say what they take at least; but
-        each tactic's best guess does not: the network may need it in place of what errs or grows.
+        Exact candidates beside inexact ones that do much less come later, if limits say what they
+        take at least. Each tactic's best guess does not: the network may need it in place of what
+        errs or grows.
         """
         chosen = self.candidates[: 1 if hurry else CANDIDATES[self.level]]
         if chosen and not any(c.tactic.exact for c in chosen):  # to have one if these err too much
@@ -169,12 +170,14 @@ class _Job:
         if self.cached:
             known = self._offered(self.cached[0])
             chosen, self.cached = ([known], self.cached) if known else (chosen, None)
-        if limits and not all(c.tactic.exact for c in chosen):
+        codes = [(c, c.tactic.build(self.kernel, c.config)) for c in chosen]
+        saved = [code.work_flops for c, code in codes if not c.tactic.exact and code.work_flops]
+        if limits and saved and BOUND_MARGIN * min(saved) < exact_flops(self.kernel):
             self.bound_us = exact_bound_us(self.kernel, limits, self.weights_from_memory)
         if self.bound_us:
             guesses = {c.tactic.name: c for c in reversed(chosen)}.values()
-            self.late = [c for c in chosen if c.tactic.exact and c not in guesses]
-        self._compile(pool, [c for c in chosen if c not in self.late])
+            self.late = [row for row in codes if row[0].tactic.exact and row[0] not in guesses]
+        self._compile(pool, [row for row in codes if row not in self.late])
 
     def start_late(self, pool: CompilePool) -> None:
         """Hand on those that came later, or refuse them because of what was measured meanwhile."""
@@ -183,11 +186,10 @@ class _Job:
             self._compile(pool, self.late)
             return
         reason = f"at the machine's limits it would take {self.bound_us:.1f} us"
-        self.refused += [Timing(c.tactic.name, c.config, refused=reason) for c in self.late]
+        self.refused += [Timing(c.tactic.name, c.config, refused=reason) for c, _ in self.late]
 
-    def _compile(self, pool: CompilePool, candidates: Sequence[Candidate]) -> None:
-        for candidate in candidates:
-            code = candidate.tactic.build(self.kernel, candidate.config)
+    def _compile(self, pool: CompilePool, codes: Sequence[tuple[Candidate, Code]]) -> None:
+        for candidate, code in codes:
             if knobs().debug >= 4:
                 log.info("%s %s\n%s", code.symbol, dict(candidate.config), code.llvm)
             self.building.append((candidate, code, pool.submit(code.llvm, code.level)))
