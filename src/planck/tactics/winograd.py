@@ -30,9 +30,11 @@ Notebook (Zen 5, AVX-512, 4.4 GHz; weights from DRAM, bias and ReLU; one core; u
   against 410, 128 @ 28 268 against 423, 256 @ 14 490 (F4) against 384: its float32 weights are
   eight times the pairs' and more.
 
-- Then with the transformed weights in float16, for tiles to 5x5. Errors over the largest output,
-  for any number of channels: 2x2 3.1e-4, 4x4 1.1e-3, 4x5 1.9e-3, 5x5 2.8e-3, 6x6 7.6e-3; rounding
-  a direct convolution's operands to bfloat16: 2.4e-3. In bfloat16 4x4 would err by 8.8e-3.
+- Then with the transformed weights in float16, for tiles to 5x5 (direct pairs, before, now; us):
+  256 @ 14 417, 369, 244 (F5); 512 @ 13 1404, 1518, 945; 512 @ 7 410, 675, 406; 128 @ 28 430, 241,
+  240; 64 @ 56 445, 253 (F6), 266. ResNet-50 on two threads 8.9 to 8.3 ms. Errors over the largest
+  output, for any number of channels: 2x2 3.1e-4, 4x4 1.1e-3, 4x5 1.9e-3, 5x5 2.8e-3, 6x6 7.6e-3;
+  rounding a direct convolution's operands to bfloat16: 2.4e-3. In bfloat16 4x4 would err by 8.8e-3.
 
 Largest error over largest output, 24x24, normal weights; inputs normal / ReLU of normal
 
