@@ -17,6 +17,7 @@ import planck
 from bench.models.net import Net
 from planck.compiler import stages
 from planck.compiler.accuracy import BUDGET, step_down
+from planck.compiler.api import stage
 from planck.errors import BuildError
 from planck.frontends import read
 from planck.ops.float64 import interpret_float64
@@ -169,6 +170,22 @@ def test_a_plan_over_the_budget_is_mended(
     # Another input than the check's may err somewhat more.
     assert errors(engine, model, seed=7)[0] <= 1.25 * BUDGET
     assert winograd_sides(engine) != winograd_sides(unchecked)
+
+
+@pytest.mark.slow
+def test_weights_in_float16_are_what_a_plan_is_compared_with(
+    model: ModelProto, winograd_first: None
+) -> None:
+    """They are rounded by more than the budget; what is computed with them is within it."""
+    engine = build(model, precision="fp16")
+    record = engine.inspect().accuracy
+    assert record is not None
+    assert record["before"] > BUDGET >= record["error"]
+    assert errors(engine, model, seed=7)[0] > 2 * BUDGET
+    short = stage(read(model), "precision", precision="fp16")
+    x = np.random.default_rng(7).random((1, 17, 41, 47), np.float32)
+    (want,) = interpret_float64(short, {short.inputs[0].name: x}).values()
+    assert np.abs(engine(x)["y"] - want).max() <= 1.25 * BUDGET * np.abs(want).max()
 
 
 @pytest.mark.slow

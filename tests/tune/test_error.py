@@ -17,6 +17,7 @@ from planck.ops.nn import Conv
 from planck.refusal import No
 from planck.tactics.direct import Direct
 from planck.tactics.kernel import Kernel, Operand
+from planck.tactics.pattern import SHORT_BOUND
 from planck.tactics.winograd import WinogradConvolution
 from planck.target import host
 from planck.tune.cache import TimingCache
@@ -160,6 +161,27 @@ def test_what_errs_too_much_is_refused(level: int) -> None:
         assert row.error is not None
         assert row.error > LAYER_BOUND
         assert row.as_json()["error"] == row.error
+
+
+@pytest.mark.parametrize(("side", "admitted"), [(2, True), (5, True), (6, False)])
+def test_what_bfloat16_admits(side: int, admitted: bool) -> None:
+    """Winograd's weights in float16 err by less than its rounding, but in the largest tiles."""
+
+    class Halves(WinogradConvolution):
+        def offers(self, kernel: Kernel) -> Any:
+            return ({**_winograd(side), "halves": 1},)
+
+    case = Case(host())
+    x, _ = case.short(1, 64, 13, 19, block=True)
+    w, _ = case.short(67, 64, 3, 3, constant=True)
+    y = case.node(Conv((1, 1), (1,) * 4, (1, 1), 1), [x, w], (1, 67, 13, 19), block=True)
+    kernel = case.kernel(case.rounded(y))
+    choice = _choose(kernel, (Halves(), Direct()), 1)
+    (row,) = (row for row in choice.timings if row.tactic == "winograd")
+    assert row.error is not None
+    assert row.error > LAYER_BOUND
+    assert (row.error <= SHORT_BOUND) == admitted
+    assert ("bf16 admits 4e-03" in row.refused) != admitted
 
 
 def test_what_errs_little_is_admitted_and_its_error_kept() -> None:

@@ -10,6 +10,7 @@ from planck.codegen.bilinear import Algorithm
 from planck.codegen.epilogue import Epilogue
 from planck.codegen.microkernel import LINE_BYTES
 from planck.codegen.tables import Memory
+from planck.dtypes import DType, f16, f32
 
 UNROLL: Final = 4  # k-steps written out
 
@@ -29,6 +30,8 @@ class Winograd:
     parts:      that the panels are divided into
     run:        input blocks summed before they are added to the others: long sums lose digits
     arguments:  names in the order of the pointer table; weights and bias by these two names
+    scales:     name of what the sums of each output channel are multiplied by; then the transformed
+                weights are float16, scaled to its range
     """
 
     lanes: int
@@ -50,6 +53,7 @@ class Winograd:
     bias: str
     memory: Mapping[str, Memory]
     epilogue: Epilogue
+    scales: str = ""
 
     @property
     def side(self) -> tuple[int, int]:
@@ -117,9 +121,14 @@ class Winograd:
         return -(-self.channels // self.lanes)
 
     @property
+    def packed(self) -> DType:
+        """Of the transformed weights in memory."""
+        return f16 if self.scales else f32
+
+    @property
     def slab(self) -> int:
         """Bytes of a panel's weights at one position."""
-        return self.channels * self.vectors * self.lanes * 4
+        return self.channels * self.vectors * self.lanes * self.packed.bytes
 
     @property
     def ahead_lines(self) -> int:
@@ -127,7 +136,8 @@ class Winograd:
 
         The groups of a unit share them.
         """
-        return -(-UNROLL * self.vectors * self.lanes * 4 // self.groups // LINE_BYTES)
+        step = self.vectors * self.lanes * self.packed.bytes
+        return -(-UNROLL * step // self.groups // LINE_BYTES)
 
     # Bytes of scratch
 

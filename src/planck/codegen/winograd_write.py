@@ -49,7 +49,7 @@ class Writing(Tiles):
         """Where what the epilogue reads and writes at a tile begins."""
         b, spec = self.b, self.spec
         pointer = self.base[name]
-        if name == spec.bias or spec.epilogue.operands.get(name) == "channel":
+        if name in (spec.bias, spec.scales) or spec.epilogue.operands.get(name) == "channel":
             along = spec.lanes * spec.epilogue.dtype(name).bytes
             return b.offset(pointer, b.times(block, along))
         if self.is_image(name):
@@ -68,12 +68,16 @@ class Writing(Tiles):
             column = b.offset(m, b.times(j, spec.m_plane))
             values = self.down.apply(self.gather(column, along * spec.m_plane, down))
             self.spread(values, b.offset(self.half, b.times(j, size)), along * size)
+        kind = self.vector.kind
         bias = self.vector.load(b, bases[spec.bias]) if spec.bias else ""
+        scale = self.vector.load(b, bases[spec.scales]) if spec.scales else ""
         with b.loop(0, left[0]) as y:
             half = b.offset(self.half, b.times(y, along * size))
             values = self.along.apply(self.gather(half, size, along))
-            if bias:
-                values = [b.let(f"fadd {self.vector.kind} {v}, {bias}") for v in values]
+            if scale:
+                values = [self.vector.fma(b, v, scale, bias or "zeroinitializer") for v in values]
+            elif bias:
+                values = [b.let(f"fadd {kind} {v}, {bias}") for v in values]
             rows = {
                 name: b.offset(base, b.times(y, spec.memory[name].row))
                 if self.is_image(name)

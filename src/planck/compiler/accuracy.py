@@ -50,7 +50,7 @@ class Check:
     """What a check needs to know of a build.
 
     graph:     the network as its frontend gave it: float64 runs this one, so that mistakes and
-               rounding of passes count too
+               rounding of passes count too; in fp16 as the passes leave it, with rounded weights
     assembled: the plan for a choice of each kernel, by key
     """
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 import numpy as np
 
@@ -17,6 +18,10 @@ from planck.ops.nn import Resize
 from planck.ops.pointwise import Cast, Pointwise
 from planck.refusal import No
 from planck.tactics.kernel import Config, Kernel
+
+# Largest error over largest output that an inexact kernel may have where it multiplies bfloat16,
+# besides the rounding of the operands, which alone is about as much.
+SHORT_BOUND: Final = 4e-3
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,12 @@ Notebook (Zen 5, AVX-512, 4.4 GHz; weights from DRAM, bias and ReLU; one core; u
   against 410, 128 @ 28 268 against 423, 256 @ 14 490 (F4) against 384: its float32 weights are
   eight times the pairs' and more.
 
+- Then with the transformed weights in float16, for tiles to 5x5 (direct pairs, before, now; us):
+  256 @ 14 417, 369, 244 (F5); 512 @ 13 1404, 1518, 945; 512 @ 7 410, 675, 406; 128 @ 28 430, 241,
+  240; 64 @ 56 445, 253 (F6), 266. ResNet-50 on two threads 8.9 to 8.3 ms. Errors over the largest
+  output, for any number of channels: 2x2 3.1e-4, 4x4 1.1e-3, 4x5 1.9e-3, 5x5 2.8e-3, 6x6 7.6e-3;
+  rounding a direct convolution's operands to bfloat16: 2.4e-3. In bfloat16 4x4 would err by 8.8e-3.
+
 Largest error over largest output, 24x24, normal weights; inputs normal / ReLU of normal
 
     filter  tile    64 channels        256                1024
@@ -63,6 +69,7 @@ import numpy as np
 
 from planck.codegen.bfloat import native
 from planck.codegen.bilinear import Algorithm, algorithm, has_points, transform_weights
+from planck.codegen.half import native as converts_halves
 from planck.codegen.microkernel import tallest
 from planck.codegen.tiling import balanced
 from planck.codegen.winograd import write
@@ -74,6 +81,7 @@ from planck.refusal import No
 from planck.tactics.cost import fma_per_cycle, k_step_cycles
 from planck.tactics.kernel import Code, Config, Kernel
 from planck.tactics.pattern import (
+    SHORT_BOUND,
     Anchored,
     anchored,
     blocked_memory,
@@ -97,6 +105,10 @@ MAX_AXES: Final = 6  # pairs of algorithms that are reckoned in full
 # channel's rounding measured to be this much for a gain of 1; see the notebook.
 MAX_SUM_ERROR: Final = 1e-5
 CHANNEL_ERROR: Final = 2.5e-8
+# What float16 for the transformed weights adds for a gain of 1, and what may be added in bfloat16,
+# where rounding a layer's operands alone errs by 2.5e-3 of the largest output.
+HALF_ERROR: Final = 1.75e-4
+LARGEST_HALF_EXPONENT: Final = 15  # the scaled weights are below 2^15
 MIN_RUN: Final = 32  # channels; shorter sums spend their time in adding up
 
 # Cycles, fitted on Zen 4. On Zen 5 they give 0.85 to 1.1 of what tuning measured on 60 layers; a
@@ -153,6 +165,8 @@ class WinogradConvolution:
         spec = _spec(form, config)
         weights = constant(kernel, constants, form.node.inputs[1].name)
         packed = {spec.weights: pack_weights(spec, weights)}
+        if spec.scales:
+            packed |= _in_halves(spec, packed[spec.weights])
         names = [*form.channel_operands(), *([spec.bias] if spec.bias else [])]
         for name in names:
             if form.is_constant(name):
@@ -228,6 +242,8 @@ def _best(
     """The best sharing of work for tiles of some sides and panels of some width."""
     threads = form.kernel.threads
     config = {"down": sides[0], "along": sides[1], "rows": 1, "vectors": vectors}
+    if _halves(form, _axes(form, config)):
+        config["halves"] = 1
     wide = _spec(form, {**config, "groups": 1, "parts": 1})
     if vectors > wide.blocks:
         return None
@@ -273,7 +289,8 @@ def _sides(form: Anchored) -> list[tuple[int, int]]:
         products = axes[0].positions * axes[1].positions * in_blocks * out_blocks * lanes
         work = products + in_blocks * _read_cycles(axes) + out_blocks * _write_cycles(axes)
         work *= tiles * form.result.type.dims[0] / _transform_speed(form.kernel)
-        weights = axes[0].positions * axes[1].positions * in_blocks * out_blocks * lanes**2 * 4
+        weights = axes[0].positions * axes[1].positions * in_blocks * out_blocks * lanes**2
+        weights *= 2 if _halves(form, axes) else 4
         found.append((max(work, weights / MEMORY_BYTES_PER_CYCLE), (down, along)))
     return [sides for _, sides in sorted(found)[:MAX_AXES]]
 
@@ -292,6 +309,21 @@ def _shape(form: Anchored) -> tuple[tuple[int, int], tuple[int, int], tuple[int,
 def _run(axes: Axes) -> int:
     """Channels that one sum may run over before its error is too large."""
     return int((MAX_SUM_ERROR / CHANNEL_ERROR / axes[0].gain / axes[1].gain) ** 2)
+
+
+def _halves(form: Anchored, axes: Axes) -> bool:
+    """Whether the transformed weights lie in float16: among bfloat16 nobody sees the rounding."""
+    short = all(v.type.dtype is bf16 for v in form.node.inputs[:2])
+    small = HALF_ERROR * axes[0].gain * axes[1].gain <= SHORT_BOUND
+    return short and small and converts_halves(form.kernel.target)
+
+
+def _axes(form: Anchored, config: Config) -> Axes:
+    taps, strides, _ = _shape(form)
+    return (
+        algorithm(config["down"], taps[0], strides[0]),
+        algorithm(config["along"], taps[1], strides[1]),
+    )
 
 
 @cache
@@ -376,13 +408,10 @@ def _spec(form: Anchored, config: Config) -> Winograd:
     packed = f"{w.name}_transformed"
     operands = [name for name in form.epilogue.operands if name not in (x.name, bias)]
     biases = [bias] if bias else []
+    scales = [f"{w.name}_scales"] if config.get("halves") else []
     lanes = kernel.target.lanes
     batch, channels, *image = x.type.dims
-    taps, strides, out = _shape(form)
-    axes = (
-        algorithm(config["down"], taps[0], strides[0]),
-        algorithm(config["along"], taps[1], strides[1]),
-    )
+    axes, out = _axes(form, config), _shape(form)[2]
     return Winograd(
         lanes=lanes,
         axes=axes,
@@ -397,12 +426,13 @@ def _spec(form: Anchored, config: Config) -> Winograd:
         groups=config["groups"],
         parts=config["parts"],
         run=max(1, _run(axes) // lanes),
-        arguments=(x.name, packed, *biases, *operands, *form.epilogue.outputs),
+        arguments=(x.name, packed, *scales, *biases, *operands, *form.epilogue.outputs),
         x=x.name,
         weights=packed,
         bias=bias,
         memory={name: blocked_memory(kernel, name) for name in names},
         epilogue=form.epilogue,
+        scales=scales[0] if scales else "",
     )
 
 
@@ -421,3 +451,18 @@ def pack_weights(spec: Winograd, weights: Array) -> Array:
     whole[:, :, : transformed.shape[2]] = transformed
     split = whole.reshape(*whole.shape[:2], spec.panels, width)
     return np.ascontiguousarray(split.transpose(2, 0, 1, 3))
+
+
+def _in_halves(spec: Winograd, packed: Array) -> dict[str, Array]:
+    """Packed weights in float16, and by what to multiply each output channel's sums.
+
+    The scales are powers of two, so that only float16's own rounding is left, and no channel's
+    weights are denormals because they are small beside those of others.
+    """
+    width = spec.vectors * spec.lanes
+    largest = np.abs(packed).max(axis=(1, 2))  # [panel, vectors * lanes]
+    exponents = np.frexp(np.where(largest > 0, largest, 1))[1]
+    scales = np.ldexp(np.float32(1), exponents - LARGEST_HALF_EXPONENT)
+    halves = (packed / scales[:, None, None, :]).astype(np.float16)
+    assert scales.shape == (spec.panels, width)
+    return {spec.weights: halves, spec.scales: scales.astype(np.float32).reshape(-1)}

@@ -11,9 +11,11 @@ from typing import Final
 
 from planck.benchmark.limits import Limits
 from planck.codegen.processes import CompilePool
+from planck.dtypes import bf16
 from planck.knobs import knobs
 from planck.refusal import No
 from planck.tactics.kernel import Code, Config, Kernel, Tactic
+from planck.tactics.pattern import SHORT_BOUND
 from planck.tune.bound import BOUND_MARGIN, exact_bound_us, exact_flops
 from planck.tune.cache import LOCK, Timing, TimingCache, turn
 from planck.tune.error import LAYER_BOUND, kernel_errors
@@ -64,11 +66,13 @@ def offers(kernel: Kernel, tactics: Sequence[Tactic]) -> tuple[list[Candidate], 
     return first + rest, refused
 
 
-def admits(tactic: Tactic, error: float) -> bool | No:
-    """Whether float32 admits a tactic that has this error on a kernel."""
-    if tactic.exact or error <= LAYER_BOUND:
+def admits(tactic: Tactic, error: float, kernel: Kernel) -> bool | No:
+    """Whether a kernel's precision admits a tactic that has this error on it."""
+    short = any(v.type.dtype is bf16 for v in kernel.graph.inputs if v.name in kernel.constants)
+    name, bound = ("bf16", SHORT_BOUND) if short else ("fp32", LAYER_BOUND)
+    if tactic.exact or error <= bound:
         return True
-    return No(f"its error is {error:.1e} of the largest output, fp32 admits {LAYER_BOUND:.0e}")
+    return No(f"its error is {error:.1e} of the largest output, {name} admits {bound:.0e}")
 
 
 def _is_heavy(kernel: Kernel) -> bool:
@@ -220,7 +224,7 @@ class _Job:
         found = list(zip(self.ready, kernel_errors(self.kernel, runs), strict=True))
         kept = []
         for ready, error in found:
-            refusal = admits(ready[0].tactic, error)
+            refusal = admits(ready[0].tactic, error, self.kernel)
             if isinstance(refusal, No):
                 row = Timing(ready[0].tactic.name, ready[0].config, 0.0, refusal.reason, error)
                 self.refused.append(row)

@@ -111,7 +111,7 @@ def _ladder(
     kept = []
     for way in ways:
         own = way.timings[0]
-        refusal = admits(way.tactic, own.error or 0.0)
+        refusal = admits(way.tactic, own.error or 0.0, kernel)
         if not isinstance(refusal, No):
             kept.append(way)
         elif _name(own.tactic, own.config) not in known:
