@@ -355,6 +355,20 @@ def report(measured: dict[str, list[Result]], settings: Settings) -> dict[str, A
     }
 
 
+def _before(file: Path | None, settings: Settings) -> dict[str, Any]:
+    """The models of an earlier report in this file.
+
+    raises: typer.BadParameter if it is one of other settings
+    """
+    if file is None or not file.exists():
+        return {}
+    found = json.loads(file.read_text())
+    if found["settings"] != asdict(settings):
+        raise typer.BadParameter(f"{file} has figures of other settings: name another file")
+    models: dict[str, Any] = found["models"]
+    return models
+
+
 def machine() -> dict[str, Any]:
     """What the figures were measured on."""
     return {
@@ -393,7 +407,9 @@ def main(
     isa: Annotated[str, typer.Option(help=f"avx2: hold {', '.join(HELD)} to it")] = "",
     small: Annotated[bool, typer.Option(help="the small variants of the models")] = False,
     build_timeout: Annotated[float, typer.Option(help="seconds allowed for loading")] = 900,
-    json_out: Annotated[Path | None, typer.Option("--json", help="write all figures here")] = None,
+    json_out: Annotated[
+        Path | None, typer.Option("--json", help="write all figures here, beside those it has")
+    ] = None,
 ) -> None:
     """Time models in Planck and other runtimes, side by side."""
     console = Console(width=None if sys.stdout.isatty() else 120)
@@ -401,6 +417,7 @@ def main(
     settings = Settings(threads, precision, seconds, slice_s, build_timeout, pythons, isa)
     chosen = [runtime for runtime in runtimes.split(",") if runtime] + (plugin or [])
     measured: dict[str, list[Result]] = {}
+    before = _before(json_out, settings)
     try:
         shapes = parse_shapes(shape or ())
     except ValueError as error:
@@ -422,8 +439,10 @@ def main(
                     f"{file.stem}: {result.runtime} failed: {result.failed}", markup=False
                 )
         if json_out is not None:
+            found = report(measured, settings)
+            found["models"] = before | found["models"]
             json_out.parent.mkdir(parents=True, exist_ok=True)
-            json_out.write_text(json.dumps(report(measured, settings), indent=1) + "\n")
+            json_out.write_text(json.dumps(found, indent=1) + "\n")
     console.print(table_of(measured, settings))
     console.print(memory_of(measured))
 
