@@ -1,15 +1,15 @@
 """Matrix multiplication with seven products of quarters in place of eight; constant B.
 
 Notebook (EPYC with Zen 5 cores, AVX-512, two cores: fused multiply-adds make 570 GFLOP/s; weights
-from memory, bias, GELU or residual in the epilogue; us in the network, least of many)
+from memory, bias, GELU or residual in the epilogue; us as the tuner measures)
 
     layer               matmul           strassen         times
-    128x768x768         302              254              1.19
-    128x768x2304        881              734              1.20
-    128x768x3072 GELU   1233             1030             1.20
-    128x3072x768        1203             1004             1.20
-    197x768x3072 GELU   1920             1650             1.16
-    197x3072x768        1832             1632             1.12
+    128x768x768         298              271              1.10
+    128x768x2304        876              805              1.09
+    128x768x3072 GELU   1232             1114             1.11
+    128x3072x768        1289             1090             1.18
+    197x768x3072 GELU   1922             1741             1.10
+    197x3072x768        1968             1751             1.12
 
 - The arithmetic: 7/8 of the products; sums of A cost 10 cycles for a vector of each quarter, 2 % of
   128x768x768 on one core and 0.5 % of 128x768x3072; accumulators to scratch and back, 28 loads and
@@ -19,16 +19,18 @@ from memory, bias, GELU or residual in the epilogue; us in the network, least of
   for 128x768x768, 128x768x3072 and 128x3072x768; four, a difference made for every strip 518, 2117
   and 2086; made by the first strip and kept in scratch 519, 2115 and 2127. Tiles wider than 3
   vectors are bad at it, as two slabs come from L2 for one: 4 x 6 606. With B12 in place of T2, four
-  sums have to be made, and it takes 544.
+  sums have to be made, and it takes 544. BERT takes 44.4 ms on two threads, with seven slabs 44.0,
+  and 83.9 on one, where those take 85.2; ViT-B/16 71.6 and 69.9 on two.
+- Fetching both slabs to L1 some steps ahead gains nothing: 523 to 527 us for 128x768x768.
 - The products are in an order in which each slab is done with soon. Deep ones still want narrow
   tiles, of which L2 holds three slabs: 128x3072x768 2116 in tiles of 13 x 2, 2172 in 8 x 3.
 - Rows of A a multiple of 4 KiB apart share a set of L1: copies of A beside its sums bring
   128x3072x768 from 2233 to 2074, and tiles of 13 x 2 from 11800 to 2083.
 - All products for one strip of rows before the next strip would keep more in registers, but stream
-  seven slabs of B through L2 for every strip. Product by product, a slab comes from memory once,
-  while the one before it is at work: tiles of 4 x 6 take 46.8 ms for BERT without that prefetching
-  (45.9 without Strassen), 42.3 with it. What a claim reads first comes unprefetched, so slabs had
-  better be narrow: 6 x 4 39.6, 8 x 3 39.2, 13 x 2 39.6.
+  all of B through L2 for every strip. Product by product, a slab comes from memory once, while the
+  one before it is at work: with seven slabs, tiles of 4 x 6 take 46.8 ms for BERT without that
+  prefetching (45.9 without Strassen), 42.3 with it. What a claim reads first comes unprefetched, so
+  slabs had better be narrow.
 - One group of rows for each thread spares the sums that both would make: 1 %. Two claims for each
   thread cost 1 %, and pay where groups are unequal.
 
