@@ -16,11 +16,16 @@ from planck.compiler import layouts
 from planck.compiler.api import stage
 from planck.compiler.chains import Answers
 from planck.compiler.layouts import choose_layouts
+from planck.compiler.place import place
+from planck.compiler.split import split
 from planck.ir.graph import Graph
 from planck.ir.interpret import interpret
 from planck.ir.parse import parse
 from planck.ir.text import text
+from planck.ir.verify import verify
 from planck.ops.region import Region
+from planck.passes import simplify
+from planck.passes.depth_first import depth_first
 from planck.passes.fuse import fuse
 from planck.passes.layout import assign, unassign
 from planck.tactics import TACTICS
@@ -28,6 +33,7 @@ from planck.tactics.kernel import Code, Kernel
 from planck.target import Target, host
 from planck.tune.cache import Timing
 from planck.tune.choose import Choice
+from tests.passes import test_random_graphs
 
 TARGET = Target("avx512", cores=2)
 CONV = "strides=(1, 1), pads=(0, 0, 0, 0), dilations=(1, 1), groups=1"
@@ -149,6 +155,27 @@ def test_any_times_leave_the_results(
     found, _, _ = choose_layouts(given, host(), 2, tune)
     feed = {v.name: a for v, a in zip(graph.inputs, models.inputs(model).values(), strict=True)}
     want, got = interpret(given, feed), interpret(found, feed)
+    assert list(want) == list(got)
+    for key in want:
+        np.testing.assert_array_equal(got[key], want[key])
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_random_networks_keep_their_results(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Convolutions, pools, cuts and joins of odd channels, in layouts by chance."""
+    monkeypatch.setattr(layouts, "WORTH_BYTES", 0)
+    many = ("conv",) * 12 + ("pool",) * 4 + ("concat",) * 3 + ("slice",) * 2
+    monkeypatch.setattr(test_random_graphs, "STEPS", test_random_graphs.STEPS + many)
+    target = Target("portable", cores=2)
+    graph = simplify(test_random_graphs.random_graph(seed, nodes=22))
+    given = assign(depth_first(fuse(graph)), target.lanes)
+    _, tune = timed(lambda kernel: 1.0 + int(kernel.key, 16) * (seed + 1) % 101)
+    found, _, _ = choose_layouts(given, target, 1, tune)
+    verify(found)
+    assert split(place(found), found.weights, target, 1)
+    x = np.random.default_rng(seed).standard_normal((1, 4, 6, 5)).astype(np.float32)
+    with np.errstate(all="ignore"):
+        want, got = interpret(given, {"x": x}), interpret(found, {"x": x})
     assert list(want) == list(got)
     for key in want:
         np.testing.assert_array_equal(got[key], want[key])

@@ -70,6 +70,8 @@ def choose_layouts(
     graph:  after `passes.layout.assign`
     tune:   chooses code for kernels, and times it
     """
+    if any(not node.outputs for node in graph.nodes):  # a step without results has no name
+        return graph, {}, []
     network = _Network(graph, target, threads)
     answers: Answers = {}
     ways: dict[str, Way] = {}

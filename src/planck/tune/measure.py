@@ -58,7 +58,10 @@ def measure(
         for number in range(_MOST_ROUNDS):
             for i, context in enumerate(contexts):
                 slow = number >= 2 and best[i] > _HOPELESS * min(best)
-                if (slow and number % _SELDOM) or (number >= _ROUNDS and spent[i] > _BUDGET_US):
+                enough = spent[i] > _BUDGET_US
+                if slow and (enough or number % _SELDOM):
+                    continue
+                if enough and number >= _ROUNDS:
                     continue
                 steps = zip(context.engine.plan.steps, context.times_us({}), strict=True)
                 times = [us for step, us in steps if step.symbol != flush.SYMBOL]
