@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 import pytest
 
 from planck.ops.nn import MatMul
+from planck.refusal import No
 from planck.tactics.kernel import Operand
 from planck.tactics.matmul import Multiply
+from tests.tactics.conftest import Case, target_of
 
 # shape of A, shape of B, transpose A, transpose B, B constant
 SHAPES = [
@@ -70,3 +73,16 @@ def test_heads_of_attention_are_strided(case: Any, transpose_b: bool) -> None:
     for config in tactic.offers(kernel)[:3]:
         got = case.run(tactic, kernel, config)[z.name]
         np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5, err_msg=str(config))
+
+
+@pytest.mark.parametrize("k", [512, 768, 1024, 3072, 4096])
+def test_few_rows_share_a_set_of_the_first_cache(k: int) -> None:
+    """The best guess: rows of 2 KiB lie in two sets, of 4 KiB in one, of 3 KiB in four."""
+    case = Case(target_of("avx512"))
+    a, b = case.input(128, k), case.constant(k, 768)
+    kernel = case.kernel(case.node(MatMul(), [a, b], (128, 768)))
+    offered = Multiply().offers(kernel)
+    assert not isinstance(offered, No)
+    rows = offered[0]["rows"]
+    assert rows * math.gcd(4 * k, 4096) <= 5 * 4096
+    assert rows >= 5

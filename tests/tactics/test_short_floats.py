@@ -122,6 +122,28 @@ def test_convolution_with_the_instruction(case: Case) -> None:
         assert not [line for line in lines[hot[0] : hot[-1]] if SPILL.search(line)]
 
 
+@pytest.mark.parametrize("isa", ["avx512", "avx2"])
+@pytest.mark.parametrize("name", ["Conv", "MatMul"])
+def test_a_row_of_weights_is_widened_once(isa: str, name: str) -> None:
+    """One conversion for all rows of a tile, and no accumulator leaves its register."""
+    case = Case(target_of(isa), dtype=f16)
+    tactic: Any = Direct() if name == "Conv" else Multiply()
+    if name == "Conv":
+        x = case.input(1, 64, 14, 14, block=True)
+        w, _ = case.short(96, 64, 1, 1, constant=True)
+        y = case.node(Conv((1, 1), (0,) * 4, (1, 1), 1), [x, w], (1, 96, 14, 14), block=True)
+    else:
+        x, (w, _) = case.input(84, 768), case.short(768, 768, constant=True)
+        y = case.node(MatMul(), [x, w], (84, 768))
+    kernel = case.kernel(y)
+    code = tactic.build(kernel, tactic.offers(kernel)[0])
+    lines = assembly(case.target, code.llvm, code.level).splitlines()
+    hot = [i for i, line in enumerate(lines) if "vfmadd" in line]
+    assert not [line for line in lines[hot[0] : hot[-1]] if SPILL.search(line)]
+    widened = sum("vcvtph2ps" in line for line in lines)
+    assert 0 < widened * 4 <= len(hot)  # tiles have four rows and more
+
+
 @pytest.mark.parametrize("channels", [(17, 5), (32, 48)])
 def test_transposed_convolution(case: Case, channels: tuple[int, int]) -> None:
     c, m = channels

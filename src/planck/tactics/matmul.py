@@ -5,12 +5,14 @@ Notebook (EPYC with Zen 4 cores, AVX-512, one core; a loop of fused multiply-add
 
 - BERT: 128x768x768 100, 128x768x3072 97, 128x3072x768 92 to 98, 12 heads QK 95, PV 96 to 98;
   1024^3 98 packed, 94 at run time; 8x2048x1000 97.
-- Rows whose distance is a multiple of 4 KiB share one set of L1, eight ways: 28 x 1 on 1024^3 falls
-  to 20 %, 14 x 2 to 75 %, 6 x 4 is unharmed. The model refuses more than seven such rows.
+- Rows whose distance is a multiple of 4 KiB share one set of L1: 28 x 1 on 1024^3 falls to 20 %,
+  14 x 2 to 75 %, 6 x 4 is unharmed. Zen 5 (128xKx768, GFLOP/s of 14 x 2, 9 x 3, 6 x 4): rows of
+  3 KiB 251, 257, 257; of 2 KiB, two sets, 175, 246, 258; of 4 KiB 95, 149, 217, 5 x 5 242, 4 x 6
+  258; of 8 KiB 93, 144, 211, 237, 233. So the model adds to the time by the rows in a set.
 - One row (GEMV) is as fast as memory: 97 GB/s from L3, 36 GB/s from DRAM.
 - bfloat16 pairs, one core of Zen 5, peak 566 GFLOP/s: BERT's 128x768x2304 568, 128x768x768 562,
-  128x3072x768 566; with GELU behind it 128x768x3072 505. 14 x 2 falls to 361 where K is 3072 and 28
-  x 1 to 102: rows 6 KiB apart share two sets of L1.
+  128x3072x768 566; with GELU behind it 128x768x3072 505. 14 x 2 falls to 340 where K is 1024
+  or 3072 (two sets of L1) and to 184 where it is 2048 (one), 6 x 4 to 519 and 431.
 - Fetching the next packed panel, Zen 5, weights from memory, us without and with it: one core
   128x768x768 619 and 577 in 6 x 4, 761 and 599 in 14 x 2; 8x768x3072 362 and 282; 1x784x1024 74 and
   82, as one row is read at memory's speed anyway. BERT in bfloat16 28.0 and 26.4 ms on two threads,
@@ -43,6 +45,9 @@ from planck.tactics.pattern import Anchored, anchored, constant, padded, symbol
 MAX_OFFERS: Final = 6
 MAX_VECTORS: Final = 8
 MANY_STRIPS: Final = 4  # beside which fetching a panel is not felt
+CACHE_WAY_BYTES: Final = 4096  # of L1: lines so far apart fall into one set
+FIT_IN_A_SET: Final = 4.6  # rows that stay in one while a panel streams past; see the notebook
+CROWDING: Final = 0.18  # of the time, for each row beyond
 
 
 class Multiply:
@@ -279,9 +284,9 @@ def _cost(problem: Problem, rows: int, vectors: int) -> float:
     if left:
         total += sum(k_step_cycles(target, size, left, panel) for size in sizes)
     shapes = len(set(sizes)) * (1 + bool(left))
-    step = problem.memory[problem.a.name].row
-    ways = 8  # of the level-1 cache: rows a multiple of 4 KiB apart all fall into one set
-    clash = 4.0 if step % 4096 == 0 and rows > ways - 1 and steps > 16 else 1.0
+    sets = CACHE_WAY_BYTES // math.gcd(problem.memory[problem.a.name].row, CACHE_WAY_BYTES)
+    crowd = rows / sets - FIT_IN_A_SET
+    clash = 1.0 + CROWDING * crowd if crowd > 0 and steps > 16 else 1.0
     return total * (1 + 0.02 * (shapes - 1)) * clash
 
 
