@@ -11,6 +11,16 @@ Nobody waits for a thread that holds no unit: a thread that the system has taken
 that still sleeps, is missed but not waited for. Whoever finds nothing to do spins for a few tens of
 microseconds and then sleeps in the kernel (futex) on the ticket.
 
+What a unit shall bring to the caches for later steps (`runtime/ahead.py`) stands before its
+thread's scratch, which no other thread touches; a prefetch reads and writes nothing that a program
+could see, so it needs no order.
+
+Why steps do not overlap: with two threads on a quiet machine (Zen 5, ResNet-50, YOLOv4-tiny,
+YOLOv8n, every unit timed), 0.5 to 1.1 % of a run is lost at steps' ends, where one thread waits for
+the other's last unit, and 0.2 % in opening steps. Units that start as soon as what they read is
+ready could win no more; they would need an arena where both steps' tensors live, and a check at
+each claim.
+
 The ticket makes a claim of a closed step fail: free units are [front, back) of one 64-bit word with
 the ticket, and a step is only replaced once its range is empty.
 """
@@ -72,9 +82,28 @@ done:
   ret void
 }
 
-; Tiles [begin, end) of a step; the next ones of this thread lie in %direction, 1 or -1.
-define internal void @tiles(
-    ptr %step, i64 %begin, i64 %end, ptr %scratch, i64 %direction) alwaysinline #0 {
+; Tiles [begin, end) of a step, its unit %unit; the next ones of this thread lie in %direction,
+; 1 or -1. What the unit shall fetch for later steps stands before its scratch.
+define internal void @tiles(ptr %step, i64 %unit, i64 %begin, i64 %end, ptr %scratch,
+    i64 %direction) alwaysinline #0 {
+  %front.at = getelementptr i8, ptr %step, i64 <STEP_AHEAD>
+  %front = load ptr, ptr %front.at, align 8
+  %back.at = getelementptr i8, ptr %step, i64 <STEP_AHEAD_BACK>
+  %back = load ptr, ptr %back.at, align 8
+  %share.at = getelementptr i8, ptr %step, i64 <STEP_AHEAD_SHARE>
+  %share = load i64, ptr %share.at, align 8
+  %count.at = getelementptr i8, ptr %step, i64 <STEP_UNITS>
+  %count = load i64, ptr %count.at, align 8
+  %twice = shl i64 %unit, 1
+  %upper = icmp sge i64 %twice, %count
+  %from = select i1 %upper, ptr %back, ptr %front
+  %skip = mul i64 %unit, %share
+  %first = getelementptr i8, ptr %from, i64 %skip
+  %limit = getelementptr i8, ptr %first, i64 %share
+  %cursor.at = getelementptr i8, ptr %scratch, i64 <SCRATCH_CURSOR>
+  store ptr %first, ptr %cursor.at, align 8
+  %limit.at = getelementptr i8, ptr %scratch, i64 <SCRATCH_LIMIT>
+  store ptr %limit, ptr %limit.at, align 8
   %code.at = getelementptr i8, ptr %step, i64 <STEP_CODE>
   %code = load ptr, ptr %code.at, align 8
   %args.at = getelementptr i8, ptr %step, i64 <STEP_ARGUMENTS>
@@ -131,7 +160,7 @@ look:
 alone:
   %tiles.at = getelementptr i8, ptr %step, i64 <STEP_TILES>
   %tiles = load i64, ptr %tiles.at, align 8
-  call void @tiles(ptr %step, i64 0, i64 %tiles, ptr %scratch, i64 1)
+  call void @tiles(ptr %step, i64 0, i64 0, i64 %tiles, ptr %scratch, i64 1)
   call void @stamp(ptr %c, i64 %s)
   %after = add i64 %s, 1
   br label %next
@@ -232,7 +261,7 @@ run:
   %begin = mul i64 %unit, %grain
   %full = add i64 %begin, %grain
   %end = call i64 @llvm.smin.i64(i64 %full, i64 %tiles)
-  call void @tiles(ptr %step, i64 %begin, i64 %end, ptr %scratch, i64 %direction)
+  call void @tiles(ptr %step, i64 %unit, i64 %begin, i64 %end, ptr %scratch, i64 %direction)
   %mine.more = add i64 %mine, 1
   br label %look
 nothing:

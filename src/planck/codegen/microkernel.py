@@ -14,9 +14,11 @@ from typing import Final
 from planck.codegen import bfloat, half
 from planck.codegen.llvm import Builder
 from planck.dtypes import DType, f16, f32
+from planck.plan import record
 from planck.target import Target
 
-LINE_BYTES: Final = 64
+LINE_BYTES: Final = record.LINE_BYTES
+MIN_PRODUCTS: Final = 40  # of a trip that also fetches a line for later steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,6 +315,8 @@ def _trip(
     acc = list(acc)
     for u in range(steps.unroll):
         step_apart(b)
+        if not u and len(rows) * width * steps.unroll >= MIN_PRODUCTS:
+            stream(b)
         lines = range(ahead.lines) if ahead else ()
         for line in (line for line in lines if line * steps.unroll // len(lines) == u):
             prefetch(b, b.offset(fetched, line * LINE_BYTES))
@@ -335,9 +339,24 @@ def _trip(
 
 
 def prefetch(b: Builder, pointer: str, level: int = 2) -> None:
-    """Bring a cache line to L2, or to L1."""
+    """Bring a cache line to L2, or to L1 or L3."""
     read, locality, data = ("i32", "0"), ("i32", str(4 - level)), ("i32", "1")
     b.call("void", "llvm.prefetch.p0", ("ptr", pointer), read, locality, data)
+
+
+def stream(b: Builder) -> None:
+    """Bring the next line of later steps' weights to L3, up to the last that this unit shall fetch.
+
+    How far it is stands before the scratch (`plan/record.py`); at the end it stays where it is.
+    """
+    cursor, limit = (
+        b.offset("%scratch", at) for at in (record.SCRATCH_CURSOR, record.SCRATCH_LIMIT)
+    )
+    at = b.load("ptr", cursor, 8)
+    prefetch(b, at, level=3)
+    after = b.offset(at, LINE_BYTES)
+    more = b.let(f"icmp ult ptr {after}, {b.load('ptr', limit, 8)}")
+    b.store("ptr", b.let(f"select i1 {more}, ptr {after}, ptr {at}"), cursor, 8)
 
 
 def budget(target: Target) -> int:
