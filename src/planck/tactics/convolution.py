@@ -81,7 +81,8 @@ class Problem:
 
 def read_problem(kernel: Kernel, anchor: type[Conv] | type[ConvTranspose]) -> Problem | No:
     """A kernel as a convolution; No where it is none that direct code can run."""
-    form = anchored(kernel, anchor, 1, bfloat16=True, resizing=anchor is Conv)
+    plain = anchor is Conv
+    form = anchored(kernel, anchor, 1, bfloat16=True, resizing=plain, parting=plain)
     if isinstance(form, No):
         return form
     node = form.node
@@ -101,7 +102,9 @@ def read_problem(kernel: Kernel, anchor: type[Conv] | type[ConvTranspose]) -> Pr
         return No("one filter for each channel: multiplying by zeros would take most of the time")
     if row_major and (op.groups > 1 or c > lanes):
         return No(f"%{x.name} lies in rows and has {c} channels")
-    names = (*form.epilogue.of_kind("full"), *form.resized, *form.epilogue.outputs)
+    names = (*form.epilogue.of_kind("full"), *form.resized, *form.written)
+    if len({blocked_strides(kernel, name) for name, _ in form.parts}) > 1:
+        return No("its parts lie in different ways")
     for refusal in (
         check_blocked(form, lanes, names if row_major else (x.name, *names)),
         check_channel_operands(form, m, lanes),
@@ -121,6 +124,11 @@ def read_problem(kernel: Kernel, anchor: type[Conv] | type[ConvTranspose]) -> Pr
     )  # fmt: skip
 
 
+def blocked_strides(kernel: Kernel, name: str) -> tuple[int, ...]:
+    """How far blocks, rows and columns of an operand are apart."""
+    return kernel.operands[name].strides[1:]
+
+
 def is_flat(problem: Problem) -> bool:
     """Whether the image may be taken as one row: 1x1 filters, and rows without gaps."""
     kernel = problem.form.kernel
@@ -131,7 +139,7 @@ def is_flat(problem: Problem) -> bool:
     names = (
         problem.form.node.inputs[0].name,
         *problem.form.epilogue.of_kind("full"),
-        *problem.form.epilogue.outputs,
+        *problem.form.written,
     )
     memories = [blocked_memory(kernel, name) for name in names]
     return all(m.row == problem.image[1] * m.column or problem.image[0] == 1 for m in memories)
@@ -194,8 +202,10 @@ def lower(problem: Problem, config: Config) -> Convolution:
     bias = form.node.inputs[2].name if len(form.node.inputs) > 2 else ""
     rows, columns = _axes(problem, config)
     vectors = min(config["vectors"], problem.blocks)
-    names = (*form.epilogue.of_kind("full"), *form.resized, *form.epilogue.outputs)
+    names = (*form.epilogue.of_kind("full"), *form.resized, *form.written)
     memory = {name: blocked_memory(kernel, name) for name in names}
+    if form.parts:
+        memory[form.epilogue.outputs[0]] = memory[form.written[0]]
     unroll = config["unroll"]
     tail, half = 0, False
     if problem.row_major:
@@ -218,7 +228,7 @@ def lower(problem: Problem, config: Config) -> Convolution:
             channels, tail, k_bytes = channels // 2, -(-tail // 2), 4
     packed = f"{w}_panels"
     operands = [name for name in form.epilogue.operands if name not in (x, packed, bias)]
-    arguments = (x, packed, *([bias] if bias else []), *operands, *form.epilogue.outputs)
+    arguments = (x, packed, *([bias] if bias else []), *operands, *form.written)
     spec = Convolution(
         batch=problem.batch,
         blocks=problem.blocks,
@@ -243,6 +253,7 @@ def lower(problem: Problem, config: Config) -> Convolution:
         epilogue=form.epilogue,
         pairs=problem.pairs,
         half=half,
+        parts=tuple((name, start // problem.lanes) for name, start in form.parts),
         nearest={name: _nearest(problem, name, memory[name]) for name in form.resized},
     )
     if spec.chunk:  # its tiles share a chunk of weights one after the other
