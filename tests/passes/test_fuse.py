@@ -71,6 +71,13 @@ CASES = {
         %e: {MAP} = Conv(%u, %w, {CONV})""",
         ["Resize", "Conv add mul", "Conv"],
     ),
+    "parts of which one is wanted in a concatenation": (
+        f"""%c: f32[1,48,6,7] = Conv(%x, %k, {DOT}) %d: f32[1,48,6,7] = Pointwise(%c, fn="silu")
+        %g: f32[1,16,6,7] = Slice(%d, starts=(0, 0, 0, 0), sizes=(1, 16, 6, 7), steps=(1, 1, 1, 1))
+        %h: f32[1,32,6,7] = Slice(%d, starts=(0, 16, 0, 0), sizes=(1, 32, 6, 7), steps=(1, 1, 1, 1))
+        %y: f32[1,37,6,7] = Concat(%h, %x, axis=1) %z: f32[1,16,6,7] = Pointwise(%g, fn="exp")""",
+        ["Conv silu Slice Slice", "Concat", "exp"],
+    ),
     "a head falls into its parts where it leaves its blocks": (
         f"""%c: {MAP} = Conv(%x, %w, {CONV}) %r: f32[1,5,42] = Reshape(%c, shape=(1, 5, 42))
         %t: f32[1,42,5] = Transpose(%r, perm=(0, 2, 1))
@@ -86,7 +93,7 @@ CASES = {
 def program(body: str) -> Graph:
     return parse(
         f'graph "g"(%x: {MAP}, %small: f32[1,5,3,4]) {{ weight %w: f32[5,5,3,3] = ? '
-        f"weight %v: f32[5,5,1,1] = ? weight %b: f32[1,5,1,1] = ? "
+        f"weight %v: f32[5,5,1,1] = ? weight %k: f32[48,5,1,1] = ? weight %b: f32[1,5,1,1] = ? "
         f"{body} return %y }}"
     )
 

@@ -112,13 +112,12 @@ def test_matrix_products(check):
             ),
             "%y, %z",
         ),
-        # straight into a concatenation
+        # straight into a concatenation, from filters whose kernels write no parts
         (
             (
-                V,
-                W,
-                conv("c", "v"),
-                conv("d", "w", out=32),
+                "weight %v: f32[16,3,3,3] = ? weight %w: f32[32,3,3,3] = ?",
+                conv("c", "v", taps=3),
+                conv("d", "w", out=32, taps=3),
                 "%y: f32[1,48,4,5] = Concat(%c, %d, axis=1)",
             ),
             "%y",
@@ -139,3 +138,23 @@ def test_matrix_products(check):
 )
 def test_stays(check, rows, end):
     check(RULES, program(*rows, end=end))
+
+
+def test_parts_that_go_into_concatenations_and_sums(check):
+    rest = (
+        pointwise("f", "exp", "c"),
+        pointwise("t", "add", "c", "f"),
+        "%y: f32[1,48,4,5] = Concat(%t, %d, axis=1)",
+    )
+    check(
+        RULES,
+        program(V, W, conv("c", "v"), conv("d", "w", out=32), *rest, end="%y"),
+        program(
+            "weight %w: f32[48,3,1,1] = ?",
+            conv("s", "w", out=48),
+            part("c", "s", 0, 16),
+            part("d", "s", 16, 32),
+            *rest,
+            end="%y",
+        ),
+    )

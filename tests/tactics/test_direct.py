@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from planck.ops.movement import Slice
 from planck.ops.nn import Conv, Resize
 from planck.ops.pointwise import Pointwise
 from planck.tactics.direct import Direct
+from planck.tactics.kernel import Operand
 
 # batch, channels, outputs, image, kernel, strides, pads, dilations, groups
 SHAPES = [
@@ -141,3 +143,43 @@ def test_writes_rows(case: Any, convolve: Any, shape: Any, residual: bool) -> No
     for config in (offers[0], offers[-1]):
         got = case.run(tactic, kern, config)[z.name]
         np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5, err_msg=str(config))
+
+
+@pytest.mark.parametrize("sizes", [(32, 64), (16, 48, 23), (64, 64)], ids=str)
+@pytest.mark.parametrize("image", [(5, 9), (4, 60)], ids=str)
+def test_parts_lie_apart(case: Any, convolve: Any, sizes: Any, image: Any) -> None:
+    m = sum(sizes)
+    x = case.input(3, 21, *image, block=True)
+    w = case.constant(m, 21, 1, 1, scale=0.2)
+    b = case.constant(m)
+    want = convolve(case.arrays["v0"], case.arrays["v1"], (1, 1), (0, 0, 0, 0), (1, 1))
+    want = np.maximum(want + case.arrays["v2"].reshape(-1, 1, 1), 0)
+    y = case.node(Conv((1, 1), (0, 0, 0, 0), (1, 1), 1), [x, w, b], want.shape)
+    z = case.node(Pointwise("relu"), [y], want.shape)
+    parts, at = [], 0
+    for size in sizes:
+        op = Slice((0, at, 0, 0), (3, size, *image), (1, 1, 1, 1))
+        parts.append((case.node(op, [z], (3, size, *image), block=True), at, size))
+        at += size
+    tactic, kernel = Direct(), case.kernel(*(value for value, _, _ in parts[::-1]), threads=2)
+    own = case.operands[parts[0][0].name]  # it is a part of something larger
+    case.operands[parts[0][0].name] = Operand(own.type, (own.strides[0] + 96, *own.strides[1:]))
+    offers = tactic.offers(kernel)
+    assert offers, offers
+    for config in offers[:4]:
+        got = case.run(tactic, kernel, config)
+        for value, start, size in parts:
+            np.testing.assert_allclose(
+                got[value.name], want[:, start : start + size], rtol=1e-4, atol=1e-5
+            )
+
+
+def test_parts_that_are_refused(case: Any) -> None:
+    x = case.input(1, 16, 4, 4, block=True)
+    w = case.constant(48, 16, 1, 1)
+    y = case.node(Conv((1, 1), (0, 0, 0, 0), (1, 1), 1), [x, w], (1, 48, 4, 4))
+    made = [
+        case.node(Slice((0, at, 0, 0), (1, 16, 4, 4), (1, 1, 1, 1)), [y], (1, 16, 4, 4), True)
+        for at in (0, 32)
+    ]
+    assert "leave channels out" in str(Direct().offers(case.kernel(*made)))

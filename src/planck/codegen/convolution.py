@@ -45,6 +45,8 @@ class Convolution:
     tail:         k in one further block that is not whole; 0 for none
     pairs:        a k is two neighbouring channels in bfloat16, of input and weights
     half:         the tail's last pair has one channel only
+    parts:        arguments that the output is written to in parts, and the first block of each: a
+                  multiple of vectors
     nearest:      of operands that the epilogue reads resized: the bytes from their first element
                   to that of each row of the output, and of each column
     planes:       of outputs that lie in rows: bytes from one channel to the next; else empty
@@ -82,6 +84,7 @@ class Convolution:
     epilogue: Epilogue
     pairs: bool = False
     half: bool = False
+    parts: tuple[tuple[str, int], ...] = ()
     nearest: Mapping[str, tuple[tuple[int, ...], ...]] = field(default_factory=dict)
     planes: Mapping[str, int] = field(default_factory=dict)
     last_lanes: int = 0

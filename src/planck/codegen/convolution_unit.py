@@ -65,7 +65,10 @@ class ConvolutionWriter(TileWriter):
         slab = blocks * spec.taps[0] * spec.channels * spec.vectors * size
         weights = b.offset(self.base[spec.weights], b.times(panel, slab))
         bases = {}
+        parts = {name for name, _ in spec.parts}
         for name, pointer in self.base.items():
+            if name in parts:
+                continue
             if name == spec.x:
                 memory = spec.memory[name]
                 x = b.offset(pointer, b.times(image, memory.batch))
@@ -81,9 +84,27 @@ class ConvolutionWriter(TileWriter):
                 bases[name] = b.offset(pointer, b.times(panel, along))
             elif name in spec.epilogue.operands:
                 bases[name] = pointer
+        if spec.parts:
+            bases[spec.epilogue.outputs[0]] = self.part(panel, image)
         ahead = b.offset(weights, b.times("%direction", slab))
         unit = Unit(vectors, panel, weights, ahead, x, bases, group, block_end=str(spec.in_blocks))
         self.chunks(unit)
+
+    def part(self, panel: str, image: str) -> str:
+        """Where a panel of an output that is written in parts lies."""
+        b, spec = self.b, self.spec
+        chosen = ""
+        for name, block in spec.parts:
+            memory, first = spec.memory[name], block // spec.vectors
+            here = b.offset(self.base[name], b.times(image, memory.batch))
+            place = b.offset(here, b.times(panel, spec.vectors * memory.block))
+            place = b.offset(place, -block * memory.block)
+            if not chosen:
+                chosen = place
+                continue
+            test = b.let(f"icmp sge i64 {panel}, {first}")
+            chosen = b.let(f"select i1 {test}, ptr {place}, ptr {chosen}")
+        return chosen
 
     def chunks(self, unit: Unit) -> None:
         b, spec = self.b, self.spec

@@ -69,8 +69,9 @@ PASSES: Final[tuple[tuple[str, Pass], ...]] = (
     ("slice_first", slice_first),  # once it is known where transposes stay
     ("fold_reshape", fold_reshape),
     ("chain_pools", chain_pools),
-    ("resize_last", resize_last),  # batch norms are in the weights that it divides
-    ("merge_parallel", merge_parallel),  # and its parts of one small image are one product
+    ("merge_parallel", merge_parallel),
+    ("resize_last", resize_last),  # batch norms are in the weights that it divides, and one wide
+    # convolution leaves one to add from the small image
 )
 
 ROUNDS: Final = 4  # one pass may make room for an earlier one; real models settle in three

@@ -16,9 +16,9 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
-from planck.ir.graph import Graph, Namer, Node, Value
+from planck.ir.graph import Graph, Node, Value
 from planck.ir.types import TensorType
 from planck.ops.control import If, Loop
 from planck.ops.movement import Broadcast, Concat, Gather, Pad, Reshape, Slice, Transpose
@@ -37,6 +37,7 @@ from planck.ops.nn import (
 from planck.ops.pointwise import Cast, Pointwise
 from planck.ops.reduce import ArgReduce, Reduce
 from planck.ops.region import Region
+from planck.passes.part_moves import part_moves
 from planck.refusal import No
 
 log = logging.getLogger(__name__)
@@ -45,6 +46,7 @@ ANCHORS = (Conv, ConvTranspose, MatMul, Pool, Attention)
 VIEWS = (Reshape, Slice, Concat)
 ROWWISE = (Reduce, ArgReduce, Softmax, LogSoftmax, LayerNorm, RMSNorm)
 MOVES = (Transpose, Broadcast, Pad, Gather)
+BLOCK = 16  # channels: parts that begin at its multiples are whole blocks on every target
 # Elementwise functions that cost about as much as the memory access beside them.
 CHEAP = frozenset(
     {"add", "sub", "mul", "div", "neg", "abs", "sign", "min", "max", "sqrt", "rsqrt", "reciprocal"}
@@ -71,7 +73,7 @@ class Group:
 
 def fuse(graph: Graph) -> Graph:
     """Graph -> graph of Region nodes (and lone views, control flow and reference operators)."""
-    return _Fuser(_parted(graph)).run()
+    return _Fuser(part_moves(graph)).run()
 
 
 class _Fuser:
@@ -107,13 +109,37 @@ class _Fuser:
                 group.add(node)
                 self._own(group, node)
         self._take_resized(anchor, group)
+        self._take_parts(anchor, group)
+
+    def _take_parts(self, anchor: Node, group: Group) -> None:
+        """Slices of what a 1x1 convolution makes, if one of them is wanted in a concatenation.
+
+        The kernel writes each where it is wanted; as views, they would all lie in one place.
+        """
+        escaping = self._escaping(group.nodes, group.makes)
+        if not _is_pointwise(anchor) or len(escaping) != 1 or escaping & self.outputs:
+            return
+        slices = self.users[escaping.pop()]
+        ranges = sorted((n.op.starts[1], n.op.sizes[1]) for n in slices if isinstance(n.op, Slice))
+        at = 0
+        for start, size in ranges:
+            if start != at or start % BLOCK:
+                return
+            at += size
+        if len(ranges) < len(slices) or at != anchor.outputs[0].type.dims[1] or len(slices) < 2:
+            return
+        readers = [user for n in slices for user in self.users.get(n.outputs[0].name, ())]
+        if any(isinstance(user.op, Concat) for user in readers):
+            for node in slices:
+                group.add(node)
+                self._own(group, node)
 
     def _take_resized(self, anchor: Node, group: Group) -> None:
         """Images that only this epilogue reads, resized: it finds each pixel's neighbour itself.
 
         Behind 1x1 filters only: wider ones have faster ways, which read what lies beside a pixel.
         """
-        if not isinstance(anchor.op, Conv) or math.prod(anchor.inputs[1].type.dims[2:]) != 1:
+        if not _is_pointwise(anchor):
             return
         for value in [v for node in group.nodes[1:] for v in node.inputs]:
             maker = self._producers.get(value.name)
@@ -332,31 +358,6 @@ class _Fuser:
         return Node(Region(inner), inputs, outputs, origin)
 
 
-def _parted(graph: Graph) -> Graph:
-    """Reshape and transpose for each of the slices of what they move: each is in another kernel."""
-    users, producers = graph.users(), graph.producers()
-    outputs = {v.name for v in graph.outputs}
-    namer = Namer(v.name for v in graph.values())
-    nodes: list[Node] = []
-    instead: dict[str, Value] = {}  # what a slice reads, by its result
-    for node in graph.nodes:
-        maker = producers.get(node.inputs[0].name) if node.inputs else None
-        if isinstance(node.op, Transpose) and maker and isinstance(maker.op, Reshape):
-            moved = maker.outputs[0], node.outputs[0]
-            first, *others = users.get(moved[1].name, [node])
-            alone = len(users[moved[0].name]) == 1 and not outputs & {v.name for v in moved}
-            sliced = all(isinstance(reader.op, Slice) for reader in (first, *others))
-            for reader in others if alone and sliced else ():
-                a, b = (Value(namer(v.name), v.type) for v in moved)
-                nodes.append(Node(maker.op, maker.inputs, (a,), maker.origin))
-                nodes.append(Node(node.op, (a,), (b,), node.origin))
-                instead[reader.outputs[0].name] = b
-        if isinstance(node.op, Slice) and node.outputs[0].name in instead:
-            node = replace(node, inputs=(instead[node.outputs[0].name],))
-        nodes.append(node)
-    return graph.with_(nodes=tuple(nodes)) if instead else graph
-
-
 def ordered(nodes: list[Node]) -> tuple[Node, ...]:
     """Nodes in an order in which they can run, as near to the given one as that allows."""
     producer = {v.name: i for i, n in enumerate(nodes) for v in n.outputs}
@@ -380,6 +381,11 @@ def ordered(nodes: list[Node]) -> tuple[Node, ...]:
             result.append(nodes[at])
             stack.pop()
     return tuple(result)
+
+
+def _is_pointwise(node: Node) -> bool:
+    """Whether a node is a convolution by filters of one weight for each channel."""
+    return isinstance(node.op, Conv) and math.prod(node.inputs[1].type.dims[2:]) == 1
 
 
 def _is_view(nodes: list[Node]) -> bool:

@@ -191,7 +191,7 @@ class _Layout:
         by_name = dict(zip((v.name for v in inner.inputs), inputs, strict=True))
         anchor, first = anchor_of(inner)
         data = by_name.get(first)
-        shape = inner.outputs[0].type.shape
+        shape = anchor.outputs[0].type.shape  # an output may be a part of it
         if isinstance(anchor.op, Conv | ConvTranspose) and data is not None:
             resized = {n.inputs[0].name for n in inner.nodes if isinstance(n.op, Resize)}
             wanted = [

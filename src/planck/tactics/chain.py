@@ -63,6 +63,8 @@ def read_chain(kernel: Kernel) -> Chain | No:
             return No("a whole tensor is read beside what lies between the convolutions")
     if any(problem and problem.form.resized for problem in (widen, narrow)):
         return No("an operand is read resized: the cut of rows knows no other rows' places")
+    if any(problem and problem.form.parts for problem in (widen, narrow)):
+        return No("a convolution writes its result in parts")
     if widen and widen.groups > 1:
         return No("the first convolution has groups")
     if narrow and not (narrow.pointwise and narrow.groups == 1):

@@ -88,7 +88,8 @@ def read_problem(
 
     rows:  whether outputs may lie in rows
     """
-    form = anchored(kernel, anchor, 1, bfloat16=True, resizing=anchor is Conv)
+    plain = anchor is Conv
+    form = anchored(kernel, anchor, 1, bfloat16=True, resizing=plain, parting=plain)
     if isinstance(form, No):
         return form
     node = form.node
@@ -109,9 +110,11 @@ def read_problem(
     if row_major and (op.groups > 1 or c > lanes):
         return No(f"%{x.name} lies in rows and has {c} channels")
     names = (*form.epilogue.of_kind("full"), *form.resized)
-    in_rows = rows and all(kernel.operands[n].type.block == 0 for n in form.epilogue.outputs)
+    in_rows = rows and all(kernel.operands[n].type.block == 0 for n in form.written)
     if not in_rows:
-        names += form.epilogue.outputs
+        names += form.written
+    if len({blocked_strides(kernel, name) for name, _ in form.parts}) > 1:
+        return No("its parts lie in different ways")
     for refusal in (
         check_blocked(form, lanes, tuple(names if row_major else (x.name, *names))),
         check_channel_operands(form, m, lanes),
@@ -135,7 +138,9 @@ def read_problem(
 
 def _check_rows(form: Anchored) -> No | None:
     """Whether outputs in rows are some that a tile can be written to."""
-    for name in form.epilogue.outputs:
+    if form.parts:
+        return No("its parts lie in rows")
+    for name in form.written:
         operand = form.kernel.operands[name]
         if operand.type.dtype is not f32:
             return No(f"%{name} lies in rows and is {operand.type.dtype}")
@@ -154,6 +159,11 @@ def output_memory(kernel: Kernel, name: str) -> tuple[Memory, int]:
     return Memory(batch, plane * kernel.target.lanes, row, column, operand.type.dtype), plane
 
 
+def blocked_strides(kernel: Kernel, name: str) -> tuple[int, ...]:
+    """How far blocks, rows and columns of an operand are apart."""
+    return kernel.operands[name].strides[1:]
+
+
 def is_flat(problem: Problem) -> bool:
     """Whether the image may be taken as one row: 1x1 filters, and rows without gaps."""
     kernel = problem.form.kernel
@@ -163,7 +173,7 @@ def is_flat(problem: Problem) -> bool:
         return False
     names = (problem.form.node.inputs[0].name, *problem.form.epilogue.of_kind("full"))
     memories = [blocked_memory(kernel, name) for name in names]
-    memories += [output_memory(kernel, name)[0] for name in problem.form.epilogue.outputs]
+    memories += [output_memory(kernel, name)[0] for name in problem.form.written]
     return all(m.row == problem.image[1] * m.column or problem.image[0] == 1 for m in memories)
 
 
@@ -227,10 +237,12 @@ def lower(problem: Problem, config: Config) -> Convolution:
     names = (*form.epilogue.of_kind("full"), *form.resized)
     memory = {name: blocked_memory(kernel, name) for name in names}
     planes = {}
-    for name in form.epilogue.outputs:
+    for name in form.written:
         memory[name], plane = output_memory(kernel, name)
         if plane:
             planes[name] = plane
+    if form.parts:
+        memory[form.epilogue.outputs[0]] = memory[form.written[0]]
     unroll = config["unroll"]
     tail, half = 0, False
     if problem.row_major:
@@ -253,7 +265,7 @@ def lower(problem: Problem, config: Config) -> Convolution:
             channels, tail, k_bytes = channels // 2, -(-tail // 2), 4
     packed = f"{w}_panels"
     operands = [name for name in form.epilogue.operands if name not in (x, packed, bias)]
-    arguments = (x, packed, *([bias] if bias else []), *operands, *form.epilogue.outputs)
+    arguments = (x, packed, *([bias] if bias else []), *operands, *form.written)
     spec = Convolution(
         batch=problem.batch,
         blocks=problem.blocks,
@@ -278,6 +290,7 @@ def lower(problem: Problem, config: Config) -> Convolution:
         epilogue=form.epilogue,
         pairs=problem.pairs,
         half=half,
+        parts=tuple((name, start // problem.lanes) for name, start in form.parts),
         nearest={name: _nearest(problem, name, memory[name]) for name in form.resized},
         planes=planes,
         last_lanes=problem.out_channels % problem.lanes,

@@ -116,6 +116,8 @@ def _configs(problem: Problem) -> list[dict[str, object]]:
     for vectors in (1, 2, 3, 4):
         if vectors > widest:
             continue
+        if any(start % (vectors * problem.lanes) for _, start in problem.form.parts):
+            continue  # a panel is written to one part
         width = tallest(target, vectors)
         for rows in (1, 2, 3):
             if rows > 1 and (is_flat(problem) or rows > out[0] or out[1] > width // 2):

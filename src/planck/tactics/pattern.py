@@ -14,6 +14,7 @@ from planck.codegen.epilogue import Apply, Epilogue
 from planck.codegen.tables import Memory
 from planck.dtypes import SHORT_FLOATS, Array, f32, from_numpy
 from planck.ir.graph import Graph, Node, Op, Value
+from planck.ops.movement import Slice
 from planck.ops.nn import Resize
 from planck.ops.pointwise import Cast, Pointwise
 from planck.refusal import No
@@ -29,6 +30,7 @@ class Anchored:
     """A kernel taken apart: the heavy node, its result, and the epilogue behind it.
 
     resized:  operands of the kind "resized", and how the epilogue reads them
+    parts:    where the epilogue's only output is written in parts: (output, its first channel)
     """
 
     kernel: Kernel
@@ -36,6 +38,12 @@ class Anchored:
     result: Value
     epilogue: Epilogue
     resized: Mapping[str, Resize] = field(default_factory=dict)
+    parts: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def written(self) -> tuple[str, ...]:
+        """The kernel's operands that it writes."""
+        return tuple(name for name, _ in self.parts) or self.epilogue.outputs
 
     def shape(self, value: Value) -> tuple[int, ...]:
         return value.type.dims
@@ -54,12 +62,14 @@ def anchored(
     *,
     bfloat16: bool = False,
     resizing: bool = False,
+    parting: bool = False,
 ) -> Anchored | No:
     """Take a kernel apart; No where it is not an anchor of this type with pointwise nodes behind.
 
     channel_axis:  the axis of the result along which "channel" operands lie; may be negative
     bfloat16:      whether who asks reads and writes operands as their dtypes say: bf16, f16
     resizing:      whether who asks reads operands through a Resize to the nearest neighbour
+    parting:       whether who asks writes the result in parts, if slices cut it along the channels
     """
     graph = kernel.graph
     if not bfloat16 and (refusal := float32_only(kernel)):
@@ -70,6 +80,8 @@ def anchored(
     if not plain.nodes or not isinstance(plain.nodes[0].op, anchor):
         return No(f"the first node is no {anchor.__name__}")
     node, *steps = plain.nodes
+    slices = [step for step in steps if parting and isinstance(step.op, Slice)]
+    steps = [step for step in steps if step not in slices]
     if any(v.type.dtype is not f32 for v in node.inputs[2:]):
         return No("the bias is not f32")
     result = node.outputs[0]
@@ -109,6 +121,12 @@ def anchored(
         applied.append(Apply(step.op.fn, arguments, step.outputs[0].name))
         made.add(step.outputs[0].name)
     outputs = tuple(v.name for v in graph.outputs)
+    parts: tuple[tuple[str, int], ...] = ()
+    if slices:
+        found = _parts(graph, plain.rounded, slices)
+        if isinstance(found, No):
+            return found
+        parts, outputs = found, (slices[0].inputs[0].name,)
     if not {plain.rounded.get(name, name) for name in outputs} <= made:
         return No("an output comes from outside the epilogue")
     plain_reads = [v.name for n in (node, *steps) if n.op not in resized.values() for v in n.inputs]
@@ -117,11 +135,41 @@ def anchored(
     beside = {v.name: v.type.dtype for step in steps for v in step.inputs if v.name in operands}
     epilogue = Epilogue(
         result.name, tuple(applied), operands, constants, outputs, plain.rounded,
-        {**beside, **{v.name: v.type.dtype for v in graph.outputs}},
+        {**beside, **dict.fromkeys(outputs, graph.outputs[0].type.dtype),
+         **{v.name: v.type.dtype for v in graph.outputs}},
     )  # fmt: skip
     if not bfloat16 and any(dtype is not f32 for dtype in epilogue.dtypes.values()):
         return No("the epilogue reads a constant that is not f32")
-    return Anchored(kernel, node, result, epilogue, resized)
+    return Anchored(kernel, node, result, epilogue, resized, parts)
+
+
+def _parts(
+    graph: Graph, rounded: Mapping[str, str], slices: list[Node]
+) -> tuple[tuple[str, int], ...] | No:
+    """Outputs that slices cut from one value, all of it, by their first channels."""
+    whole = slices[0].inputs[0]
+    cut: dict[str, tuple[int, int]] = {}
+    for node in slices:
+        op = node.op
+        assert isinstance(op, Slice)
+        start, size = op.starts[1], op.sizes[1]
+        if node.inputs[0] != whole or set(op.steps) != {1}:
+            return No("it is cut in several ways")
+        if (*op.sizes[:1], *op.sizes[2:]) != (*whole.type.dims[:1], *whole.type.dims[2:]):
+            return No("it is cut along another axis than the channels")
+        cut[node.outputs[0].name] = (start, size)
+    names = {rounded.get(v.name, v.name): v.name for v in graph.outputs}
+    if set(names) != set(cut) or len({v.type.dtype for v in graph.outputs}) != 1:
+        return No("not all it writes are parts, of one type")
+    at, parts = 0, []
+    for name, (start, size) in sorted(cut.items(), key=lambda item: item[1]):
+        if start != at:
+            return No("the parts overlap, or leave channels out")
+        parts.append((names[name], start))
+        at += size
+    if at != whole.type.dims[1]:
+        return No("the parts leave channels out")
+    return tuple(parts)
 
 
 def _reads_resized(kernel: Kernel, step: Node, result: Value) -> No | None:

@@ -126,6 +126,8 @@ def _problem(kernel: Kernel) -> Problem | No:
     x = form.node.inputs[0].name
     if x in form.epilogue.operands:
         return No("the epilogue reads the image too")
+    if form.resized or form.parts:
+        return No("an operand is read resized, or the result is written in parts")
     for name in (*form.epilogue.of_kind("full"), *form.epilogue.outputs):
         memory = blocked_memory(kernel, name)
         if memory.row != problem.out[1] * memory.column and problem.out[0] > 1:
