@@ -63,7 +63,7 @@ from planck.target import Target
 def write(target: Target, symbol: str, spec: Strassen) -> str:
     """The module of one kernel."""
     b = TableBuilder()
-    _Writer(target, spec, b).kernel()
+    StrassenWriter(target, spec, b).kernel()
     return function(target, symbol, b)
 
 
@@ -92,7 +92,9 @@ class _Product:
     goal: str
 
 
-class _Writer(Writing):
+class StrassenWriter(Writing):
+    """Writes a kernel: the products of quarters, and by `Writing` what comes of them."""
+
     def kernel(self) -> None:
         b, spec = self.b, self.spec
         self.base = {

@@ -80,7 +80,6 @@ class Writing:
     def write_half(self, group: Group, panel: str, half: str, counts: tuple[int, ...]) -> None:
         b, spec = self.b, self.spec
         size = self.vector.bytes
-        across = b.plus(b.times(half, spec.half * size), b.times(panel, spec.vectors * size))
         with b.loop(0, 2, hint="lower") as lower:
             quarter = b.plus(b.times(lower, 2), half)
             tiles = spec.strips * spec.tile_bytes
@@ -90,7 +89,9 @@ class Writing:
             for name in (*spec.epilogue.operands, *spec.epilogue.outputs):
                 pointer = group.at[name]
                 if spec.epilogue.operands.get(name) != "scalar":
-                    pointer = b.offset(pointer, across)
+                    step = self.across(name)
+                    right = b.times(half, spec.half * step)
+                    pointer = b.offset(pointer, b.plus(right, b.times(panel, spec.vectors * step)))
                 if self.has_rows(name):
                     pointer = b.offset(pointer, b.times(down, spec.memory[name].row))
                 at[name] = pointer
@@ -113,13 +114,17 @@ class Writing:
         epilogue = self.spec.epilogue
         return name in epilogue.outputs or epilogue.operands.get(name) == "full"
 
+    def across(self, name: str) -> int:
+        """Bytes from one vector of an operand's or an output's columns to the next."""
+        return self.vector.bytes
+
     def emit(self, at: Mapping[str, str], value: str, row: str, n: int, masked: int) -> None:
         """The epilogue of vector n of a panel, in a row of the group."""
         b, spec = self.b, self.spec
 
         def place(name: str) -> str:
             down = b.times(row, spec.memory[name].row)
-            return b.offset(b.offset(at[name], down), n * self.vector.bytes)
+            return b.offset(b.offset(at[name], down), n * self.across(name))
 
         def load(name: str) -> str:
             kind = spec.epilogue.operands[name]
