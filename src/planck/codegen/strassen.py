@@ -93,7 +93,7 @@ class _Product:
 
 
 class StrassenWriter(Writing):
-    """Writes the whole kernel."""
+    """Writes a kernel: the products of quarters, and by `Writing` what comes of them."""
 
     def kernel(self) -> None:
         b, spec = self.b, self.spec

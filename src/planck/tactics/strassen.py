@@ -206,14 +206,14 @@ def _cycles(problem: Problem, spec: Strassen) -> float:
                 for strip in range(first, min(first + spec.strips, spec.all_strips))
             ]
             panels = min(end, (number + 1) * spec.panels) - max(begin, number * spec.panels)
-            steps = sum(_step_cycles(kernel.target, size, spec.vectors) for size in sizes)
+            steps = sum(step_cycles(kernel.target, size, spec.vectors) for size in sizes)
             cycles += panels * spec.depth * steps * late
             cycles += sum(sizes) * spec.depth / spec.lanes * SUM_CYCLES
         heapreplace(free, free[0] + cycles)
     return max(*free, _memory_cycles(kernel, 4.0 * problem.k * problem.n))
 
 
-def _step_cycles(target: Target, rows: int, vectors: int) -> float:
+def step_cycles(target: Target, rows: int, vectors: int) -> float:
     """Of a step of all products. Those by a difference load twice as much from L2.
 
     The fewer operands a step loads, the sooner it recovers from one that came late.
