@@ -17,7 +17,7 @@ from planck.tactics.kernel import Code, Config, Kernel, Tactic
 from planck.tune.bound import BOUND_MARGIN, exact_bound_us, exact_flops
 from planck.tune.cache import LOCK, Timing, TimingCache, turn
 from planck.tune.error import LAYER_BOUND, kernel_errors
-from planck.tune.measure import measure
+from planck.tune.measure import cold_outputs, measure
 
 log = logging.getLogger(__name__)
 
@@ -140,6 +140,7 @@ class _Job:
         weights_from_memory: bool,
     ) -> None:
         self.kernel, self.cache, self.level = kernel, cache, level
+        self.cold_outputs = weights_from_memory and bool(cold_outputs(kernel))
         self.weights_from_memory = weights_from_memory and bool(kernel.constants)
         self.candidates, self.refused = offers(kernel, tactics)
         self.cached: list[Timing] | None = None
@@ -154,6 +155,8 @@ class _Job:
     @property
     def _key(self) -> str:
         key = f"{self.kernel.key}/{self.kernel.threads}"
+        if self.cold_outputs:
+            return f"{key}/memory/results"
         return f"{key}/memory" if self.weights_from_memory else key
 
     def start(self, pool: CompilePool, hurry: bool, limits: Limits | None) -> None:
@@ -240,7 +243,8 @@ class _Job:
             return
         runs = [(c.tactic, c.config, code, object_) for c, code, object_ in self.ready]
         # Rounded as the cache keeps them, so that a build from the cache gives the same bytes.
-        self.times = [round(us, 3) for us in measure(self.kernel, runs, self.weights_from_memory)]
+        cold = self.weights_from_memory or self.cold_outputs
+        self.times = [round(us, 3) for us in measure(self.kernel, runs, cold)]
 
     def finish(self, end: float) -> Choice | No:
         """The fastest candidate. Timed unless the cache knows, or there is no time."""
