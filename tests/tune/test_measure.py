@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -60,6 +62,23 @@ def test_weights_from_memory_cost_time() -> None:
     assert len(plan.weights) >= flushed.tiles * flush.TILE_BYTES
     (us,) = measure(kernel, [row], weights_from_memory=True)
     assert 0 < us < 1e5
+
+
+@can_flush
+def test_large_results_go_to_memory() -> None:
+    kernel = product_kernel()
+    small = replace(kernel, target=replace(kernel.target, l2_bytes=4096))
+    row = candidate(small)
+    for own, flushes in ((kernel, 1), (small, 2)):
+        plan = plan_of(own, *row, weights_from_memory=True)
+        places = [step.arguments[0].space for step in plan.steps if step.symbol == flush.SYMBOL]
+        assert places == ["weights", "arena"][:flushes] * (len(places) // flushes)
+    (us,) = measure(small, [row], weights_from_memory=True)
+    assert 0 < us < 1e5
+    cache = TimingCache(None, small.target)
+    with CompilePool(small.target, 1) as pool:
+        choose([small], TACTICS, pool, cache, level=1, weights_from_memory=True)
+    assert list(cache.entries) == [f"{small.key}/1/memory/results"]
 
 
 @can_flush

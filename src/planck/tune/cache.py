@@ -2,9 +2,10 @@
 
 The file is JSON: {"format": 1, "entries": {machine: {"key/threads": [{tactic, config, us}, ...]}}}.
 An entry lists what was tried, the fastest first; "key/threads/memory" was timed with weights that
-no cache held. Beside "entries" stand "checks", by machine and by the digest of a plan: what its
-check against float64 found (compiler/accuracy.py); and "limits", by machine and threads: what the
-machine can do at most, by which candidates were left out; a build from the cache does the same.
+no cache held, "key/threads/memory/results" with results that none held, either. Beside "entries"
+stand "checks", by machine and by the digest of a plan: what its check against float64 found
+(compiler/accuracy.py); and "limits", by machine and threads: what the machine can do at most, by
+which candidates were left out; a build from the cache does the same.
 """
 
 from __future__ import annotations

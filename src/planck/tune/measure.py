@@ -3,7 +3,7 @@
 In a network, a layer's weights have been pushed out of the caches by the other layers'. So the
 kernel is repeated with copies of its weights, so many that a core's L2 cannot hold them all; and
 where the network's weights together are more than the last cache keeps, they are flushed to memory
-before every run.
+before every run. So are results that no L2 holds: the weights that passed pushed them out as well.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def measure(
     The candidates take turns, and the best of a candidate's runs counts: another process that
     takes the core for a while then hits none of them harder than the others.
 
-    weights_from_memory:  no cache holds a weight when a run begins
+    weights_from_memory:  no cache holds a weight, or where a large result goes, when a run begins
     """
     contexts: list[ExecutionContext] = []
     cpus = separate_cpus(kernel.threads)
@@ -95,7 +95,8 @@ def plan_of(
     arrays = {n: packed.get(n, constants.get(n)) for n in code.arguments if n not in arena}
     one = sum(_aligned(a.nbytes) for a in arrays.values() if a is not None)
     copies = min(_MAX_COPIES, max(1, math.ceil(2 * kernel.target.l2_bytes / one))) if one else 1
-    flushed = weights_from_memory and bool(one) and flush.can_flush(kernel.target)
+    cold = cold_outputs(kernel) if weights_from_memory else []
+    flushed = weights_from_memory and bool(one or cold) and flush.can_flush(kernel.target)
     if one <= 1 << 14 or flushed:
         copies = 1
     pages = -(-one * copies // flush.TILE_BYTES)
@@ -108,7 +109,10 @@ def plan_of(
     for number in range(max(copies, _REPEATS)):
         at = at if number < copies else 0
         if flushed:
-            steps.append(_flush_step(pages))
+            steps += [_flush_step(Place("weights", 0), pages)] if pages else []
+            for name in cold:
+                bytes_ = _span_bytes(kernel.operands[name].type, kernel.operands[name].strides)
+                steps.append(_flush_step(Place("arena", arena[name]), bytes_ // flush.TILE_BYTES))
         arguments = []
         for name in code.arguments:
             array = arrays.get(name)
@@ -149,12 +153,18 @@ def plan_of(
     )
 
 
-def _flush_step(tiles: int) -> Step:
+def cold_outputs(kernel: Kernel) -> list[str]:
+    """Results that are more than the threads' L2: in a network that streams its weights, cold."""
+    most = kernel.target.l2_bytes * kernel.threads
+    return [v.name for v in kernel.graph.outputs if kernel.operands[v.name].type.bytes > most]
+
+
+def _flush_step(place: Place, tiles: int) -> Step:
     return Step(
         name=flush.SYMBOL,
         tactic=flush.SYMBOL,
         symbol=flush.SYMBOL,
-        arguments=(Place("weights", 0),),
+        arguments=(place,),
         reads=(),
         writes=(),
         tiles=tiles,
