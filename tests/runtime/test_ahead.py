@@ -62,13 +62,6 @@ def test_a_step_that_waits_for_memory_is_fetched_for() -> None:
     assert schedule(plan, 2)[3] == Ahead()
 
 
-def test_one_thread_is_fetched_for_from_the_front() -> None:
-    plan = network([(MB, 400, 240), (MB, 200, 240), (48 * MB, 700, 300)])
-    first, second, _ = schedule(replace(plan, threads=1), 1)
-    assert second.front == 2 * MB
-    assert first.front == second.front + second.bytes
-
-
 def test_nothing_is_fetched_where_it_would_not_help() -> None:
     starved = [(MB, 400, 800), (48 * MB, 700, 300)]
     for plan in (
@@ -79,6 +72,7 @@ def test_nothing_is_fetched_where_it_would_not_help() -> None:
         network([(MB, 400, 1), (48 * MB, 700, 300)]),  # no step has loops to fetch in
     ):
         assert schedule(plan, 2) == [Ahead()] * len(plan.steps)
+    assert schedule(network(starved), 1) == [Ahead()] * 2  # one thread has memory to itself
     assert schedule(network(starved), 2)[0].bytes
     assert schedule(network(starved, l3_bytes=0), 2)[0].bytes == 0
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from planck.codegen.llvm import assembly
-from planck.ops.nn import Conv, MatMul
+from planck.ops.nn import Conv
 from planck.tactics.direct import Direct
-from planck.tactics.matmul import Multiply
 from planck.tactics.winograd import WinogradConvolution
 from tests.tactics.conftest import Scratch
 
@@ -22,18 +22,11 @@ def convolution(case: Any, convolve: Any) -> tuple[Any, Any]:
     return y, want
 
 
-@pytest.mark.parametrize(
-    "tactic", [Direct(), WinogradConvolution(), Multiply()], ids=lambda t: t.name
-)
+@pytest.mark.parametrize("tactic", [Direct(), WinogradConvolution()], ids=lambda t: t.name)
 @pytest.mark.parametrize("ahead", [0, 64, 3000, 1 << 20])
 def test_loops_fetch_what_they_are_told(case: Any, convolve: Any, tactic: Any, ahead: int) -> None:
-    if tactic.name == "matmul":
-        a, b = case.input(45, 64), case.constant(64, 96)
-        y = case.node(MatMul(), [a, b], (45, 96))
-        want = case.arrays["v0"].astype(np.float64) @ case.arrays["v1"].astype(np.float64)
-    else:
-        y, want = convolution(case, convolve)
-    kernel = case.kernel(y)
+    y, want = convolution(case, convolve)
+    kernel = replace(case.kernel(y), streams=True)
     config = tactic.offers(kernel)[0]
     code = tactic.build(kernel, config)
     scratch = Scratch(code.scratch_bytes, ahead)
@@ -44,3 +37,13 @@ def test_loops_fetch_what_they_are_told(case: Any, convolve: Any, tactic: Any, a
     assert loops or case.target.isa != "avx512"
     if loops and ahead >= 3000:
         assert scratch.fetched > 2500
+
+
+@pytest.mark.parametrize("tactic", [Direct(), WinogradConvolution()], ids=lambda t: t.name)
+def test_loops_that_shall_not_fetch_have_no_code_for_it(
+    case: Any, convolve: Any, tactic: Any
+) -> None:
+    y, _ = convolution(case, convolve)
+    kernel = case.kernel(y)
+    code = tactic.build(kernel, tactic.offers(kernel)[0])
+    assert "prefetcht2" not in assembly(case.target, code.llvm, code.level)
