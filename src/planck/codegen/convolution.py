@@ -44,7 +44,6 @@ class Convolution:
     tail:         k in one further block that is not whole; 0 for none
     pairs:        a k is two neighbouring channels in bfloat16, of input and weights
     half:         the tail's last pair has one channel only
-    streams:      loops fetch for later steps
     starts:       first input block of each panel (grouped convolutions); empty: always 0
     taps:         filter positions in all, and along a row
     vectors:      output blocks in a panel; the last panel has what is left
@@ -77,7 +76,6 @@ class Convolution:
     epilogue: Epilogue
     pairs: bool = False
     half: bool = False
-    streams: bool = False
 
     @property
     def panels(self) -> int:

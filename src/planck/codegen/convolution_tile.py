@@ -272,14 +272,7 @@ class TileWriter:
         unroll = spec.unroll if whole else 1
         dtype = spec.memory[spec.x].dtype
         shape = Steps(
-            self.vector,
-            unit.vectors,
-            spec.k_bytes,
-            width,
-            unroll,
-            x=dtype,
-            pairs=spec.pairs,
-            streams=spec.streams,
+            self.vector, unit.vectors, spec.k_bytes, width, unroll, x=dtype, pairs=spec.pairs
         )
         if ahead:
             trips = max(1, count // unroll) if isinstance(count, int) else 1

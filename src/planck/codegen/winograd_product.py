@@ -113,7 +113,7 @@ class Products(Tiles):
         x = b.offset(v, b.times(number, spec.rows * size))
         weights = b.offset(w, b.times(number, spec.lanes * width * size))
         unroll = next(u for u in (UNROLL, 2, 1) if channels % u == 0)
-        steps = Steps(self.vector, width, 4, width * size, unroll, streams=spec.streams)
+        steps = Steps(self.vector, width, 4, width * size, unroll)
         fetched = b.times(number, spec.lanes // UNROLL * spec.ahead_lines * LINE_BYTES)
         lines = Ahead(b.offset(ahead, fetched), spec.ahead_lines * unroll // UNROLL)
         rows = [(i, x, i * size) for i in range(len(acc) // width)]

@@ -28,7 +28,6 @@ class Winograd:
     groups:     of tiles in a unit
     parts:      that the panels are divided into
     run:        input blocks summed before they are added to the others: long sums lose digits
-    streams:    the products' loops fetch for later steps
     arguments:  names in the order of the pointer table; weights and bias by these two names
     """
 
@@ -51,7 +50,6 @@ class Winograd:
     bias: str
     memory: Mapping[str, Memory]
     epilogue: Epilogue
-    streams: bool = False
 
     @property
     def side(self) -> tuple[int, int]:

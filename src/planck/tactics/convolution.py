@@ -239,7 +239,6 @@ def lower(problem: Problem, config: Config) -> Convolution:
         memory=memory,
         epilogue=form.epilogue,
         pairs=problem.pairs,
-        streams=kernel.streams,
         half=half,
     )
     if spec.chunk:  # its tiles share a chunk of weights one after the other

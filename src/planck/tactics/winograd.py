@@ -401,7 +401,6 @@ def _spec(form: Anchored, config: Config) -> Winograd:
         bias=bias,
         memory={name: blocked_memory(kernel, name) for name in names},
         epilogue=form.epilogue,
-        streams=kernel.streams,
     )
 
 
