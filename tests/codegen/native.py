@@ -10,7 +10,6 @@ import llvmlite.binding as llvm
 import numpy as np
 
 from planck.codegen.llvm import compile_object
-from planck.plan import record
 
 
 def undefined(code: bytes) -> list[str]:
@@ -40,32 +39,14 @@ class Native:
         self.engine.finalize_object()
 
     def call(
-        self,
-        symbol: str,
-        arrays: Sequence[Any],
-        begin: int,
-        end: int,
-        scratch: int = 0,
-        ahead: int = 0,
-    ) -> int:
-        """Run tiles begin..end on arrays, in the order of the kernel's arguments.
-
-        ahead:  bytes for later steps that the kernel may fetch meanwhile
-        gives:  how far it got
-        """
+        self, symbol: str, arrays: Sequence[Any], begin: int, end: int, scratch: int = 0
+    ) -> None:
+        """Run tiles begin..end on arrays, in the order of the kernel's arguments."""
         address = self.engine.get_function_address(symbol)
         kernel = ctypes.CFUNCTYPE(
             None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p, ctypes.c_int64
         )(address)
         pointers = (ctypes.c_void_p * max(1, len(arrays)))(*[a.ctypes.data for a in arrays])
-        header = record.SCRATCH_HEADER_BYTES
-        space = np.zeros(scratch + header + 64, np.uint8)
-        aligned = space.ctypes.data + (-space.ctypes.data) % 64 + header
-        later = np.zeros(ahead, np.uint8)
-        cursor, limit = (
-            ctypes.c_uint64.from_address(aligned + place)
-            for place in (record.SCRATCH_CURSOR, record.SCRATCH_LIMIT)
-        )
-        cursor.value, limit.value = later.ctypes.data, later.ctypes.data + ahead
+        space = np.zeros(scratch + 64, np.uint8)
+        aligned = space.ctypes.data + (-space.ctypes.data) % 64
         kernel(ctypes.addressof(pointers), begin, end, aligned, 1)
-        return int(cursor.value) - int(later.ctypes.data)

@@ -15,7 +15,6 @@ from planck.dtypes import DType, bf16, f32
 from planck.ir.graph import Graph, Node, Op, Value
 from planck.ir.types import TensorType
 from planck.ops.pointwise import Cast, Pointwise
-from planck.plan import record
 from planck.tactics.kernel import Kernel, Operand
 from planck.target import Target, host
 
@@ -81,36 +80,8 @@ def load(target: Target, code: Any) -> Callable[..., None]:
     )
 
 
-class Scratch:
-    """Scratch full of NaN, and before it what the kernel may fetch for later steps.
-
-    ahead:  bytes of that
-    """
-
-    def __init__(self, bytes_: int, ahead: int = 0) -> None:
-        header = record.SCRATCH_HEADER_BYTES
-        self._buffer = np.full((bytes_ + header) // 4 + 64, np.nan, np.float32)
-        self._later = np.zeros(ahead, np.uint8)
-        start = self._buffer.ctypes.data
-        self.place = start + (-start % 64) + header
-        begin = self._later.ctypes.data
-        self._cursor = ctypes.c_uint64.from_address(self.place + record.SCRATCH_CURSOR)
-        self._cursor.value = begin
-        limit = ctypes.c_uint64.from_address(self.place + record.SCRATCH_LIMIT)
-        limit.value = begin + ahead
-
-    @property
-    def fetched(self) -> int:
-        """Bytes that kernels got to."""
-        return int(self._cursor.value) - int(self._later.ctypes.data)
-
-
 def run_kernel(
-    kernel: Kernel,
-    tactic: Any,
-    config: Any,
-    arrays: Mapping[str, Array],
-    scratch: Scratch | None = None,
+    kernel: Kernel, tactic: Any, config: Any, arrays: Mapping[str, Array]
 ) -> dict[str, Array]:
     """The outputs, by name; the tiles run in three calls as threads would."""
     code = tactic.build(kernel, config)
@@ -129,11 +100,12 @@ def run_kernel(
     pointers = (ctypes.c_void_p * len(code.arguments))(
         *(buffers[name].ctypes.data for name in code.arguments)
     )
-    scratch = scratch or Scratch(code.scratch_bytes)
+    scratch = np.full(code.scratch_bytes // 4 + 64, np.nan, np.float32)
+    place = scratch.ctypes.data + (-scratch.ctypes.data % 64)
     function = load(kernel.target, code)
     third = code.tiles // 3
     for begin, end in ((third, code.tiles - third), (0, third), (code.tiles - third, code.tiles)):
-        function(pointers, begin, end, scratch.place)
+        function(pointers, begin, end, place)
     return {
         v.name: read_back(buffers[v.name], kernel.operands[v.name]) for v in kernel.graph.outputs
     }
@@ -212,10 +184,8 @@ class Case:
         graph = Graph("kernel", tuple(self.inputs), tuple(self.nodes), outputs, self.weights)
         return Kernel(graph, self.operands, frozenset(self.constants), self.target, threads)
 
-    def run(
-        self, tactic: Any, kernel: Kernel, config: Any, scratch: Scratch | None = None
-    ) -> dict[str, Array]:
-        return run_kernel(kernel, tactic, config, self.arrays, scratch)
+    def run(self, tactic: Any, kernel: Kernel, config: Any) -> dict[str, Array]:
+        return run_kernel(kernel, tactic, config, self.arrays)
 
 
 def convolve(

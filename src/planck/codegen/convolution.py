@@ -52,7 +52,6 @@ class Convolution:
     planes:       of outputs that lie in rows: bytes from one channel to the next; else empty
     last_lanes:   channels in the last output block; only for planes
     packed:       of the weights where they are no pairs: float32, or float16
-    streams:      loops fetch for later steps
     starts:       first input block of each panel (grouped convolutions); empty: always 0
     taps:         filter positions in all, and along a row
     vectors:      output blocks in a panel; the last panel has what is left
@@ -90,7 +89,6 @@ class Convolution:
     planes: Mapping[str, int] = field(default_factory=dict)
     last_lanes: int = 0
     packed: DType = f32
-    streams: bool = False
 
     @property
     def panels(self) -> int:

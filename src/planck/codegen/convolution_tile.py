@@ -276,7 +276,7 @@ class TileWriter:
         dtype = spec.memory[spec.x].dtype
         shape = Steps(
             self.vector, unit.vectors, spec.k_bytes, width, unroll,
-            x=dtype, weights=spec.packed, pairs=spec.pairs, streams=spec.streams,
+            x=dtype, weights=spec.packed, pairs=spec.pairs,
         )  # fmt: skip
         if ahead:
             trips = max(1, count // unroll) if isinstance(count, int) else 1

@@ -14,11 +14,9 @@ from typing import Final
 from planck.codegen import bfloat, half
 from planck.codegen.llvm import Builder
 from planck.dtypes import DType, f16, f32
-from planck.plan import record
 from planck.target import Target
 
-LINE_BYTES: Final = record.LINE_BYTES
-PRODUCTS_A_LINE: Final = 40  # multiply-adds of vectors for each line fetched for later steps
+LINE_BYTES: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +210,6 @@ class Steps:
     x, weights:    how the operands lie in memory
     pairs:         a step is two k, and both operands lie as pairs of bfloat16
     half:          the second k of a pair does not exist: what stands there is not read
-    streams:       trips fetch for later steps
     """
 
     vector: Vector
@@ -225,7 +222,6 @@ class Steps:
     weights: DType = f32
     pairs: bool = False
     half: bool = False
-    streams: bool = False
 
     def column(self, b: Builder, pointer: str, count: int) -> str:
         """One vector of weights; its first count lanes if count is not 0."""
@@ -317,8 +313,6 @@ def _trip(
     acc = list(acc)
     for u in range(steps.unroll):
         step_apart(b)
-        if steps.streams and not u:
-            stream(b, len(rows) * width * steps.unroll // PRODUCTS_A_LINE)
         lines = range(ahead.lines) if ahead else ()
         for line in (line for line in lines if line * steps.unroll // len(lines) == u):
             prefetch(b, b.offset(fetched, line * LINE_BYTES))
@@ -341,27 +335,9 @@ def _trip(
 
 
 def prefetch(b: Builder, pointer: str, level: int = 2) -> None:
-    """Bring a cache line to L2, or to L1 or L3."""
+    """Bring a cache line to L2, or to L1."""
     read, locality, data = ("i32", "0"), ("i32", str(4 - level)), ("i32", "1")
     b.call("void", "llvm.prefetch.p0", ("ptr", pointer), read, locality, data)
-
-
-def stream(b: Builder, lines: int) -> None:
-    """Bring the next lines of later steps' weights to L3, up to what this unit shall fetch.
-
-    How far it is stands before the scratch (`plan/record.py`); at the end it stays where it is.
-    """
-    if not lines:
-        return
-    cursor, limit = (
-        b.offset("%scratch", at) for at in (record.SCRATCH_CURSOR, record.SCRATCH_LIMIT)
-    )
-    at = b.load("ptr", cursor, 8)
-    for line in range(lines):
-        prefetch(b, b.offset(at, line * LINE_BYTES), level=3)
-    after = b.offset(at, lines * LINE_BYTES)
-    more = b.let(f"icmp ult ptr {after}, {b.load('ptr', limit, 8)}")
-    b.store("ptr", b.let(f"select i1 {more}, ptr {after}, ptr {at}"), cursor, 8)
 
 
 def budget(target: Target) -> int:

@@ -114,7 +114,7 @@ class Products(Tiles):
         row = width * spec.lanes * spec.packed.bytes
         weights = b.offset(w, b.times(number, spec.lanes * row))
         unroll = next(u for u in (UNROLL, 2, 1) if channels % u == 0)
-        steps = Steps(self.vector, width, 4, row, unroll, weights=spec.packed, streams=spec.streams)
+        steps = Steps(self.vector, width, 4, row, unroll, weights=spec.packed)
         fetched = b.times(number, spec.lanes // UNROLL * spec.ahead_lines * LINE_BYTES)
         lines = Ahead(b.offset(ahead, fetched), spec.ahead_lines * unroll // UNROLL)
         rows = [(i, x, i * size) for i in range(len(acc) // width)]

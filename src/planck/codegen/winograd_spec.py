@@ -29,7 +29,6 @@ class Winograd:
     groups:     of tiles in a unit
     parts:      that the panels are divided into
     run:        input blocks summed before they are added to the others: long sums lose digits
-    streams:    the products' loops fetch for later steps
     arguments:  names in the order of the pointer table; weights and bias by these two names
     scales:     name of what the sums of each output channel are multiplied by; then the transformed
                 weights are float16, scaled to its range
@@ -55,7 +54,6 @@ class Winograd:
     memory: Mapping[str, Memory]
     epilogue: Epilogue
     scales: str = ""
-    streams: bool = False
 
     @property
     def side(self) -> tuple[int, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -153,9 +153,7 @@ def compile_graph(graph: Graph, options: Options) -> Plan:
     cache = TimingCache.open(options.timing_cache, options.target)
     _know_limits(options, cache)
     from_memory = _weights_from_memory(graph, options.target)
-    # One thread has memory to itself, and waits for it little.
-    streams = from_memory and options.threads > 1
-    tune = _tuner(options, cache, from_memory, streams)
+    tune = _tuner(options, cache, from_memory)
     graph, answers = settle(graph, options.target, options.threads, tune if options.level else None)
     notes: dict[str, Any] = {"layouts": []}
     if options.level:
@@ -164,10 +162,7 @@ def compile_graph(graph: Graph, options: Options) -> Plan:
         notes["layouts"] = [list(row) for row in why]
     graph = take_apart(graph, TACTICS, options.target, options.threads)
     placement = place(graph)
-    launches = [
-        replace(launch, kernel=launch.kernel and replace(launch.kernel, streams=streams))
-        for launch in split(placement, graph.weights, options.target, options.threads)
-    ]
+    launches = split(placement, graph.weights, options.target, options.threads)
     kernels = {launch.kernel.key: launch.kernel for launch in launches if launch.kernel}
     answers |= tune({key: kernel for key, kernel in kernels.items() if key not in answers})
     answers = {key: answers[key] for key in kernels}
@@ -234,7 +229,7 @@ def _weights_from_memory(graph: Graph, target: Target) -> bool:
     return sum(constants.values()) > target.l3_bytes // 2
 
 
-def _tuner(options: Options, cache: TimingCache, weights_from_memory: bool, streams: bool) -> Tune:
+def _tuner(options: Options, cache: TimingCache, weights_from_memory: bool) -> Tune:
     """Chooses code for kernels, for as long as the build has seconds left."""
     end = time.monotonic() + options.seconds if options.seconds is not None else None
 
@@ -242,7 +237,7 @@ def _tuner(options: Options, cache: TimingCache, weights_from_memory: bool, stre
         jobs = 1 if len(kernels) * CANDIDATES[options.level] <= FEW else 0
         with CompilePool(options.target, jobs) as pool:
             return choose(
-                [replace(kernel, streams=streams) for kernel in kernels.values()],
+                list(kernels.values()),
                 TACTICS,
                 pool,
                 cache,

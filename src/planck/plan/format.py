@@ -46,7 +46,7 @@ from planck.plan.model import Plan, Slot
 from planck.target import Target, host
 
 MAGIC: Final = b"\x89PLANCK\n"  # not text, and damaged by whoever takes it for text
-FORMAT: Final = 3
+FORMAT: Final = 2
 _START = struct.Struct("<8sII32s")
 _ALIGN = 64
 _CHUNK = 4 << 20  # bytes hashed by one thread at a time

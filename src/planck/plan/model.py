@@ -2,8 +2,7 @@
 
 Kernel ABI: `void symbol(ptr args, i64 begin, i64 end, ptr scratch, i64 direction)` runs tiles
 [begin, end). `args` is an array of pointers, one for each of Step.arguments; `scratch` is the
-thread's own, 64-byte aligned, and what the kernel should fetch for later steps stands before it
-(`plan/record.py`). A step has `tiles` independent units of work, which threads claim in
+thread's own, 64-byte aligned. A step has `tiles` independent units of work, which threads claim in
 ranges of `grain`; direction is 1 if the thread goes on to higher ones, -1 if to lower ones, which
 tells a kernel what to fetch ahead.
 """

@@ -15,17 +15,6 @@ STEP_ARGUMENTS: Final = 8  # pointer to its pointer table
 STEP_TILES: Final = 16
 STEP_GRAIN: Final = 24  # tiles of one unit, the piece that a thread claims
 STEP_UNITS: Final = 32  # ceil(tiles / grain); 1 is run by the thread that gets there
-# What to bring to the caches meanwhile: unit u of n has [at + u * share, + share), where at is
-# AHEAD in the lower half of the units, and AHEAD_BACK in the upper half.
-STEP_AHEAD: Final = 40  # pointer
-STEP_AHEAD_BACK: Final = 48  # pointer
-STEP_AHEAD_SHARE: Final = 56  # bytes
-
-# Before each thread's scratch: how far the unit at work has fetched, and where it stops.
-SCRATCH_HEADER_BYTES: Final = 64
-SCRATCH_CURSOR: Final = -16  # pointer; kernels move it
-SCRATCH_LIMIT: Final = -8  # pointer
-LINE_BYTES: Final = 64  # that a kernel fetches at once
 
 # A work word counts units in two 16-bit halves.
 MAX_UNITS: Final = 0xFFFF

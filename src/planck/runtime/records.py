@@ -13,7 +13,6 @@ from planck.device import system
 from planck.dtypes import Array
 from planck.plan import record
 from planck.plan.model import Place, Plan, Space, Step
-from planck.runtime.ahead import Ahead, schedule
 
 # How long a thread without work looks out for more before it sleeps. Waking one costs about as
 # much; longer only takes the processor from others.
@@ -40,10 +39,10 @@ class Records:
         self._table = system.allocate(8 * sum(len(s.arguments) for s in plan.steps))
         self.pointers = self._table.data.cast("Q")
         self._steps = system.allocate(record.STEP_BYTES * max(len(plan.steps), 1))
-        self._write_steps(plan.steps, schedule(plan, threads))
+        self._write_steps(plan.steps)
         self.ticks = np.zeros(max(len(plan.steps), 1), np.int64)
         stride = max((s.scratch_bytes for s in plan.steps), default=0)
-        stride = -(-(stride + record.SCRATCH_HEADER_BYTES) // _APART) * _APART
+        stride = -(-stride // _APART) * _APART
         self._scratch = system.allocate(stride * threads)
         self._clock = self._function(record.CLOCK, ctypes.c_int64)
         self._context = system.allocate(record.CONTEXT_BYTES)
@@ -54,10 +53,7 @@ class Records:
         spin = round(_SPIN_US * self.ticks_per_us()) if together else 0
         for offset, value in (
             (record.CONTEXT_STEPS, system.address(self._steps)),
-            (
-                record.CONTEXT_SCRATCH,
-                system.address(self._scratch) + record.SCRATCH_HEADER_BYTES,
-            ),
+            (record.CONTEXT_SCRATCH, system.address(self._scratch)),
             (record.CONTEXT_SCRATCH_STRIDE, stride),
             (record.CONTEXT_SYSTEM, system.system_call()),
             (record.CONTEXT_SPIN, spin),
@@ -103,7 +99,7 @@ class Records:
         """The arena or the weights."""
         return self.arena if space == "arena" else self._weights
 
-    def _write_steps(self, steps: Sequence[Step], ahead: Sequence[Ahead]) -> None:
+    def _write_steps(self, steps: Sequence[Step]) -> None:
         fields = self._steps.data.cast("Q")
         table = system.address(self._table)
         position = 0
@@ -111,21 +107,13 @@ class Records:
             # A context of one thread runs every step as a single unit, without atomics.
             grain = step.grain if self.threads > 1 else max(step.tiles, 1)
             grain = max(grain, -(-step.tiles // record.MAX_UNITS))
-            units = max(-(-step.tiles // grain), 1)
-            share = ahead[number].bytes // units // record.LINE_BYTES * record.LINE_BYTES
             symbol = self._symbols.get(step.symbol, 0)
             for offset, value in (
                 (record.STEP_CODE, self._image.base + symbol),
                 (record.STEP_ARGUMENTS, table + 8 * position),
                 (record.STEP_TILES, step.tiles),
                 (record.STEP_GRAIN, grain),
-                (record.STEP_UNITS, units),
-                (record.STEP_AHEAD, self._bases["weights"] + ahead[number].front),
-                (
-                    record.STEP_AHEAD_BACK,
-                    self._bases["weights"] + ahead[number].back - units * share,
-                ),
-                (record.STEP_AHEAD_SHARE, share),
+                (record.STEP_UNITS, max(-(-step.tiles // grain), 1)),
             ):
                 fields[(number * record.STEP_BYTES + offset) // 8] = value
             for place in step.arguments:

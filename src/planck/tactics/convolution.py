@@ -289,7 +289,6 @@ def lower(problem: Problem, config: Config) -> Convolution:
         memory=memory,
         epilogue=form.epilogue,
         pairs=problem.pairs,
-        streams=kernel.streams,
         half=half,
         parts=tuple((name, start // problem.lanes) for name, start in form.parts),
         nearest={name: _nearest(problem, name, memory[name]) for name in form.resized},

@@ -42,7 +42,6 @@ class Kernel:
                 written into the code (they are part of the key)
     operands:   for each input and output of the graph, how it lies in memory
     constants:  inputs whose value is known at build time, so that a tactic may pack them
-    streams:    its loops fetch weights of later steps from memory, where the tactic can
     """
 
     graph: Graph
@@ -50,7 +49,6 @@ class Kernel:
     constants: frozenset[str]
     target: Target
     threads: int = 1
-    streams: bool = False
 
     @cached_property
     def key(self) -> str:

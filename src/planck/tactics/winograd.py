@@ -433,7 +433,6 @@ def _spec(form: Anchored, config: Config) -> Winograd:
         memory={name: blocked_memory(kernel, name) for name in names},
         epilogue=form.epilogue,
         scales=scales[0] if scales else "",
-        streams=kernel.streams,
     )
 
 
