@@ -34,15 +34,18 @@ __all__ = [
 ]
 
 
-def load(path: str | os.PathLike[str], *, any_machine: bool = False) -> Engine:
+def load(
+    path: str | os.PathLike[str], *, any_machine: bool = False, mapped: bool = False
+) -> Engine:
     """The engine of a plan file.
 
     any_machine:  accept a plan tuned on another machine whose ISA this one has
+    mapped:       leave the weights in the file's pages, to share them with other processes
     raises:       FileError, PlanFormatError, PlanVersionError, PlanTargetError
     """
     from planck.runtime import Engine
 
-    return Engine.load(path, any_machine=any_machine)
+    return Engine.load(path, any_machine=any_machine, mapped=mapped)
 
 
 def __getattr__(name: str) -> Any:

@@ -7,7 +7,7 @@ import json
 import os
 import struct
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 import planck
 from planck import dtypes
+from planck.device import system
 from planck.errors import (
     FileError,
     PlanFormatError,
@@ -30,6 +31,15 @@ from planck.plan.format import FORMAT, load_plan, read_header, save_plan
 from planck.plan.model import Place, Plan, Slot
 from planck.target import host
 from tests.runtime.kernels import chain
+
+
+# How the weights are loaded: mapped, or read into memory of the process.
+LOADS = {"mapped": load_plan, "read": partial(load_plan, allocate=system.allocate)}
+
+
+@pytest.fixture(params=LOADS)
+def load(request: pytest.FixtureRequest) -> Any:
+    return LOADS[request.param]
 
 
 @cache
@@ -51,11 +61,12 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return path.read_bytes()
 
 
-def test_round_trip(tmp_path: Path) -> None:
+def test_round_trip(tmp_path: Path, load: Any) -> None:
     path = tmp_path / "a.plan"
     save_plan(small(), path)
-    loaded = load_plan(path)
+    loaded = load(path)
     assert isinstance(loaded.weights, memoryview)
+    assert loaded.weights.readonly
     assert np.frombuffer(loaded.weights, np.uint8).ctypes.data % 64 == 0
     assert replace(loaded, weights=bytes(loaded.weights)) == small()
     again = tmp_path / "b.plan"
@@ -88,7 +99,7 @@ def test_the_header_reads_alone(tmp_path: Path, saved: bytes) -> None:
     assert saved[header.sections[-1].offset + header.sections[-1].bytes :] == bytes(64)
 
 
-def test_every_flipped_byte_is_noticed(tmp_path: Path, saved: bytes) -> None:
+def test_every_flipped_byte_is_noticed(tmp_path: Path, saved: bytes, load: Any) -> None:
     path = tmp_path / "a.plan"
     path.write_bytes(saved)
     with path.open("r+b", buffering=0) as file:
@@ -96,21 +107,21 @@ def test_every_flipped_byte_is_noticed(tmp_path: Path, saved: bytes) -> None:
             file.seek(at)
             file.write(bytes([saved[at] ^ (1 << at % 8)]))
             with pytest.raises(PlanFormatError):
-                load_plan(path)
+                load(path)
             file.seek(at)
             file.write(saved[at : at + 1])
-    assert load_plan(path).name == "chain"
+    assert load(path).name == "chain"
 
 
-def test_every_truncation_is_noticed(tmp_path: Path, saved: bytes) -> None:
+def test_every_truncation_is_noticed(tmp_path: Path, saved: bytes, load: Any) -> None:
     path = tmp_path / "a.plan"
     for size in range(len(saved) - 1, -1, -7):
         path.write_bytes(saved[:size])
         with pytest.raises(PlanFormatError):
-            load_plan(path)
+            load(path)
     path.write_bytes(saved + b"\0")
     with pytest.raises(PlanFormatError, match="damaged"):
-        load_plan(path)
+        load(path)
 
 
 @settings(max_examples=100, deadline=None)
@@ -125,7 +136,7 @@ def test_any_other_bytes_are_noticed(
     if damaged != saved:
         path = tmp_path_factory.getbasetemp() / "any.plan"
         path.write_bytes(damaged)
-        for read in (load_plan, read_header):
+        for read in (*LOADS.values(), read_header):
             try:
                 read(path)
             except PlanFormatError:

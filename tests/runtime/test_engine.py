@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from planck import dtypes
+from planck.device import system
 from planck.errors import InputError, PlanFormatError
 from planck.ir.types import TensorType
 from planck.plan.model import Place, Step
@@ -70,8 +71,12 @@ def test_loaded_and_built_engines_agree(tmp_path: Path) -> None:
     built = Engine(plan)
     built.save(tmp_path / "a.plan")
     loaded = Engine.load(tmp_path / "a.plan")
+    mapped = Engine.load(tmp_path / "a.plan", mapped=True)
+    for engine in (loaded, mapped):  # neither is copied once more
+        own = np.frombuffer(engine.plan.weights, np.uint8)
+        assert system.address(engine.weights) == system.address(own)
     x = np.linspace(-1, 1, 333, dtype=np.float32)
-    for engine in (built, loaded):
+    for engine in (built, loaded, mapped):
         np.testing.assert_array_equal(engine(x)[Y], expected(x))
         np.testing.assert_array_equal(engine({"my input": x})[Y], expected(x))
     assert loaded.inputs == built.inputs

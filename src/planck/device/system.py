@@ -45,6 +45,13 @@ def allocate(bytes_: int) -> Array:
     return memory[start : start + bytes_]
 
 
+def is_allocated(memory: Any) -> bool:
+    """Whether an array is what `allocate` gave."""
+    whole = memory.base if isinstance(memory, np.ndarray) else None
+    pages = whole.base if isinstance(whole, np.ndarray) else None
+    return isinstance(getattr(pages, "obj", pages), mmap.mmap)
+
+
 def _pages(bytes_: int) -> mmap.mmap:
     """Anonymous memory of this process alone: shared memory rarely gets huge pages."""
     if os.name == "posix":

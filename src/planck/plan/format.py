@@ -13,8 +13,9 @@ between them for being zero, the file for its length. SHA-256 reads 1.7 GB/s on 
 instructions (Zen 4), 57 ms for 100 MB of weights; so sections are hashed in chunks, side by side.
 CRC-32 takes 24 ms, and would see every damaged byte but not every pattern of damage.
 
-Weights are mapped, not read: processes that run the same plan share them. A plan is saved under a
-temporary name and renamed, so that a mapped file never changes. Equal plans give equal bytes.
+Weights are read into memory that the caller gives, each chunk hashed while a cache still has it, or
+stay mapped, and then processes that run the same plan share them. A plan is saved under a temporary
+name and renamed, so that a mapped file never changes. Equal plans give equal bytes.
 """
 
 from __future__ import annotations
@@ -26,13 +27,16 @@ import mmap
 import os
 import secrets
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+from planck.dtypes import Array
 from planck.errors import FileError, PlanFormatError, PlanVersionError
+from planck.files import read_at
 from planck.plan.check import check_plan, check_target
 from planck.plan.codec import (
     plan_from_json,
@@ -52,6 +56,9 @@ _ALIGN = 64
 _CHUNK = 4 << 20  # bytes hashed by one thread at a time
 _BINARY = getattr(os, "O_BINARY", 0)  # Windows would change line ends
 _SECTIONS = ("plan", "code", "graph", "weights")
+
+Allocate = Callable[[int], Array]
+Fill = Callable[[int, memoryview], None]  # where a chunk begins in its section, its memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,10 +131,14 @@ def read_header(path: str | os.PathLike[str]) -> Header:
     return _read_header(start + text, file_bytes, path)
 
 
-def load_plan(path: str | os.PathLike[str], any_machine: bool = False) -> Plan:
-    """A plan whose every byte has been checked, its weights mapped from the file.
+def load_plan(
+    path: str | os.PathLike[str], any_machine: bool = False, allocate: Allocate | None = None
+) -> Plan:
+    """A plan whose every byte has been checked.
 
     any_machine:  accept a plan tuned for another processor that has the same instructions
+    allocate:     bytes -> the memory, u8, that weights are read into; None: they stay mapped from
+                  the file
     raises:       FileError, PlanFormatError, PlanVersionError, PlanTargetError
     """
     try:
@@ -135,8 +146,18 @@ def load_plan(path: str | os.PathLike[str], any_machine: bool = False) -> Plan:
             if not os.fstat(file.fileno()).st_size:
                 raise PlanFormatError("the file is empty", at=str(path))
             data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+            return _checked(path, data, file.fileno(), any_machine, allocate)
     except OSError as error:
         raise _unreadable(path, error) from error
+
+
+def _checked(
+    path: str | os.PathLike[str],
+    data: memoryview,
+    descriptor: int,
+    any_machine: bool,
+    allocate: Allocate | None,
+) -> Plan:
     _, _, size, _ = _unpack(bytes(data[: _START.size]), path)
     header = _read_header(bytes(data[: _START.size + size]), len(data), path)
     check_target(header.target, host(), any_machine, str(path))
@@ -146,9 +167,13 @@ def load_plan(path: str | os.PathLike[str], any_machine: bool = False) -> Plan:
         end = section.offset + section.bytes
         if any(data[at : section.offset]):
             raise _damaged(path, f"the bytes before section {section.name} are not zero")
-        bodies.append(data[section.offset : end])
-        if checksum(bodies[-1]) != section.sha256:
+        body, fill = data[section.offset : end], None
+        if allocate and section.name == "weights":
+            body = allocate(section.bytes).data
+            fill = partial(_fill, descriptor, section.offset)
+        if checksum(body, fill) != section.sha256:
             raise _damaged(path, f"section {section.name} does not match its checksum")
+        bodies.append(body.toreadonly())
         at = end
     if any(data[at:]):
         raise _damaged(path, "the bytes after the last section are not zero")
@@ -158,14 +183,29 @@ def load_plan(path: str | os.PathLike[str], any_machine: bool = False) -> Plan:
     return plan
 
 
-def checksum(body: bytes | memoryview) -> str:
-    """SHA-256 over the SHA-256 digests of a section's chunks, computed side by side."""
-    chunks = [body[at : at + _CHUNK] for at in range(0, max(len(body), 1), _CHUNK)]
-    if len(chunks) == 1:
-        digests = [hashlib.sha256(chunks[0]).digest()]
+def _fill(descriptor: int, section: int, at: int, chunk: memoryview) -> None:
+    # a file that was cut meanwhile leaves zeros, which the checksum finds
+    read_at(descriptor, section + at, chunk)
+
+
+def checksum(body: bytes | memoryview, fill: Fill | None = None) -> str:
+    """SHA-256 over the SHA-256 digests of a section's chunks, computed side by side.
+
+    fill:  brings a chunk's bytes, which begin so far into the section, before they are read
+    """
+
+    def digest(at: int) -> bytes:
+        chunk = body[at : at + _CHUNK]
+        if fill:
+            fill(at, memoryview(chunk))
+        return hashlib.sha256(chunk).digest()
+
+    starts = range(0, max(len(body), 1), _CHUNK)
+    if len(starts) == 1:
+        digests = [digest(0)]
     else:
-        with ThreadPoolExecutor(min(len(chunks), os.cpu_count() or 1)) as pool:
-            digests = list(pool.map(lambda chunk: hashlib.sha256(chunk).digest(), chunks))
+        with ThreadPoolExecutor(min(len(starts), os.cpu_count() or 1)) as pool:
+            digests = list(pool.map(digest, starts))
     return hashlib.sha256(b"".join(digests)).hexdigest()
 
 

@@ -65,13 +65,18 @@ class Engine:
             )
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], any_machine: bool = False) -> Engine:
+    def load(
+        cls, path: str | os.PathLike[str], any_machine: bool = False, mapped: bool = False
+    ) -> Engine:
         """The engine of a plan file.
 
         any_machine:  accept a plan tuned for another processor that has the same instructions
+        mapped:       leave the weights in the file's pages, which processes that run the same plan
+                      share; large networks run up to 5 % faster from memory of their own, as it
+                      has huge pages
         raises:       FileError, PlanFormatError, PlanVersionError, PlanTargetError
         """
-        return cls(load_plan(path, any_machine))
+        return cls(load_plan(path, any_machine, None if mapped else system.allocate))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the plan file. raises: FileError"""
@@ -123,11 +128,12 @@ def _binding(plan: Plan, slot: Slot) -> Binding:
 def _readable(weights: memoryview | bytes) -> Array:
     """The weights as u8, 64-byte aligned and readable for 64 bytes past their end.
 
-    Those mapped from a plan file are both already; others are copied.
+    Those that a plan file was mapped or read to are both already; others are copied.
     """
     array = np.frombuffer(weights, np.uint8)
-    mapped = isinstance(weights, memoryview) and isinstance(weights.obj, mmap.mmap)
-    if mapped and system.address(array) % system.ALIGN == 0:
+    source = weights.obj if isinstance(weights, memoryview) else None
+    ready = isinstance(source, mmap.mmap) or system.is_allocated(source)
+    if ready and system.address(array) % system.ALIGN == 0:
         return array
     memory = system.allocate(len(array))
     memory[:] = array
