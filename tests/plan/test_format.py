@@ -32,7 +32,6 @@ from planck.plan.model import Place, Plan, Slot
 from planck.target import host
 from tests.runtime.kernels import chain
 
-
 # How the weights are loaded: mapped, or read into memory of the process.
 LOADS = {"mapped": load_plan, "read": partial(load_plan, allocate=system.allocate)}
 

@@ -96,3 +96,18 @@ def test_a_cache_keeps_both_kinds_of_time_apart() -> None:
         for from_memory in (False, True):
             choose([kernel], TACTICS, pool, cache, level=1, weights_from_memory=from_memory)
     assert sorted(cache.entries) == [f"{kernel.key}/1", f"{kernel.key}/1/memory"]
+
+
+def test_a_tactic_that_the_cache_has_not_met_is_timed() -> None:
+    """A cache outlives the version that wrote it: new ways to run a kernel get their turn."""
+    kernel = product_kernel()
+    older = tuple(tactic for tactic in TACTICS if tactic.name == "loops")
+    cache = TimingCache(None, kernel.target)
+    with CompilePool(kernel.target, 1) as pool:
+        for tactics, name in ((older, "loops"), (TACTICS, "matmul")):
+            choose([kernel], tactics, pool, cache, level=1)
+            (rows,) = cache.entries.values()
+            assert {row.tactic for row in rows if not row.refused} == {name}
+        before = dict(cache.entries)
+        choose([kernel], TACTICS, pool, cache, level=1)
+    assert cache.entries == before

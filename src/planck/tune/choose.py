@@ -178,7 +178,9 @@ class _Job:
         self.cached = self.cache.get(self._key) if chosen else None
         if self.cached:
             known = self._offered(self.cached[0])
-            chosen, self.cached = ([known], self.cached) if known else (chosen, None)
+            tried = {row.tactic for row in self.cached}
+            whole = all(c.tactic.name in tried for c in chosen)  # a tactic may be newer than it
+            chosen, self.cached = ([known], self.cached) if known and whole else (chosen, None)
         codes = [(c, c.tactic.build(self.kernel, c.config)) for c in chosen]
         saved = [code.work_flops for c, code in codes if not c.tactic.exact and code.work_flops]
         if limits and saved and BOUND_MARGIN * min(saved) < exact_flops(self.kernel):
