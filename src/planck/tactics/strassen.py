@@ -46,7 +46,7 @@ An infinity or a NaN in a row of A makes NaN of the row half the rows away, too.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from heapq import heapify, heapreplace
 from itertools import product
 from typing import Final
@@ -102,17 +102,8 @@ class StrassenMultiply:
         problem = _take(kernel)
         spec = _spec(problem, config)
         name = symbol("strassen", kernel, config)
-        packed_bytes = spec.panels * SLABS * spec.slab_bytes
-        return Code(
-            symbol=name,
-            llvm=write(kernel.target, name, spec),
-            arguments=spec.arguments,
-            tiles=spec.units,
-            scratch_bytes=spec.scratch_bytes,
-            grain=spec.grain,
-            work_flops=problem.flops * 7 // 8,
-            growth_bytes=max(0, packed_bytes - problem.b.type.bytes),
-        )
+        llvm = write(kernel.target, name, spec)
+        return code_of(name, llvm, spec, problem.flops, problem.b.type.bytes)
 
     def pack(
         self, kernel: Kernel, config: Config, constants: Mapping[str, Array]
@@ -190,15 +181,34 @@ def _divided(problem: Problem, rows: int, vectors: int, groups: int) -> dict[str
 
 
 def _cycles(problem: Problem, spec: Strassen) -> float:
-    """Cycles until all threads are done, each claim going to the thread that is free first."""
+    """Cycles until all threads are done."""
     kernel = problem.form.kernel
-    free = [0.0] * kernel.threads
-    heapify(free)
-    cold = spec.slab_bytes / COLD_BYTES_PER_CYCLE
     late = LATE if LIVE_SLABS * spec.slab_bytes > 0.75 * kernel.target.l2_bytes else 1.0
+
+    def panel_cycles(sizes: Sequence[int]) -> float:
+        steps = sum(step_cycles(kernel.target, size, spec.vectors) for size in sizes)
+        return spec.depth * steps * late
+
+    claims = claim_cycles(spec, kernel.threads, panel_cycles, SUM_CYCLES)
+    return max(claims, memory_cycles(kernel, 4.0 * problem.k * problem.n))
+
+
+def claim_cycles(
+    spec: Strassen,
+    threads: int,
+    panel_cycles: Callable[[Sequence[int]], float],
+    sum_cycles: float,
+) -> float:
+    """Cycles until all claims are done, each going to the thread that is free first.
+
+    panel_cycles:  of a panel for a group of rows, which has strips of so many pairs
+    sum_cycles:    to make the sums of a vector of each quarter of A
+    """
+    free = [0.0] * threads
+    heapify(free)
     for begin in range(0, spec.units, spec.grain):
         end = min(begin + spec.grain, spec.units)
-        cycles = cold
+        cycles = spec.slab_bytes / COLD_BYTES_PER_CYCLE
         for number in range(begin // spec.panels, (end - 1) // spec.panels + 1):
             first = number % spec.groups * spec.strips
             sizes = [
@@ -206,11 +216,10 @@ def _cycles(problem: Problem, spec: Strassen) -> float:
                 for strip in range(first, min(first + spec.strips, spec.all_strips))
             ]
             panels = min(end, (number + 1) * spec.panels) - max(begin, number * spec.panels)
-            steps = sum(step_cycles(kernel.target, size, spec.vectors) for size in sizes)
-            cycles += panels * spec.depth * steps * late
-            cycles += sum(sizes) * spec.depth / spec.lanes * SUM_CYCLES
+            cycles += panels * panel_cycles(sizes)
+            cycles += sum(sizes) * spec.depth / spec.lanes * sum_cycles
         heapreplace(free, free[0] + cycles)
-    return max(*free, _memory_cycles(kernel, 4.0 * problem.k * problem.n))
+    return max(free)
 
 
 def step_cycles(target: Target, rows: int, vectors: int) -> float:
@@ -223,13 +232,14 @@ def step_cycles(target: Target, rows: int, vectors: int) -> float:
     return (len(PRODUCTS) - DIFFERENCES) * step + DIFFERENCES * max(step, loads)
 
 
-def _memory_cycles(kernel: Kernel, weight_bytes: float) -> float:
+def memory_cycles(kernel: Kernel, weight_bytes: float) -> float:
+    """Cycles that so many bytes take from memory, to all threads."""
     return weight_bytes / MEMORY_BYTES_PER_CYCLE / min(kernel.threads, MEMORY_CORES)
 
 
 def _plain_cycles(problem: Problem) -> float:
     """Cycles of the eight products."""
-    memory = _memory_cycles(problem.form.kernel, 4.0 * problem.k * problem.n)
+    memory = memory_cycles(problem.form.kernel, 4.0 * problem.k * problem.n)
     return max(least_cycles(problem), memory)
 
 
@@ -254,6 +264,21 @@ def _spec(problem: Problem, config: Config) -> Strassen:
         memory=problem.memory,
         epilogue=form.epilogue,
         lanes=form.kernel.target.lanes,
+    )
+
+
+def code_of(name: str, llvm: str, spec: Strassen, flops: int, weight_bytes: int) -> Code:
+    """The code of a product that has so many operations and bytes of B without this algorithm."""
+    packed_bytes = spec.panels * SLABS * spec.slab_bytes
+    return Code(
+        symbol=name,
+        llvm=llvm,
+        arguments=spec.arguments,
+        tiles=spec.units,
+        scratch_bytes=spec.scratch_bytes,
+        grain=spec.grain,
+        work_flops=flops * len(PRODUCTS) // 8,
+        growth_bytes=max(0, packed_bytes - weight_bytes),
     )
 
 

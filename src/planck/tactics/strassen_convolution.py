@@ -27,8 +27,7 @@ this; the algorithm's own notes are in tactics/strassen.py):
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from heapq import heapify, heapreplace
+from collections.abc import Mapping, Sequence
 from itertools import product
 from typing import Final
 
@@ -46,7 +45,13 @@ from planck.tactics.convolution import Problem, read_problem
 from planck.tactics.cost import k_step_cycles
 from planck.tactics.kernel import Code, Config, Kernel
 from planck.tactics.pattern import blocked_memory, constant, float32_only, padded, symbol
-from planck.tactics.strassen import pack_slabs
+from planck.tactics.strassen import (
+    claim_cycles,
+    code_of,
+    memory_cycles,
+    pack_slabs,
+    step_cycles,
+)
 
 MAX_OFFERS: Final = 4
 MAX_VECTORS: Final = 6
@@ -59,9 +64,6 @@ WRITE_CYCLES: Final = 4.0  # to load, finish and store a vector of C
 L2_BYTES: Final = 24.0  # a cycle
 L3_BYTES: Final = 20.0
 STREAMED: Final = 0.2  # of the time that B takes to come again for each group of rows
-COLD_BYTES_PER_CYCLE: Final = 4.0  # of a claim's first B, which nobody has prefetched
-MEMORY_BYTES_PER_CYCLE: Final = 10.0  # to each core
-MEMORY_CORES: Final = 2  # that have this much at once
 
 
 class StrassenConvolution:
@@ -83,17 +85,8 @@ class StrassenConvolution:
         problem = _take(kernel)
         spec = _spec(problem, config)
         name = symbol("strassen", kernel, config)
-        packed_bytes = spec.panels * SLABS * spec.slab_bytes
-        return Code(
-            symbol=name,
-            llvm=write(kernel.target, name, spec),
-            arguments=spec.arguments,
-            tiles=spec.units,
-            scratch_bytes=spec.scratch_bytes,
-            grain=spec.grain,
-            work_flops=problem.flops * 7 // 8,
-            growth_bytes=max(0, packed_bytes - problem.form.node.inputs[1].type.bytes),
-        )
+        llvm, weights = write(kernel.target, name, spec), problem.form.node.inputs[1]
+        return code_of(name, llvm, spec, problem.flops, weights.type.bytes)
 
     def pack(
         self, kernel: Kernel, config: Config, constants: Mapping[str, Array]
@@ -187,41 +180,22 @@ def _divided(
 
 
 def _cycles(problem: Problem, spec: BlockedStrassen) -> float:
-    """Cycles until all threads are done, each claim going to the thread that is free first."""
+    """Cycles until all threads are done."""
     kernel = problem.form.kernel
     target = kernel.target
     weight_bytes = float(spec.panels * SLABS * spec.slab_bytes)
     near = L2_BYTES if weight_bytes < target.l2_bytes // 2 else L3_BYTES
     far = spec.scratch_bytes > target.l2_bytes * 3 // 4
     move = 2 * target.vector_bytes / L3_BYTES if far else 1.0  # a sum to scratch and back
-    free = [0.0] * kernel.threads
-    heapify(free)
-    for begin in range(0, spec.units, spec.grain):
-        end = min(begin + spec.grain, spec.units)
-        cycles = spec.slab_bytes / COLD_BYTES_PER_CYCLE
-        for number in range(begin // spec.panels, (end - 1) // spec.panels + 1):
-            first = number % spec.groups * spec.strips
-            sizes = [
-                min(spec.rows, spec.pairs - strip * spec.rows)
-                for strip in range(first, min(first + spec.strips, spec.all_strips))
-            ]
-            panels = min(end, (number + 1) * spec.panels) - max(begin, number * spec.panels)
-            steps = sum(
-                k_step_cycles(target, size, spec.vectors) + 0.05 * (size + spec.vectors)
-                for size in sizes
-            )
-            sums = sum(sizes) * spec.vectors
-            slab = spec.depth * steps + STREAMED * spec.slab_bytes / near
-            two = max(slab, len(sizes) * 2 * spec.slab_bytes / L2_BYTES)
-            slabs = (len(PRODUCTS) - DIFFERENCES) * slab + DIFFERENCES * two
-            cycles += panels * (slabs + sums * (len(PRODUCTS) * move + 4 * WRITE_CYCLES))
-            cycles += sum(sizes) * spec.depth / spec.lanes * SUM_CYCLES
-        heapreplace(free, free[0] + cycles)
-    return max(*free, _memory_cycles(kernel, weight_bytes))
+    streamed = STREAMED * (len(PRODUCTS) + DIFFERENCES) * spec.slab_bytes / near
 
+    def panel_cycles(sizes: Sequence[int]) -> float:
+        steps = sum(step_cycles(target, size, spec.vectors) for size in sizes)
+        moved = sum(sizes) * spec.vectors * (len(PRODUCTS) * move + 4 * WRITE_CYCLES)
+        return spec.depth * steps + streamed + moved
 
-def _memory_cycles(kernel: Kernel, weight_bytes: float) -> float:
-    return weight_bytes / MEMORY_BYTES_PER_CYCLE / min(kernel.threads, MEMORY_CORES)
+    claims = claim_cycles(spec, kernel.threads, panel_cycles, SUM_CYCLES)
+    return max(claims, memory_cycles(kernel, weight_bytes))
 
 
 def _plain_cycles(problem: Problem) -> float:
@@ -232,7 +206,7 @@ def _plain_cycles(problem: Problem) -> float:
     cycles = min(k_step_cycles(kernel.target, r, v) / r / v for v, r in rows.items())
     cycles *= steps * problem.blocks / kernel.threads
     weights = 4.0 * problem.in_channels * problem.blocks * problem.lanes
-    return max(cycles, _memory_cycles(kernel, weights))
+    return max(cycles, memory_cycles(kernel, weights))
 
 
 def _spec(problem: Problem, config: Config) -> BlockedStrassen:
