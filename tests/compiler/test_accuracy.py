@@ -239,6 +239,20 @@ def test_a_wide_budget_changes_nothing(model: ModelProto, unchecked: Engine) -> 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("winograd_first")
+def test_a_fifth_of_the_budget_is_left_free(model: ModelProto, cache: Path) -> None:
+    """Other inputs than the check's may err more."""
+    wide = build(model, accuracy=0.5, timing_cache=cache).inspect().accuracy
+    assert wide is not None
+    near = 1.1 * wide["error"]
+    record = build(model, accuracy=near, timing_cache=cache).inspect().accuracy
+    assert record is not None
+    assert record["replaced"]
+    assert record["error"] <= 0.81 * near
+    assert record["before"] == wide["error"]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("winograd_first")
 def test_a_budget_that_float32_cannot_hold(
     model: ModelProto, cache: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

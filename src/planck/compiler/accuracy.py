@@ -36,6 +36,8 @@ from planck.tune.ladder import ladders
 log = logging.getLogger(__name__)
 
 BUDGET: Final = 1e-4
+# On other inputs than the check's, errors were mostly up to a quarter larger: so much is left free.
+AIM: Final = 0.8
 
 # Where float32 itself errs more than the budget, a plan may err so many times what the plan of the
 # least error does: as much as that one's error differs from one random input to the next (four
@@ -95,7 +97,7 @@ def hold_budget(check: Check, choices: Choices) -> tuple[Plan, Choices]:
 
 def _digest(plan: Plan, budget: float) -> str:
     """Of all that decides what the plan computes."""
-    head = {**plan_to_json(plan), "build": {}, "budget": budget}
+    head = {**plan_to_json(plan), "build": {}, "budget": budget, "aim": AIM}
     for step in head["steps"]:
         step["measured_us"] = 0.0
     whole = hashlib.sha256(json.dumps(head, sort_keys=True).encode())
@@ -141,7 +143,7 @@ def _checked(
     error = _error(_run(plan, inputs), want)
     log.info("whole plan: %.1e of the largest output from float64", error)
     record: dict[str, Any] = {"budget": check.budget, "error": rounded(error), "replaced": []}
-    if error <= check.budget:
+    if error <= AIM * check.budget:
         return {}, record
     inexact = {k: check.kernels[k] for k, c in choices.items() if not c.tactic.exact}
     steps = ladders(
@@ -161,7 +163,7 @@ def _checked(
     best = outputs(last)
     least = _error(best, want)
     record["least"] = rounded(least)
-    allowed = check.budget
+    allowed = max(AIM * check.budget, min(SLACK * least, check.budget))
     if least > check.budget:
         allowed = SLACK * least
         log.warning(
@@ -182,7 +184,8 @@ def _checked(
         allowed,
         lambda at: _error(outputs(at), want),
     )
-    reason = f"whole-plan error {error:.1e} over the budget {check.budget:.1e}"
+    where = "over" if error > check.budget else "too near"
+    reason = f"whole-plan error {error:.1e} {where} the budget {check.budget:.1e}"
     replaced = {key: steps[key].choice(rung, reason) for key, rung in at.items() if rung}
     record |= {"error": rounded(held), "before": rounded(error)}
     record["replaced"] = [_row(key, choices[key], new) for key, new in replaced.items()]
