@@ -185,9 +185,9 @@ def convert_to_ncnn(onnx_path: str, folder: str, threads: int, precision: str) -
     shutil.copy(onnx_path, Path(folder, "model.onnx"))  # it writes its files beside the model
     binary = Path(str(import_module("pnnx").__file__)).with_name("pnnx")
     command = [str(binary), "model.onnx", f"inputshape={','.join(shapes)}", "fp16=0"]
-    subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
-    if not Path(folder, "model.ncnn.bin").exists():
-        raise ValueError("pnnx wrote no ncnn model")
+    done = subprocess.run(command, cwd=folder, stdout=subprocess.DEVNULL)
+    if done.returncode or not Path(folder, "model.ncnn.bin").exists():
+        raise ValueError(f"pnnx wrote no ncnn model (exit code {done.returncode})")
     Path(folder, "names.json").write_text(json.dumps(_names(inputs, outputs)))
 
 
