@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 
 from planck.codegen.convolution import Bodies, Convolution, Pixels, bodies
@@ -18,6 +20,9 @@ from planck.codegen.microkernel import (
 from planck.codegen.tables import Memory, TableBuilder
 from planck.codegen.transpose import transpose
 from planck.target import Target
+
+# What is done with a finished vector of sums: its block in the panel, its pixel in the tile.
+Use = Callable[[str, int, tuple[str, str]], None]
 
 MOST_AHEAD: Final = 16  # lines to fetch at each tap: more stand in the way of the products
 
@@ -304,14 +309,18 @@ class TileWriter:
 
     def finish(self, unit: Unit, tile: Tile, acc: list[str]) -> None:
         """Epilogue and store: straight from registers if cheap, else in a loop over the pixels."""
-        b, spec, size = self.b, self.spec, self.vector.bytes
-        if spec.planes:
+        if self.spec.planes:
             self.finish_rows(unit, tile, acc)
-            return
-        if spec.epilogue.cheap:
+        else:
+            self.each_vector(unit, tile, acc, partial(self.emit, tile))
+
+    def each_vector(self, unit: Unit, tile: Tile, acc: list[str], use: Use) -> None:
+        """Use each sum with its block in the panel and its pixel."""
+        b, size = self.b, self.vector.bytes
+        if self.spec.epilogue.cheap:
             for i, value in enumerate(acc):
                 down, along = divmod(i // unit.vectors, tile.width)
-                self.emit(tile, value, i % unit.vectors, (str(down), str(along)))
+                use(value, i % unit.vectors, (str(down), str(along)))
             return
         for i, value in enumerate(acc):
             self.vector.store(b, value, b.offset("%scratch", i * size))
@@ -319,7 +328,7 @@ class TileWriter:
             number = b.let(f"add nsw i64 {b.times(y, tile.width)}, {x}")
             source = b.offset("%scratch", b.times(number, unit.vectors * size))
             for n in range(unit.vectors):
-                self.emit(tile, self.vector.load(b, b.offset(source, n * size)), n, (y, x))
+                use(self.vector.load(b, b.offset(source, n * size)), n, (y, x))
 
     def emit(self, tile: Tile, value: str, n: int, pixel: tuple[str, str]) -> None:
         """The epilogue of one vector: block n of the panel, at a pixel."""
@@ -381,18 +390,7 @@ class TileWriter:
             for o, result in enumerate(self.results(tile, value, n, pixel)):
                 self.vector.store(b, result, b.offset(place, (o * spec.vectors + n) * room))
 
-        if spec.epilogue.cheap:
-            for i, value in enumerate(acc):
-                down, along = divmod(i // unit.vectors, tile.width)
-                keep(value, i % unit.vectors, (str(down), str(along)))
-        else:
-            for i, value in enumerate(acc):
-                self.vector.store(b, value, b.offset("%scratch", i * size))
-            with b.loop(0, tile.height, hint="y") as y, b.loop(0, tile.width, hint="x") as x:
-                number = b.let(f"add nsw i64 {b.times(y, tile.width)}, {x}")
-                source = b.offset("%scratch", b.times(number, unit.vectors * size))
-                for n in range(unit.vectors):
-                    keep(self.vector.load(b, b.offset(source, n * size)), n, (y, x))
+        self.each_vector(unit, tile, acc, keep)
         nobody = b.offset(done, len(spec.planes) * spec.vectors * room)
         with b.loop(0, unit.vectors, hint="n") as block:
             lanes = self.lanes_of(unit, block)
