@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +73,22 @@ def test_the_kernel_that_wins_least_for_its_bytes_gives_way() -> None:
     assert [row.tactic for row in mixed[poor.key].timings] == ["direct", "winograd", "loops"]
     assert "may grow by 0 MB" in mixed[poor.key].timings[1].refused
     assert {choice.tactic.name for choice in plain.values()} == {"direct"}
+
+
+def test_what_the_limit_leaves_is_used() -> None:
+    """One by one, the largest gives way first here, and nothing of its room is used again."""
+    large, small = kernel_of(32), kernel_of(48)
+    between = Timing("winograd", offers(large, TACTICS)[0][2].config, 60.0, growth_bytes=1500)
+    choices = {large.key: choice_of(large, 20.0, 4000), small.key: choice_of(small, 60.0, 2000)}
+    rows = choices[large.key].timings
+    choices[large.key] = replace(choices[large.key], timings=(rows[0], between, *rows[1:]))
+    launches = [launch_of(large, "a"), launch_of(small, "b")]
+    with CompilePool(host(), 1) as pool:
+        found = weigh(launches, choices, TACTICS, pool, limit=3600)
+        tight = weigh(launches, choices, TACTICS, pool, limit=2500)
+    assert found[small.key] == choices[small.key]
+    assert found[large.key].timings[0] == between
+    assert {choice.timings[0].growth_bytes for choice in tight.values()} <= {0, 1500, 2000}
 
 
 def test_weights_that_layers_share_count_once() -> None:

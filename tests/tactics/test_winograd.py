@@ -244,3 +244,13 @@ def test_product_does_not_spill(case: Any, stride: int) -> None:
         assert products
         for block in products:
             assert not re.search(r"[yz]mm\d+, \d*\(%rsp\)|\(%rsp\), %[yz]mm", block), offer
+
+
+def test_ways_with_smaller_weights_are_offered_early(case: Any) -> None:
+    """For networks whose weights may not all grow: the best of them, and the smallest."""
+    y = layer(case, (8, 256, 512, (13, 13), (3, 3), (1, 1), SAME))
+    kernel = case.kernel(y, threads=2)
+    configs = TACTIC.offers(kernel)
+    assert not isinstance(configs, No)
+    growth = [TACTIC.build(kernel, config).growth_bytes for config in configs]
+    assert growth[2] == min(growth) < growth[1] < 0.7 * growth[0]

@@ -222,3 +222,12 @@ def test_a_ladder_goes_down_to_the_least_error() -> None:
     refused = [row for row in last.timings if row.refused == "too much in all"]
     assert all((row.error or 0) > (last.timings[0].error or 0) for row in refused)
     assert len({str(row) for row in last.timings}) == len(last.timings)
+
+
+def test_a_higher_level_times_what_the_cache_has_not_met() -> None:
+    kernel = convolution()
+    cache = TimingCache(None, kernel.target)
+    few = _choose(kernel, (Direct(),), 1, cache)
+    many = _choose(kernel, (Direct(),), 5, cache)
+    again = _choose(kernel, (Direct(),), 1, cache)
+    assert len(few.timings) < len(many.timings) == len(again.timings)

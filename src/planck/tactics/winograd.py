@@ -98,8 +98,12 @@ MAX_SCRATCH_BYTES: Final = 4 << 20
 MAX_TAPS: Final = 7
 SIDES: Final = range(2, 7)
 MAX_POSITIONS: Final = 11  # of one axis; more would not stay in registers
-RIVAL: Final = 1.6  # times the best cycles: a configuration that may be as good where it runs
+RIVAL: Final = 2.0  # times the best cycles, for one whose weights grow less
+LARGE_GROWTH_BYTES: Final = 4 << 20  # of one layer's weights
+LESS: Final = 0.7  # times the growth of the fastest: what is worth a candidate's place
+WORTH: Final = 0.8  # times a direct convolution's cycles: what is worth growing for
 MAX_AXES: Final = 6  # pairs of algorithms that are reckoned in full
+MAX_LIGHT: Final = 2  # further ones, with smaller weights
 
 # The largest error over the largest output is at most 2e-5: half of it for sums of products, each
 # channel's rounding measured to be this much for a gain of 1; see the notebook.
@@ -147,7 +151,6 @@ class WinogradConvolution:
         form = _take(kernel)
         spec = _spec(form, config)
         name = symbol("winograd", kernel, config)
-        packed_bytes = spec.panels * spec.positions * spec.slab
         return Code(
             symbol=name,
             llvm=write(kernel.target, name, spec),
@@ -155,7 +158,7 @@ class WinogradConvolution:
             tiles=spec.units,
             scratch_bytes=spec.scratch_bytes,
             work_flops=_multiplications(spec, kernel) * 2,
-            growth_bytes=max(0, packed_bytes - form.node.inputs[1].type.bytes),
+            growth_bytes=max(0, _growth_bytes(form, spec)),
         )
 
     def pack(
@@ -215,8 +218,9 @@ def _refusal(form: Anchored) -> No | None:
 def _configs(form: Anchored) -> list[tuple[float, dict[str, int]]]:
     """Configurations and their cycles: the best of each pair of sides, then the second best.
 
-    Where the weights take long to come from memory, the second is the one with the fewest of those
-    that may be as good: memory is what the model knows least.
+    Where the weights grow much, or take long to come from memory, which the model knows least, two
+    whose weights grow less come before others: the best of those, and the smallest. A network's
+    weights may not all grow (`compiler.weigh`).
     """
     ranked: list[tuple[int, float, dict[str, int]]] = []
     for sides in _sides(form):
@@ -228,12 +232,17 @@ def _configs(form: Anchored) -> list[tuple[float, dict[str, int]]]:
     if not configs:
         return []
     cycles, first = configs[0]
-    rivals = [pair for pair in configs[1:] if pair[0] < RIVAL * cycles]
-    if rivals and _memory_cycles(form.kernel, _spec(form, first)) > cycles / 4:
-        light = min(rivals, key=lambda pair: _spec(form, pair[1]).positions)
-        configs.remove(light)
-        configs.insert(1, light)
-    return configs
+    spec = _spec(form, first)
+
+    def growth_bytes(pair: tuple[float, dict[str, int]]) -> int:
+        return _growth_bytes(form, _spec(form, pair[1]))
+
+    growth, early = growth_bytes(configs[0]), []
+    if growth > LARGE_GROWTH_BYTES or _memory_cycles(form.kernel, spec) > cycles / 4:
+        most = min(RIVAL * cycles, WORTH * _direct_cycles(form))
+        light = [pair for pair in configs if pair[0] < most and growth_bytes(pair) < LESS * growth]
+        early = [*light[:1], *sorted(light[1:], key=growth_bytes)[:1]]
+    return list({id(pair): pair for pair in (configs[0], *early, *configs[1:])}.values())
 
 
 def _best(
@@ -278,7 +287,7 @@ def _sides(form: Anchored) -> list[tuple[int, int]]:
         ]
         for size, stride, extent in zip(taps, strides, out, strict=True)
     ]
-    found: list[tuple[float, tuple[int, int]]] = []
+    found: list[tuple[float, int, tuple[int, int]]] = []
     for down, along in product(*choices):
         if down > along and taps[0] == taps[1] and strides[0] == strides[1] and out[0] == out[1]:
             continue  # as good as along, down
@@ -291,8 +300,14 @@ def _sides(form: Anchored) -> list[tuple[int, int]]:
         work *= tiles * form.result.type.dims[0] / _transform_speed(form.kernel)
         weights = axes[0].positions * axes[1].positions * in_blocks * out_blocks * lanes**2
         weights *= 2 if _halves(form, axes) else 4
-        found.append((max(work, weights / MEMORY_BYTES_PER_CYCLE), (down, along)))
-    return [sides for _, sides in sorted(found)[:MAX_AXES]]
+        cycles = max(work, weights / MEMORY_BYTES_PER_CYCLE)
+        found.append((cycles, axes[0].positions * axes[1].positions, (down, along)))
+    found.sort()
+    best = found[:MAX_AXES]
+    fewest = min((positions for _, positions, _ in best), default=0)
+    light = [row for row in found if row[0] < RIVAL * found[0][0] and row[1] < fewest]
+    lightest = sorted(light, key=lambda row: row[1])[:MAX_LIGHT]
+    return [sides for _, _, sides in (*best, *lightest)]
 
 
 def _shape(form: Anchored) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
@@ -371,6 +386,10 @@ def _memory_cycles(kernel: Kernel, spec: Winograd) -> float:
     again = (spec.strips - 1) / (L3_BYTES_PER_CYCLE if cached else MEMORY_BYTES_PER_CYCLE)
     cycles = bytes_ * (1 / MEMORY_BYTES_PER_CYCLE + again * (bytes_ > kernel.target.l2_bytes // 2))
     return cycles / min(kernel.threads, MEMORY_CORES)
+
+
+def _growth_bytes(form: Anchored, spec: Winograd) -> int:
+    return spec.panels * spec.positions * spec.slab - form.node.inputs[1].type.bytes
 
 
 def _multiplications(spec: Winograd, kernel: Kernel) -> int:

@@ -178,8 +178,9 @@ class _Job:
         self.cached = self.cache.get(self._key) if chosen else None
         if self.cached:
             known = self._offered(self.cached[0])
-            tried = {row.tactic for row in self.cached}
-            whole = all(c.tactic.name in tried for c in chosen)  # a tactic may be newer than it
+            tried = [(row.tactic, dict(row.config)) for row in self.cached]
+            whole = all((c.tactic.name, dict(c.config)) in tried for c in chosen)
+            self.cached = [row for row in self.cached if row.refused or self._offered(row)]
             chosen, self.cached = ([known], self.cached) if known and whole else (chosen, None)
         codes = [(c, c.tactic.build(self.kernel, c.config)) for c in chosen]
         saved = [code.work_flops for c, code in codes if not c.tactic.exact and code.work_flops]
