@@ -1,4 +1,4 @@
-"""What a plan is built for: the processor, its vector ISA and its caches."""
+"""What a plan is built for: the processor, its vector ISA and its caches; or a GPU."""
 
 from __future__ import annotations
 
@@ -21,9 +21,15 @@ _EXTRAS: Final = ("avx512_vnni", "avx512_bf16", "avx512_fp16", "avx_vnni")
 class Target:
     """One kind of machine that code can be built for.
 
-    isa:      "avx512", "avx2", "neon" or "portable" (four lanes, any processor LLVM knows)
-    extras:   further instruction sets that kernels may use, as Linux spells them
-    machine:  what makes measured times comparable: processor model, cores and caches
+    isa:      "avx512", "avx2", "neon" or "portable" (four lanes, any processor LLVM knows); of a
+              GPU "sm_90" and the like
+    arch:     "x86_64", "aarch64"; "cuda" for an NVIDIA GPU
+    extras:   further instruction sets that kernels may use, as Linux spells them; "tf32" where a
+              GPU may round the operands of float32 products to TF32
+    machine:  what makes measured times comparable: processor model, cores and caches; "generic"
+              where nothing has been measured
+    cores:    of a GPU its multiprocessors
+    l1_bytes: of a GPU the shared memory that one block may have
     l3_bytes: of the last cache, which cores share; 0 where there is none
     """
 
@@ -55,8 +61,17 @@ class Target:
         """Whether it has AVX512_BF16: products of pairs in one instruction."""
         return self.isa == "avx512" and "avx512_bf16" in self.extras
 
+    @property
+    def is_cuda(self) -> bool:
+        return self.arch == "cuda"
+
+    @property
+    def sm(self) -> int:
+        """A GPU's compute capability, 90 for 9.0."""
+        return int(self.isa.removeprefix("sm_"))
+
     def __str__(self) -> str:
-        return f"cpu:{self.isa}"
+        return f"cuda:{self.isa}" if self.is_cuda else f"cpu:{self.isa}"
 
 
 def host() -> Target:

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from planck.ir.types import TensorType
 from planck.target import Target
 
-Space = Literal["arena", "weights", "input", "output"]
+Space = Literal["arena", "weights", "input", "output", "workspace", "counters"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,21 @@ class Slot:
 
 
 @dataclass(frozen=True, slots=True)
+class Launch:
+    """How a GPU runs a step: blocks of threads, and whether they may start before others are done.
+
+    grid:       blocks
+    threads:    of one block
+    dependent:  launched programmatically dependent on the step before: the kernel waits by itself
+    """
+
+    grid: int
+    threads: int
+    shared_bytes: int = 0
+    dependent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Step:
     """One launch of one kernel.
 
@@ -53,6 +68,7 @@ class Step:
     bytes:      read and written at the least, with the weights as they are packed
     weight_bytes:  of these, weights
     reference:  text of a one-node graph that the interpreter runs, for a step nobody has compiled
+    launch:     on a GPU, how; None on a CPU
     """
 
     name: str
@@ -74,6 +90,7 @@ class Step:
     weight_bytes: int = 0
     origin: tuple[str, ...] = ()
     reference: str = ""
+    launch: Launch | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +102,11 @@ class Plan:
                       ("planck_run" is the engine loop)
     weights:          packed weights, 64-byte aligned, in execution order
     names:            the model's own names of inputs and outputs, by slot name
+    workspace_bytes:  on a GPU, what steps need besides: each uses it as it likes
+    counter_bytes:    on a GPU, 32-bit counters: zero before the first step, left zero by each
+
+    On a GPU, code is cubins one behind the other, and symbols say where each begins; the function
+    in it has the symbol's name. Its parameters are pointers, one for each of Step.arguments.
     """
 
     name: str
@@ -102,3 +124,5 @@ class Plan:
     graph: str = ""
     names: dict[str, str] = field(default_factory=dict)
     build: dict[str, Any] = field(default_factory=dict)
+    workspace_bytes: int = 0
+    counter_bytes: int = 0

@@ -24,10 +24,12 @@ class Operand:
 
     strides:  in elements, one for each extent of type.physical; the innermost is 1 for blocked
               types. Dense unless the tensor is a part of a larger one (concat and slice in place).
+    aligned:  whether it begins at a multiple of 16 bytes; GPU kernels want to know
     """
 
     type: TensorType
     strides: tuple[int, ...]
+    aligned: bool = True
 
     @classmethod
     def dense(cls, type_: TensorType) -> Operand:
@@ -57,6 +59,8 @@ class Kernel:
         for value in (*self.graph.inputs, *self.graph.outputs):
             operand = self.operands[value.name]
             rows.append(f"{operand.type} {operand.strides} {value.name in self.constants}")
+            if not operand.aligned:
+                rows.append("not aligned")
         return hashlib.sha256("\n".join(rows).encode()).hexdigest()[:24]
 
 

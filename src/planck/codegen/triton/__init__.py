@@ -1,0 +1,1 @@
+"""Kernels for NVIDIA GPUs: Triton source, written by Planck, compiled ahead of time to cubins."""
