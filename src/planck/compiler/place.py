@@ -155,7 +155,7 @@ class _Placer:
                     break
                 end += value.type.dims[axis]
             if end == source.type.dims[axis] and self._free(source):
-                offset = spot.offset + _axis_offset(source.type, axis, begin, spot)
+                offset = spot.offset + _axis_offset(node.outputs[0].type, axis, begin, spot)
                 self.spots[name] = Spot(spot.root, offset, spot.strides)
                 self.within.update(value.name for _, _, value in rows)
 
@@ -163,7 +163,7 @@ class _Placer:
         assert isinstance(node.op, Concat)
         axis, at = node.op.axis % node.outputs[0].type.rank, 0
         for value in node.inputs:
-            offset = spot.offset + _axis_offset(value.type, axis, at, spot)
+            offset = spot.offset + _axis_offset(node.outputs[0].type, axis, at, spot)
             yield value, Spot(spot.root, offset, spot.strides)
             at += value.type.dims[axis]
 
@@ -263,8 +263,9 @@ def _same(a: Spot, b: Spot, type_: TensorType) -> bool:
 
 
 def _axis_offset(type_: TensorType, axis: int, at: int, spot: Spot) -> int:
+    """Elements from the start of what lies at a spot to an index along an axis."""
     if type_.block and axis == 1:
-        return at // type_.block * spot.strides[1]
+        return at // type_.block * spot.strides[1] + at % type_.block
     return at * spot.strides[axis]
 
 

@@ -38,12 +38,35 @@ class Way:
     kernel: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Blocks:
+    """What blocks the channels of tensors lie in, where they do.
+
+    size:   of every block; 0: a tensor's own channels are one, so that they lie last
+    grain:  views may cut a tensor at multiples of so many channels; blocks are multiples of it
+    """
+
+    size: int
+    grain: int
+
+    def of(self, type_: TensorType) -> int:
+        """The block of a tensor; 0 where there are no channels to lie in one."""
+        if type_.rank < 3:
+            return 0
+        return self.size or -(-type_.dims[1] // self.grain) * self.grain
+
+
 def assign(graph: Graph, block: int, ways: Mapping[str, Way] | None = None) -> Graph:
     """Graph of regions -> the same with blocks in its types and Identity copies between layouts.
 
     ways:  of nodes that do not go by the rules, by the name of their first output
     """
-    return _Layout(graph, block, ways or {}).run()
+    return assign_blocks(graph, Blocks(block, block), ways)
+
+
+def assign_blocks(graph: Graph, blocks: Blocks, ways: Mapping[str, Way] | None = None) -> Graph:
+    """The same for other blocks than a vector's lanes."""
+    return _Layout(graph, blocks, ways or {}).run()
 
 
 def is_copy(node: Node) -> bool:
@@ -92,10 +115,10 @@ def unassign(graph: Graph) -> Graph:
 
 
 class _Layout:
-    def __init__(self, graph: Graph, block: int, ways: Mapping[str, Way]) -> None:
-        self.graph, self.block, self.ways = graph, block, ways
+    def __init__(self, graph: Graph, blocks: Blocks, ways: Mapping[str, Way]) -> None:
+        self.graph, self.blocks, self.ways = graph, blocks, ways
         self.now: dict[str, Value] = {v.name: v for v in (*graph.inputs,)}
-        self.copies: dict[tuple[str, int], Value] = {}
+        self.copies: dict[tuple[str, bool], Value] = {}
         self.nodes: list[Node] = []
         self.namer = Namer(v.name for v in graph.values())
         self.users = graph.users()
@@ -104,7 +127,7 @@ class _Layout:
     def run(self) -> Graph:
         for node in self.graph.nodes:
             self._node(node)
-        outputs = tuple(self._as(self._get(v), 0) for v in self.graph.outputs)
+        outputs = tuple(self._as(self._get(v), False) for v in self.graph.outputs)
         nodes, outputs = self._keep_output_names(outputs)
         return self.graph.with_(nodes=tuple(nodes), outputs=outputs)
 
@@ -129,11 +152,12 @@ class _Layout:
     def _get(self, value: Value) -> Value:
         return self.now.get(value.name, value)
 
-    def _as(self, value: Value, block: int) -> Value:
-        """The value in a layout: itself, or a copy (made once)."""
+    def _as(self, value: Value, blocked: bool) -> Value:
+        """The value in blocks or in rows: itself, or a copy (made once)."""
+        block = self.blocks.of(value.type) if blocked else 0
         if value.type.block == block:
             return value
-        key = (value.name, block)
+        key = (value.name, blocked)
         if key not in self.copies:
             type_ = value.type.with_block(block)
             copy = Value(self.namer(f"{value.name}_{'c' if block else 'row'}"), type_)
@@ -152,20 +176,21 @@ class _Layout:
             if way.kernel:
                 node = region_of(node)
                 inputs = tuple(self._get(v) for v in node.inputs)
-            wanted, out = list(way.reads), way.writes
+            wanted, out = list(map(bool, way.reads)), bool(way.writes)
         elif self._splits_blocks(node, inputs):
             node = region_of(node)
             inputs = tuple(self._get(v) for v in node.inputs)
-            wanted, out = [self.block] * len(inputs), self.block
+            wanted, out = [True] * len(inputs), True
         elif isinstance(node.op, Region):
             wanted, out = self._region_blocks(node.op.graph, inputs)
         elif isinstance(node.op, Concat | Slice | Reshape | Identity):
             wanted, out = self._view_blocks(node, inputs)
         else:
-            wanted, out = [0] * len(inputs), 0
+            wanted, out = [False] * len(inputs), False
         ready = tuple(self._as(v, b) for v, b in zip(inputs, wanted, strict=True))
         outputs = tuple(
-            Value(v.name, v.type.with_block(out if v.type.rank >= 3 else 0)) for v in node.outputs
+            Value(v.name, v.type.with_block(self.blocks.of(v.type) if out else 0))
+            for v in node.outputs
         )
         for value in outputs:
             self.now[value.name] = value
@@ -183,11 +208,11 @@ class _Layout:
             return False
         if inputs[0].type.rank < 3 or not all(v.type.block for v in inputs):
             return False
-        return self._view_blocks(node, inputs)[1] == 0
+        return not self._view_blocks(node, inputs)[1]
 
-    def _region_blocks(self, inner: Graph, inputs: tuple[Value, ...]) -> tuple[list[int], int]:
-        """The block that each input must have, and the outputs' block."""
-        given = [v.type.block for v in inputs]
+    def _region_blocks(self, inner: Graph, inputs: tuple[Value, ...]) -> tuple[list[bool], bool]:
+        """Whether each input must lie in blocks, and whether the outputs do."""
+        given = [v.type.block > 0 for v in inputs]
         by_name = dict(zip((v.name for v in inner.inputs), inputs, strict=True))
         anchor, first = anchor_of(inner)
         data = by_name.get(first)
@@ -195,7 +220,7 @@ class _Layout:
         if isinstance(anchor.op, Conv | ConvTranspose) and data is not None:
             resized = {n.inputs[0].name for n in inner.nodes if isinstance(n.op, Resize)}
             wanted = [
-                self.block if v.type.shape == shape or own.name in resized else 0
+                v.type.shape == shape or own.name in resized
                 for own, v in zip(inner.inputs, inputs, strict=True)
             ]
             channels = data.type.dims[1]
@@ -203,13 +228,11 @@ class _Layout:
             image = anchor.inputs[0].name  # an epilogue that reads it too wants it blocked
             alone = sum(v.name == image for n in inner.nodes for v in n.inputs) == 1
             rows = raw and anchor.op.groups == 1 and alone
-            wanted[inputs.index(data)] = 0 if rows else self.block
-            return wanted, self.block
+            wanted[inputs.index(data)] = not rows
+            return wanted, True
         if isinstance(anchor.op, Pool) and data is not None and data.type.block:
-            full = [v is data or v.type.shape == shape for v in inputs]
-            return [self.block if whole else 0 for whole in full], self.block
-        out = self.block if self._stays_blocked(inner, inputs) else 0
-        return given, out
+            return [v is data or v.type.shape == shape for v in inputs], True
+        return given, bool(self._stays_blocked(inner, inputs))
 
     def _stays_blocked(self, inner: Graph, inputs: tuple[Value, ...]) -> bool | No:
         """Whether a loop kernel's output is best written blocked."""
@@ -228,23 +251,23 @@ class _Layout:
                     return No(f"%{value.name} is row-major")
         return True
 
-    def _view_blocks(self, node: Node, inputs: tuple[Value, ...]) -> tuple[list[int], int]:
-        op, block = node.op, self.block
-        rows = ([0] * len(inputs), 0)
+    def _view_blocks(self, node: Node, inputs: tuple[Value, ...]) -> tuple[list[bool], bool]:
+        op, grain = node.op, self.blocks.grain
+        rows = ([False] * len(inputs), False)
         if any(v.name in self.outputs for v in node.outputs):
             return rows
         data = [v for v in inputs if v.type.rank >= 3]
         if not data or not all(v.type.block for v in data):
             return rows
         if isinstance(op, Concat):
-            whole = all(v.type.dims[1] % block == 0 for v in inputs[:-1])
-            return ([block] * len(inputs), block) if op.axis != 1 or whole else rows
+            whole = all(v.type.dims[1] % grain == 0 for v in inputs[:-1])
+            return ([True] * len(inputs), True) if op.axis != 1 or whole else rows
         if isinstance(op, Slice):
             start, size, channels = op.starts[1], op.sizes[1], inputs[0].type.dims[1]
-            whole = start % block == 0 and (size % block == 0 or start + size == channels)
-            return ([block], block) if whole and all(s == 1 for s in op.steps) else rows
+            whole = start % grain == 0 and (size % grain == 0 or start + size == channels)
+            return ([True], True) if whole and all(s == 1 for s in op.steps) else rows
         if isinstance(op, Reshape) and is_flat(inputs[0].type):
-            return [block], 0
+            return [True], False
         return rows
 
 

@@ -25,8 +25,13 @@ classifiers their probabilities; what is computed before the first product, such
 their sines; coordinates of sampling; integers; and whatever a reference step or control flow reads.
 Views share their source's memory and so its type.
 
-What becomes float16: the constant operands of such products, and nothing else. So nothing overflows
-that did not in float32; constants that float16 cannot hold, from 65520 on, stay what they are.
+What becomes float16 on a CPU: the constant operands of such products, and nothing else. So nothing
+overflows that did not in float32; constants that float16 cannot hold, from 65520 on, stay what they
+are.
+
+On a GPU (`on_gpu`) both are as bfloat16 is here. There tensor cores decide what gains: a product of
+float32 takes so much longer that what must stay float32, such as a picture, is rounded by a kernel
+before the product that reads it.
 
 - One core of Zen 5: with weights in float16 one row times 4096x4096 from memory takes 825 us, not
   1543, and eight rows times 1024x1024 95, not 134; convolutions and larger products take as long as
@@ -38,7 +43,7 @@ that did not in float32; constants that float16 cannot hold, from 65520 on, stay
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -51,6 +56,7 @@ from planck.ops.movement import Broadcast, Concat, Reshape, Slice, Transpose
 from planck.ops.nn import Attention, Conv, ConvTranspose, DeformConv, GridSample, MatMul, RoiAlign
 from planck.ops.pointwise import Cast
 from planck.ops.region import Region
+from planck.passes.layout import region_of
 
 VIEWS: Final = (Concat, Reshape, Slice, Transpose)
 MOVES: Final = (*VIEWS, Broadcast, Identity)
@@ -60,14 +66,16 @@ PLACES: Final[Mapping[type[Op], int]] = {GridSample: 1, RoiAlign: 1, DeformConv:
 # Products that an element takes part in, for fewer bits to pay. Fewer are three channels of a stem,
 # a depthwise filter, or a weighted sum that a detection head makes a coordinate of.
 LEAST_PRODUCTS: Final = 8
+LEAST_ON_GPU: Final = 2
 
 
-def shorten(graph: Graph, dtype: DType) -> Graph:
+def shorten(graph: Graph, dtype: DType, on_gpu: bool = False) -> Graph:
     """Graph of regions in float32 -> the same with a dtype of 16 bits in memory where that pays.
 
-    dtype:  bf16: products and what lies between them; f16: constants that are multiplied
+    dtype:  bf16: products and what lies between them; f16: constants that are multiplied, and on
+            a GPU all that bf16 is there
     """
-    return _Rewriter(graph, _Choice(graph, dtype), dtype).run()
+    return _Rewriter(graph, _Choice(graph, dtype, on_gpu), dtype).run()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,36 +88,47 @@ class _Flat:
 
 
 class _Choice:
-    """Decides: `short` are the names of values that become short, `weights` of constants."""
+    """Decides: `short` are the names of values that become short, `weights` of constants.
 
-    def __init__(self, graph: Graph, dtype: DType) -> None:
-        self.graph = graph
+    copied:  of values that stay wide, but are multiplied as short copies
+    """
+
+    def __init__(self, graph: Graph, dtype: DType, on_gpu: bool) -> None:
+        self.graph, self.dtype, self.on_gpu = graph, dtype, on_gpu
+        self.least = LEAST_ON_GPU if on_gpu else LEAST_PRODUCTS
+        self.copied: set[str] = set()
         self.flat = list(_flattened(graph))
         self.group = _groups(graph)
         kept = {self.group.get(name, name) for name in _kept(graph)}
         self.kept = {name for name in self.group if self.group[name] in kept}
-        if dtype is f16:
+        if dtype is f16 and not on_gpu:
             self.short: set[str] = set()
             self.weights = {name for node in self.flat for name in self._constants(node)}
             return
-        gains = [node for node in self.flat if self._gains(node)]
+        gains = [node for node in self.flat if self.gains(node)]
         operands = {v.name for node in gains for v in _operands(node)}
         between = self._between(gains)
         wanted = {self.group[name] for name in operands | between if name in self.group}
         self.short = {n for n, g in self.group.items() if g in wanted and n not in self.kept}
         self.weights = operands & graph.weights.keys()
+        if on_gpu:
+            self.copied = operands & self.kept
 
-    def _gains(self, node: _Flat) -> bool:
-        """Whether a node is a product that is worth it and whose operands may all be bfloat16."""
-        return _products_of_one(node) >= LEAST_PRODUCTS and all(
-            v.type.dtype is f32
-            and (v.name in self.graph.weights or (v.name in self.group and v.name not in self.kept))
-            for v in _operands(node)
-        )
+    def gains(self, node: _Flat) -> bool:
+        """Whether a node is a product that is worth it and whose operands may all be short."""
+        worth = _products_of_one(node) >= self.least
+        return worth and all(v.type.dtype is f32 and self._may(v.name) for v in _operands(node))
+
+    def _may(self, name: str) -> bool:
+        """Whether a value may be short, or multiplied as a short copy."""
+        array = self.graph.weights.get(name)
+        if array is not None:
+            return self.dtype is not f16 or _fits_half(array)
+        return name in self.group and (self.on_gpu or name not in self.kept)
 
     def _constants(self, node: _Flat) -> Iterable[str]:
         """The constants that a product multiplies, if it is worth it, and float16 holds them."""
-        if _products_of_one(node) >= LEAST_PRODUCTS:
+        if _products_of_one(node) >= self.least:
             for v in _operands(node):
                 array = self.graph.weights.get(v.name)
                 if array is not None and v.type.dtype is f32 and _fits_half(array):
@@ -217,35 +236,52 @@ class _Rewriter:
         self.rounded: dict[str, Value] = {}
 
     def run(self) -> Graph:
-        if not self.choice.short and not self.choice.weights:
+        choice = self.choice
+        if not choice.short and not choice.weights and not choice.copied:
             return self.graph
-        nodes = tuple(map(self._node, self.graph.nodes))
+        nodes = tuple(new for node in self.graph.nodes for new in self._nodes(node))
         used = {v.name for n in nodes for v in n.inputs} | {v.name for v in self.graph.outputs}
         weights = {name: array for name, array in self.weights.items() if name in used}
         return self.graph.with_(nodes=nodes, weights=weights)
 
-    def _node(self, node: Node) -> Node:
+    def _nodes(self, node: Node) -> Iterator[Node]:
+        """The node, and before it the copies that it is the first to multiply."""
         inputs, outputs = (
             tuple(map(self._value, values)) for values in (node.inputs, node.outputs)
         )
         op = node.op
         if isinstance(op, Region):
             multiplied = self._multiplied(node)
+            for v in node.inputs:
+                if v.name in multiplied & self.choice.copied and v.name not in self.rounded:
+                    yield self._copied(v, node.origin)
             inputs = tuple(
                 self._rounded(v) if v.name in multiplied else self._value(v) for v in node.inputs
             )
             op = _with_casts(op, inputs, outputs, self.dtype)
-        return Node(op, inputs, outputs, node.origin)
+        yield Node(op, inputs, outputs, node.origin)
 
     def _multiplied(self, node: Node) -> set[str]:
-        """The constants that a region multiplies with something that is short now."""
+        """What a region multiplies with something that is short now, and reads as a copy."""
         assert isinstance(node.op, Region)
+        choice = self.choice
+        if self.dtype is f16 and not choice.on_gpu:
+            apart, short = choice.weights, choice.weights
+        else:
+            apart, short = choice.weights | choice.copied, choice.short | choice.copied
         found: set[str] = set()
         for own in _flattened(self.graph.with_(nodes=(node,))):
-            operands = _operands(own)
-            if self.dtype is f16 or any(v.name in self.choice.short for v in operands):
-                found.update(v.name for v in operands if v.name in self.choice.weights)
+            operands = {v.name for v in _operands(own)}
+            if operands & short and (not choice.on_gpu or choice.gains(own)):
+                found |= operands & apart
         return found
+
+    def _copied(self, value: Value, origin: tuple[str, ...]) -> Node:
+        """The kernel that rounds a value which stays wide elsewhere."""
+        short = value.type.with_dtype(self.dtype)
+        copy = Value(self.namer(f"{value.name}_{self.dtype}"), short)
+        self.rounded[value.name] = copy
+        return region_of(Node(Cast(self.dtype), (value,), (copy,), origin))
 
     def _value(self, value: Value) -> Value:
         short = value.name in self.choice.short
