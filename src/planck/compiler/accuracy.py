@@ -135,12 +135,12 @@ def _checked(
 ) -> tuple[dict[str, Choice], dict[str, Any]]:
     """The kernels' new choices, none if the plan is within the budget; and the record."""
     check.report("check", 0, 1, "")
-    truth = _truth(check.graph)
+    truth = truth_of(check.graph)
     if isinstance(truth, No):
         log.warning("the plan's error is not known: %s", truth)
         return {}, {"budget": check.budget, "error": None, "replaced": []}
     inputs, want = truth
-    error = _error(_run(plan, inputs), want)
+    error = error_of(run_plan(plan, inputs), want)
     log.info("whole plan: %.1e of the largest output from float64", error)
     record: dict[str, Any] = {"budget": check.budget, "error": rounded(error), "replaced": []}
     if error <= AIM * check.budget:
@@ -157,11 +157,11 @@ def _checked(
 
     def outputs(at: Mapping[str, int]) -> list[Array]:
         mixed = {key: steps[key].rungs[rung] for key, rung in at.items()}
-        return _run(check.assembled({**choices, **mixed}), inputs)
+        return run_plan(check.assembled({**choices, **mixed}), inputs)
 
     last = {key: len(ladder.rungs) - 1 for key, ladder in steps.items()}
     best = outputs(last)
-    least = _error(best, want)
+    least = error_of(best, want)
     record["least"] = rounded(least)
     allowed = max(AIM * check.budget, min(SLACK * least, check.budget))
     if least > check.budget:
@@ -176,13 +176,13 @@ def _checked(
     shares = {}
     for number, key in enumerate(steps):
         check.report("check", number, len(steps), key)
-        shares[key] = _error(outputs({**last, key: 0}), best) if last[key] else 0.0
+        shares[key] = error_of(outputs({**last, key: 0}), best) if last[key] else 0.0
     at, held = step_down(
         {key: ladder.errors() for key, ladder in steps.items()},
         shares,
         least,
         allowed,
-        lambda at: _error(outputs(at), want),
+        lambda at: error_of(outputs(at), want),
     )
     where = "over" if error > check.budget else "too near"
     reason = f"whole-plan error {error:.1e} {where} the budget {check.budget:.1e}"
@@ -253,7 +253,7 @@ def step_down(
     return at, error_of(at)
 
 
-def _truth(graph: Graph) -> tuple[list[Array], list[Array | None]] | No:
+def truth_of(graph: Graph) -> tuple[list[Array], list[Array | None]] | No:
     """Random inputs, and the outputs in float64; None for outputs that are no floats.
 
     Integers are ones where the network takes them (as indices, lengths, masks), else zeros.
@@ -285,7 +285,7 @@ def _draw(value: Value, draw: np.random.Generator, integer: int) -> Array:
     return array.astype(type_.dtype.numpy)
 
 
-def _run(plan: Plan, inputs: Sequence[Array]) -> list[Array]:
+def run_plan(plan: Plan, inputs: Sequence[Array]) -> list[Array]:
     engine = Engine(plan)
     names = [binding.name for binding in engine.inputs]
     with engine.create_execution_context() as context:
@@ -293,7 +293,7 @@ def _run(plan: Plan, inputs: Sequence[Array]) -> list[Array]:
     return [results[binding.name] for binding in engine.outputs]
 
 
-def _error(got: Sequence[Array], want: Sequence[Array | None]) -> float:
+def error_of(got: Sequence[Array], want: Sequence[Array | None]) -> float:
     """The largest of all outputs."""
     pairs = zip(got, want, strict=True)
     return max((relative_error(g, w) for g, w in pairs if w is not None), default=0.0)

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Final
 from planck import frontends
 from planck import target as targets
 from planck.compiler.accuracy import BUDGET
-from planck.compiler.stages import SHORT, Options, Progress, compile_graph, run_stages
+from planck.compiler.options import SHORT, Options, Progress
+from planck.compiler.stages import compile_graph, run_stages
 from planck.device.system import available_cpus, check_cpus, confined
 from planck.errors import BuildError, ShapeError
 from planck.ir.graph import Graph

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, Final, Protocol
 
 import numpy as np
 
@@ -17,14 +18,50 @@ from planck.errors import BuildError
 from planck.ir.graph import Graph, Node, Value
 from planck.ir.text import text
 from planck.ir.types import strides_of
-from planck.plan.model import Place, Plan, Slot, Step
+from planck.plan.model import Place, Plan, Slot, Space, Step
+from planck.tactics.kernel import Config, Kernel
 from planck.target import Target
+from planck.tune.cache import Timing
 from planck.tune.choose import Choice
 
 # A vector load may read past the last element: so many bytes follow the arena and the weights.
 OVERREAD_BYTES = 64
 
+# Operands that a GPU's kernels share: they stand for no tensor.
+SHARED: Final = ("workspace", "counters")
+
 Packs = dict[tuple[str, str, str, tuple[str, ...]], Mapping[str, Array]]
+
+
+class _Packer(Protocol):
+    @property
+    def name(self) -> str: ...
+
+    def pack(
+        self, kernel: Kernel, config: Config, constants: Mapping[str, Array]
+    ) -> Mapping[str, Array]: ...
+
+
+class _Code(Protocol):
+    @property
+    def symbol(self) -> str: ...
+    @property
+    def arguments(self) -> tuple[str, ...]: ...
+    @property
+    def work_flops(self) -> int: ...
+
+
+class Chosen(Protocol):
+    """How a kernel will run, on whatever target."""
+
+    @property
+    def tactic(self) -> _Packer: ...
+    @property
+    def config(self) -> Config: ...
+    @property
+    def code(self) -> _Code: ...
+    @property
+    def timings(self) -> tuple[Timing, ...]: ...
 
 
 class Weights:
@@ -67,19 +104,8 @@ def assemble(
     packs:  keeps packed weights for another call with other choices
     """
     packs = {} if packs is None else packs
-    offsets, arena_bytes, bound = _arena(placement, launches)
-    weights = Weights()
-    places = _Places(placement, graph, offsets, weights)
-    slots = {
-        value.name: places.slot(value)
-        for launch in launches
-        for value in (*launch.node.inputs, *launch.node.outputs)
-        if value.name not in graph.weights or launch.kernel is None
-    }
-    numbers = {name: i for i, name in enumerate(slots)}
-    steps = tuple(
-        _step(launch, choices, places, numbers, graph.weights, packs) for launch in launches
-    )
+    places = Places(placement, launches, graph)
+    steps = tuple(_step(launch, choices, places, packs) for launch in launches)
     objects = {"engine": engine.compiled(target)}
     for launch in launches:
         if launch.kernel:
@@ -91,26 +117,30 @@ def assemble(
         target=target,
         precision=precision,
         threads=threads,
-        inputs=tuple(_network_slot(v, "input", i) for i, v in enumerate(graph.inputs)),
-        outputs=tuple(_network_slot(v, "output", i) for i, v in enumerate(graph.outputs)),
-        slots=tuple(slots.values()),
+        inputs=network_slots(graph.inputs, "input"),
+        outputs=network_slots(graph.outputs, "output"),
+        slots=tuple(places.slots.values()),
         steps=steps,
-        arena_bytes=arena_bytes,
+        arena_bytes=places.arena_bytes,
         code=image.code,
         symbols=image.symbols,
-        weights=weights.image(),
-        names={v.name: graph.names.get(v.name, v.name) for v in (*graph.inputs, *graph.outputs)},
-        build={
-            **build,
-            "arena_lower_bound_bytes": bound,
-            "metadata": dict(sorted(graph.metadata.items())),
-        },
+        weights=places.weights.image(),
+        names=network_names(graph),
+        build={**build, **places.notes(graph)},
     )
 
 
-def _network_slot(value: Value, space: str, index: int) -> Slot:
-    place = Place(space, 0, index)  # type: ignore[arg-type]
-    return Slot(value.name, value.type, place, strides_of(value.type.physical))
+def network_slots(values: Sequence[Value], space: Space) -> tuple[Slot, ...]:
+    """The network's own tensors, where a caller's arrays lie."""
+    return tuple(
+        Slot(v.name, v.type, Place(space, 0, i), strides_of(v.type.physical))
+        for i, v in enumerate(values)
+    )
+
+
+def network_names(graph: Graph) -> dict[str, str]:
+    """The model's own names of inputs and outputs."""
+    return {v.name: graph.names.get(v.name, v.name) for v in (*graph.inputs, *graph.outputs)}
 
 
 def _arena(placement: Placement, launches: Sequence[Launch]) -> tuple[dict[str, int], int, int]:
@@ -132,18 +162,34 @@ def _arena(placement: Placement, launches: Sequence[Launch]) -> tuple[dict[str, 
     return offsets, arena_bytes, memory.lower_bound(buffers)
 
 
-class _Places:
-    """Turns values into places: a space and bytes from its start."""
+class Places:
+    """Turns values into places: a space and bytes from its start.
 
-    def __init__(
-        self, placement: Placement, graph: Graph, offsets: Mapping[str, int], weights: Weights
-    ) -> None:
-        self.placement, self.graph = placement, graph
-        self.offsets, self.weights = offsets, weights
+    weights:  the constants that places were asked for so far
+    slots:    of all tensors in memory, by name
+    """
+
+    def __init__(self, placement: Placement, launches: Sequence[Launch], graph: Graph) -> None:
+        self.placement, self.constants, self.weights = placement, graph.weights, Weights()
+        self.offsets, self.arena_bytes, self.lower_bound_bytes = _arena(placement, launches)
+        self.slots = {
+            value.name: self.slot(value)
+            for launch in launches
+            for value in (*launch.node.inputs, *launch.node.outputs)
+            if value.name not in graph.weights or launch.kernel is None
+        }
+        self.numbers = {name: i for i, name in enumerate(self.slots)}
+
+    def notes(self, graph: Graph) -> dict[str, Any]:
+        """What Plan.build says of memory and model."""
+        return {
+            "arena_lower_bound_bytes": self.lower_bound_bytes,
+            "metadata": dict(sorted(graph.metadata.items())),
+        }
 
     def of(self, value: Value) -> Place:
-        if value.name in self.graph.weights:
-            array = self.graph.weights[value.name]
+        if value.name in self.constants:
+            array = self.constants[value.name]
             return Place("weights", self.weights.add(("raw", value.name), array))
         spot = self.placement.spots[value.name]
         inside = spot.offset * value.type.dtype.bytes
@@ -157,81 +203,96 @@ class _Places:
         )
 
 
-def _step(
-    launch: Launch,
-    choices: Mapping[str, Choice],
-    places: _Places,
-    numbers: Mapping[str, int],
-    weights: Mapping[str, Array],
-    packs: Packs,
-) -> Step:
-    node = launch.node
-    inputs = dict.fromkeys(v.name for v in node.inputs)
-    reads = tuple(numbers[name] for name in inputs if name in numbers)
-    writes = tuple(numbers[v.name] for v in node.outputs)
-    name = node.outputs[0].name if node.outputs else "nothing"
+def _step(launch: Launch, choices: Mapping[str, Choice], places: Places, packs: Packs) -> Step:
     if launch.kernel is None:
-        return Step(
-            name=name,
-            tactic="reference",
-            symbol="",
-            arguments=(),
-            reads=reads,
-            writes=writes,
-            flops=work.flops(node),
-            bytes=sum(v.type.bytes for v in (*node.inputs, *node.outputs)),
-            weight_bytes=sum(v.type.bytes for v in node.inputs if v.name in weights),
-            origin=node.origin,
-            reference=_reference_text(node),
-        )
+        return reference_step(launch, places)
     choice = choices[launch.kernel.key]
     code = choice.code
-    own = launch.names
-    constants = {n: weights[own[n].name] for n in launch.kernel.constants}
-    sources = tuple(own[n].name for n in sorted(launch.kernel.constants))
-    way = (launch.kernel.key, choice.tactic.name, str(choice.config), sources)
+    return replace(
+        compiled_step(launch, launch.kernel, choice, places, packs),
+        tiles=code.tiles,
+        grain=code.grain,
+        scratch_bytes=code.scratch_bytes,
+        pairs=code.pairs,
+    )
+
+
+def reference_step(launch: Launch, places: Places) -> Step:
+    """A step that the interpreter runs."""
+    node = launch.node
+    return Step(
+        name=_name(node),
+        tactic="reference",
+        symbol="",
+        arguments=(),
+        reads=_reads(node, places),
+        writes=tuple(places.numbers[v.name] for v in node.outputs),
+        flops=work.flops(node),
+        bytes=sum(v.type.bytes for v in (*node.inputs, *node.outputs)),
+        weight_bytes=sum(v.type.bytes for v in node.inputs if v.name in places.constants),
+        origin=node.origin,
+        reference=_reference_text(node),
+    )
+
+
+def compiled_step(
+    launch: Launch, kernel: Kernel, choice: Chosen, places: Places, packs: Packs
+) -> Step:
+    """A step that a kernel runs, without what only one kind of machine has. raises: BuildError"""
+    node, own, name = launch.node, launch.names, _name(launch.node)
+    constants = {n: places.constants[own[n].name] for n in kernel.constants}
+    sources = tuple(own[n].name for n in sorted(kernel.constants))
+    way = (kernel.key, choice.tactic.name, str(choice.config), sources)
     if way not in packs:
-        packs[way] = choice.tactic.pack(launch.kernel, choice.config, constants)
+        packs[way] = choice.tactic.pack(kernel, choice.config, constants)
     packed = packs[way]
     arguments = []
     bytes_ = weight_bytes = 0
-    for argument in code.arguments:
+    for argument in choice.code.arguments:
+        whole = 0
         if argument in packed:
             array = packed[argument]
-            key = (launch.kernel.key, argument, sources, str(choice.config))
+            key = (kernel.key, argument, sources, str(choice.config))
             arguments.append(Place("weights", places.weights.add(key, array)))
             whole = array.nbytes
         elif argument in own:
             arguments.append(places.of(own[argument]))
             whole = own[argument].type.bytes
+        elif argument in SHARED and kernel.target.is_cuda:
+            arguments.append(Place(argument))  # type: ignore[arg-type]
         else:
             raise BuildError(
                 f"tactic {choice.tactic.name} asks for an operand {argument!r} that nobody has",
                 at=name,
             )
-        touched = work.touched_bytes(launch.kernel.graph, argument, whole)
+        touched = work.touched_bytes(kernel.graph, argument, whole)
         bytes_ += touched
         weight_bytes += touched if arguments[-1].space == "weights" else 0
     return Step(
         name=name,
         tactic=choice.tactic.name,
-        symbol=code.symbol,
+        symbol=choice.code.symbol,
         arguments=tuple(arguments),
-        reads=reads,
-        writes=writes,
-        tiles=code.tiles,
-        grain=code.grain,
-        scratch_bytes=code.scratch_bytes,
-        kernel=launch.kernel.key,
+        reads=_reads(node, places),
+        writes=tuple(places.numbers[v.name] for v in node.outputs),
+        kernel=kernel.key,
         config=dict(choice.config),
         measured_us=choice.timings[0].us if choice.timings else 0.0,
         flops=work.flops(node),
-        work_flops=code.work_flops,
-        pairs=code.pairs,
+        work_flops=choice.code.work_flops,
         bytes=bytes_,
         weight_bytes=weight_bytes,
         origin=node.origin,
     )
+
+
+def _name(node: Node) -> str:
+    return node.outputs[0].name if node.outputs else "nothing"
+
+
+def _reads(node: Node, places: Places) -> tuple[int, ...]:
+    names = dict.fromkeys(v.name for v in node.inputs)
+    return tuple(places.numbers[name] for name in names if name in places.numbers)
 
 
 def _reference_text(node: Node) -> str:

@@ -11,13 +11,13 @@ from planck.ir.graph import Graph, Node, Value
 from planck.ops.region import Region
 from planck.passes.layout import region_of
 from planck.refusal import No
-from planck.tactics.kernel import Tactic
+from planck.tactics.kernel import Offering
 from planck.target import Target
 
 log = logging.getLogger(__name__)
 
 
-def take_apart(graph: Graph, tactics: Sequence[Tactic], target: Target, threads: int) -> Graph:
+def take_apart(graph: Graph, tactics: Sequence[Offering], target: Target, threads: int) -> Graph:
     """The graph with every region that all tactics refuse replaced by regions of one node."""
     answers: dict[str, bool] = {}
     nodes: list[Node] = []

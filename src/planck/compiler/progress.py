@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from planck.compiler.stages import Progress as Report
+from planck.compiler.options import Progress as Report
 
 _DOING = {
     "read": "reading the model",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from planck.compiler.place import Placement
 from planck.dtypes import Array
@@ -11,6 +12,8 @@ from planck.ir.graph import Graph, Node, Value
 from planck.ops.region import Region
 from planck.tactics.kernel import Kernel, Operand
 from planck.target import Target
+
+ALIGNED_BYTES: Final = 16  # what a thread of a GPU loads at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +42,11 @@ def _launch(
     bodies = isinstance(node.op, Region) and all(n.op.has_body for n in node.op.graph.nodes)
     if not bodies:
         return Launch(node, None, {v.name: v for v in (*node.inputs, *node.outputs)})
-    operands = {
-        v.name: Operand(v.type, placement.spots[v.name].strides)
-        for v in (*node.inputs, *node.outputs)
-    }
+    operands = {}
+    for v in (*node.inputs, *node.outputs):
+        spot = placement.spots[v.name]
+        aligned = not target.is_cuda or spot.offset * v.type.dtype.bytes % ALIGNED_BYTES == 0
+        operands[v.name] = Operand(v.type, spot.strides, aligned)
     return Launch(node, *kernel_of(node, operands, weights, target, threads))
 
 

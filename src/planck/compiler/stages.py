@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any, Final
 
 from planck.benchmark.limits import save_limits
 from planck.codegen.processes import CompilePool
-from planck.compiler.accuracy import BUDGET, Check, hold_budget
+from planck.compiler.accuracy import Check, hold_budget
 from planck.compiler.assemble import Packs, assemble
 from planck.compiler.chains import Answers, Tune, settle
+from planck.compiler.cuda.build import compile_cuda
+from planck.compiler.cuda.stages import STAGES as CUDA_STAGES
 from planck.compiler.dump import dump_kernels, dump_stage
 from planck.compiler.feasible import take_apart
 from planck.compiler.layouts import choose_layouts
+from planck.compiler.notes import or_reference, record, references, refuse_strings
+from planck.compiler.options import SHORT, Options, Stages
 from planck.compiler.place import place
-from planck.compiler.split import Launch, split
+from planck.compiler.split import split
 from planck.compiler.weigh import weigh
-from planck.dtypes import DType, bf16, f16, string
+from planck.dtypes import bf16
 from planck.errors import BuildError
 from planck.ir.graph import Graph
 from planck.ir.verify import verify
@@ -42,37 +44,11 @@ from planck.tune.limits import measure_limits
 
 log = logging.getLogger(__name__)
 
-# Precisions in which some tensors lie in memory with 16 bits.
-SHORT: Final[Mapping[str, DType]] = {"bf16": bf16, "fp16": f16}
 # So few kernels are compiled before another process has started.
 FEW = 8
 
 # From this level on, many candidates are timed.
 THOROUGH: Final = 4
-
-Progress = Callable[[str, int, int, str], None]  # stage, done, total, what
-
-
-@dataclass(frozen=True)
-class Options:
-    """What a build was asked for.
-
-    level:    0 takes each tactic's best guess, 5 measures everything
-    seconds:  best so far when they are over
-    accuracy: how far a plan may be from float64, over each output's largest value; 0 for no check
-    weight_growth: bytes by which weights may be more than the model's; None: by weigh.allowance
-    """
-
-    target: Target
-    precision: str = "fp32"
-    threads: int = 1
-    level: int = 3
-    seconds: float | None = None
-    timing_cache: Path | None = None
-    accuracy: float = BUDGET
-    weight_growth: int | None = None
-    progress: Progress = lambda stage, done, total, what: None
-    notes: dict[str, Any] = field(default_factory=dict)
 
 
 def _simplify(graph: Graph, options: Options) -> Graph:
@@ -104,14 +80,18 @@ def _precision(graph: Graph, options: Options) -> Graph:
 
 # Graph -> Graph stages. Fusion sees the simplest graph; layout needs to know what became a kernel;
 # precision is a matter of what goes through memory, which kernels' boundaries are.
-STAGES: Final[tuple[tuple[str, Callable[[Graph, Options], Graph]], ...]] = (
+STAGES: Final[Stages] = (
     ("simplify", _simplify),
     ("fuse", _fuse),
     ("depth_first", _depth_first),
     ("layout", _layout),
     ("precision", _precision),
 )
-STAGE_NAMES: Final = ("read", *(name for name, _ in PASSES), *(name for name, _ in STAGES))
+
+
+def stages_of(target: Target) -> Stages:
+    """The stages of a target."""
+    return CUDA_STAGES if target.is_cuda else STAGES
 
 
 def run_stages(graph: Graph, options: Options, stop_after: str | None = None) -> Graph:
@@ -119,20 +99,19 @@ def run_stages(graph: Graph, options: Options, stop_after: str | None = None) ->
 
     raises: BuildError for a stage that does not exist
     """
-    if stop_after is not None and stop_after not in STAGE_NAMES:
-        raise BuildError(
-            f"there is no stage {stop_after!r}", know=f"stages are {', '.join(STAGE_NAMES)}"
-        )
+    stages, passes = stages_of(options.target), [name for name, _ in PASSES]
+    names = ("read", *passes, *(name for name, _ in stages))
+    if stop_after is not None and stop_after not in names:
+        raise BuildError(f"there is no stage {stop_after!r}", know=f"stages are {', '.join(names)}")
     verify(graph, after="read")
     if stop_after == "read":
         return graph
-    passes = [name for name, _ in PASSES]
     if stop_after in passes:
         for _, function in PASSES[: passes.index(stop_after) + 1]:
             graph = function(graph)
         return graph
-    for number, (name, stage) in enumerate(STAGES):
-        options.progress(name, number, len(STAGES), "")
+    for number, (name, stage) in enumerate(stages):
+        options.progress(name, number, len(stages), "")
         start = time.perf_counter()
         graph = stage(graph, options)
         log.info("%s: %d nodes, %.3f s", name, len(graph.nodes), time.perf_counter() - start)
@@ -147,9 +126,11 @@ def compile_graph(graph: Graph, options: Options) -> Plan:
     """A graph (at any stage) -> the plan. raises: BuildError, GraphError"""
     given = graph
     graph = run_stages(graph, options)
+    if options.target.is_cuda:
+        return compile_cuda(given, graph, options)
     # In float16 the network is that of the rounded weights. In bfloat16 no budget could be held.
     truth = {"fp32": given, "fp16": graph}.get(options.precision)
-    _refuse_strings(graph)
+    refuse_strings(graph)
     cache = TimingCache.open(options.timing_cache, options.target)
     _know_limits(options, cache)
     from_memory = _weights_from_memory(graph, options.target)
@@ -167,8 +148,8 @@ def compile_graph(graph: Graph, options: Options) -> Plan:
     answers |= tune({key: kernel for key, kernel in kernels.items() if key not in answers})
     answers = {key: answers[key] for key in kernels}
     choices: dict[str, Choice] = {k: a for k, a in answers.items() if not isinstance(a, No)}
-    references = _references(launches, answers)
-    launches = [_or_reference(launch, answers) for launch in launches]
+    slow = references(launches, answers)
+    launches = [or_reference(launch, answers) for launch in launches]
     packs: Packs = {}
     with CompilePool(options.target, 1) as pool:
         choices = weigh(launches, choices, TACTICS, pool, options.weight_growth)
@@ -182,7 +163,7 @@ def compile_graph(graph: Graph, options: Options) -> Plan:
             target=options.target,
             threads=options.threads,
             precision=options.precision,
-            build={**_record(options, references, choices, placement.refused), **notes},
+            build={**record(options, slow, choices, placement.refused), **notes},
             packs=packs,
         )
 
@@ -248,59 +229,3 @@ def _tuner(options: Options, cache: TimingCache, weights_from_memory: bool) -> T
             )
 
     return tune
-
-
-def _refuse_strings(graph: Graph) -> None:
-    """raises: BuildError naming the first tensor of strings: a plan has numbers only"""
-    for value in graph.values():
-        if value.type.dtype is string:
-            maker = graph.producers().get(value.name)
-            raise BuildError(
-                f"%{value.name} is a tensor of strings, which planck does not compile",
-                at=", ".join(maker.origin) if maker else "",
-                try_="cut the model before it: strings only work where they are constants",
-            )
-
-
-def _references(launches: list[Launch], answers: Mapping[str, Choice | No]) -> dict[str, str]:
-    """Why steps run by their reference, by the step's name."""
-    reasons: dict[str, str] = {}
-    for launch in launches:
-        name = launch.node.outputs[0].name if launch.node.outputs else "nothing"
-        answer = answers.get(launch.kernel.key) if launch.kernel else None
-        if launch.kernel is None:
-            reasons[name] = f"{type(launch.node.op).__name__} is never compiled"
-        elif isinstance(answer, No):
-            reasons[name] = answer.reason
-    return reasons
-
-
-def _or_reference(launch: Launch, answers: Mapping[str, Choice | No]) -> Launch:
-    """The launch, or a reference step where no tactic takes its kernel."""
-    answer = answers.get(launch.kernel.key) if launch.kernel else None
-    if not isinstance(answer, No):
-        return launch
-    log.warning(
-        "%s runs as a reference step, slowly: %s",
-        ", ".join(launch.node.origin) or launch.node.outputs[0].name,
-        answer,
-    )
-    return Launch(launch.node, None, launch.names)
-
-
-def _record(
-    options: Options,
-    references: Mapping[str, str],
-    choices: Mapping[str, Choice],
-    refused: list[tuple[str, str]],
-) -> dict[str, Any]:
-    """What `planck why` and `inspect` say about the build; nothing in it depends on the clock."""
-    return {
-        "level": options.level,
-        "timings": {
-            key: [timing.as_json() for timing in choice.timings] for key, choice in choices.items()
-        },
-        "references": dict(references),
-        "copies": [list(row) for row in refused],
-        **options.notes,
-    }

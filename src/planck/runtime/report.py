@@ -46,7 +46,9 @@ class Report:
                output, and the kernels "replaced" to hold it, what each "was" and is "now"; if there
                are any, the error "before", and "least", each kernel in its most exact way. None
                where nothing was checked: all kernels are exact, or the check was switched off. Its
-               error is None where random integers fit the network in no way
+               error is None where random integers fit the network in no way, its budget where the
+               precision holds none
+    tuned:     False where kernels were chosen without timing them, as for a GPU that was not there
     """
 
     name: str
@@ -60,6 +62,7 @@ class Report:
     weights_bytes: int
     code_bytes: int
     accuracy: dict[str, Any] | None
+    tuned: bool
     steps: tuple[StepReport, ...]
 
     @property
@@ -90,9 +93,11 @@ class Report:
             f"arena {self.arena_bytes / 1e6:.1f} MB, weights {self.weights_bytes / 1e6:.1f} MB, "
             f"code {self.code_bytes / 1e3:.0f} kB, reference steps {self.reference_steps}"
         )
+        threads = "" if self.target.startswith("cuda") else f", {self.threads} threads"
+        how = f"{self.precision}{threads}{'' if self.tuned else ', kernels not timed'}"
         return "\n".join(
             [
-                f"{self.name}: {self.target}, {self.precision}, {self.threads} threads",
+                f"{self.name}: {self.target}, {how}",
                 f"  in   {', '.join(self.inputs)}",
                 f"  out  {', '.join(self.outputs)}",
                 f"  {sizes}",
@@ -106,7 +111,9 @@ def accuracy_line(accuracy: Mapping[str, Any]) -> str:
     """What the check of a build found, in one line."""
     if accuracy["error"] is None:
         return "error not known: the network cannot be evaluated in float64 on random inputs"
-    line = f"error {accuracy['error']:.1e} of the largest output, budget {accuracy['budget']:.1e}"
+    line = f"error {accuracy['error']:.1e} of the largest output"
+    if accuracy["budget"] is not None:
+        line += f", budget {accuracy['budget']:.1e}"
     count = len(accuracy["replaced"])
     return (
         f"{line}; {accuracy['before']:.1e} with {count} kernels replaced since" if count else line
@@ -127,6 +134,7 @@ def report(plan: Plan) -> Report:
         len(plan.weights),
         len(plan.code),
         plan.build.get("accuracy"),
+        plan.build.get("tuned", plan.build.get("level", 1) > 0),
         tuple(_step(plan, number, step) for number, step in enumerate(plan.steps)),
     )
 

@@ -92,6 +92,15 @@ class Code:
     notes: dict[str, Any] = field(default_factory=dict)
 
 
+class Offering(Protocol):
+    """What a tactic is to who only asks whether it takes a kernel."""
+
+    @property
+    def name(self) -> str: ...
+
+    def offers(self, kernel: Kernel) -> tuple[Config, ...] | No: ...
+
+
 class Tactic(Protocol):
     """One way to run kernels.
 

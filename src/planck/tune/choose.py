@@ -7,14 +7,14 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 from planck.benchmark.limits import Limits
 from planck.codegen.processes import CompilePool
 from planck.dtypes import bf16
 from planck.knobs import knobs
 from planck.refusal import No
-from planck.tactics.kernel import Code, Config, Kernel, Tactic
+from planck.tactics.kernel import Code, Config, Kernel, Offering, Tactic
 from planck.tactics.pattern import SHORT_BOUND
 from planck.tune.bound import BOUND_MARGIN, exact_bound_us, exact_flops
 from planck.tune.cache import LOCK, Timing, TimingCache, turn
@@ -44,15 +44,18 @@ class Choice:
     timings: tuple[Timing, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    tactic: Tactic
+T = TypeVar("T", bound=Offering)
+
+
+@dataclass(frozen=True)
+class Candidate(Generic[T]):
+    tactic: T
     config: Config
 
 
-def offers(kernel: Kernel, tactics: Sequence[Tactic]) -> tuple[list[Candidate], list[Timing]]:
+def offers(kernel: Kernel, tactics: Sequence[T]) -> tuple[list[Candidate[T]], list[Timing]]:
     """All ways to run a kernel, each tactic's best guess first; and who refused, with why."""
-    found: list[list[Candidate]] = []
+    found: list[list[Candidate[T]]] = []
     refused: list[Timing] = []
     for tactic in tactics:
         answer = tactic.offers(kernel)
@@ -150,11 +153,11 @@ class _Job:
         self.weights_from_memory = weights_from_memory and bool(kernel.constants)
         self.candidates, self.refused = offers(kernel, tactics)
         self.cached: list[Timing] | None = None
-        self.late: list[tuple[Candidate, Code]] = []
+        self.late: list[tuple[Candidate[Tactic], Code]] = []
         self.bound_us = 0.0
         self.times: list[float] = []
-        self.building: list[tuple[Candidate, Code, Future[bytes]]] = []
-        self.ready: list[tuple[Candidate, Code, bytes]] = []
+        self.building: list[tuple[Candidate[Tactic], Code, Future[bytes]]] = []
+        self.ready: list[tuple[Candidate[Tactic], Code, bytes]] = []
         self.errors: list[float | None] = []
         self.title = " ".join(type(node.op).__name__ for node in kernel.graph.nodes[:3])
 
@@ -200,13 +203,13 @@ class _Job:
         reason = f"at the machine's limits it would take {self.bound_us:.1f} us"
         self.refused += [Timing(c.tactic.name, c.config, refused=reason) for c, _ in self.late]
 
-    def _compile(self, pool: CompilePool, codes: Sequence[tuple[Candidate, Code]]) -> None:
+    def _compile(self, pool: CompilePool, codes: Sequence[tuple[Candidate[Tactic], Code]]) -> None:
         for candidate, code in codes:
             if knobs().debug >= 4:
                 log.info("%s %s\n%s", code.symbol, dict(candidate.config), code.llvm)
             self.building.append((candidate, code, pool.submit(code.llvm, code.level)))
 
-    def _offered(self, timing: Timing) -> Candidate | None:
+    def _offered(self, timing: Timing) -> Candidate[Tactic] | None:
         """The candidate that a cached timing names, if its tactic still offers it."""
         for candidate in self.candidates:
             same = candidate.tactic.name == timing.tactic

@@ -16,7 +16,7 @@ from planck.tune.choose import Candidate, Choice, Report, admits, offers
 from planck.tune.error import kernel_errors
 from planck.tune.measure import measure
 
-_Building = tuple[Candidate, Code, Future[bytes]]
+_Building = tuple[Candidate[Tactic], Code, Future[bytes]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,9 @@ def ladders(
     return found
 
 
-def _candidates(kernel: Kernel, choice: Choice, tactics: Sequence[Tactic]) -> list[Candidate]:
+def _candidates(
+    kernel: Kernel, choice: Choice, tactics: Sequence[Tactic]
+) -> list[Candidate[Tactic]]:
     """All that inexact tactics offer, the exact ones' first, and what was timed."""
     offered, _ = offers(kernel, tactics)
     exact = [c for c in offered if c.tactic.exact]

@@ -1,0 +1,193 @@
+"""From the last stage's graph to a plan for a GPU.
+
+Where the target is a GPU of this machine (`cuda`), kernels are chosen by time; for one that need
+not be here (`cuda:sm_90`), and at level 0, each takes its tactic's best guess. Such a plan is of
+the machine "generic".
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+from planck.codegen.triton.pool import CubinPool
+from planck.compiler.assemble import Packs
+from planck.compiler.cuda.accuracy import check
+from planck.compiler.cuda.assemble import Assembly
+from planck.compiler.cuda.dump import dump_kernels
+from planck.compiler.feasible import take_apart
+from planck.compiler.notes import or_reference, record, references, refuse_strings
+from planck.compiler.options import Options
+from planck.compiler.place import place
+from planck.compiler.split import Launch, split
+from planck.ir.graph import Graph
+from planck.knobs import knobs
+from planck.ops.region import Region
+from planck.plan.model import Plan
+from planck.refusal import No
+from planck.tactics.triton import TACTICS
+from planck.tune.cache import LOCK, Timing, TimingCache, turn
+from planck.tune.cuda.choice import Choice
+from planck.tune.cuda.choose import Found, choose
+from planck.tune.cuda.clock import Clock, GpuClock
+from planck.tune.cuda.graph import settle
+from planck.tune.cuda.trial import numbers
+
+log = logging.getLogger(__name__)
+
+GENERIC: Final = "generic"  # the machine of a target, and of a plan, that nothing was timed on
+# Seconds that each optimisation level gives to swapping kernels in the network's graph.
+GRAPH_SECONDS: Final = (0.0, 0.0, 5.0, 20.0, 60.0, 600.0)
+
+
+def compile_cuda(given: Graph, graph: Graph, options: Options, clock: Clock | None = None) -> Plan:
+    """The plan of a graph after its stages.
+
+    given:   the network as its frontend gave it, which the plan is compared with
+    clock:   what times kernels; by default the target's GPU, if it is one of this machine
+    raises:  BuildError; MissingExtraError without Triton; DeviceError
+    """
+    if options.level == 0:
+        options = replace(options, target=replace(options.target, machine=GENERIC))
+    target = options.target
+    if clock is None and target.machine != GENERIC:
+        clock = GpuClock()
+    refuse_strings(graph)
+    graph = take_apart(graph, TACTICS, target, 1)
+    placement = place(graph)
+    launches = split(placement, graph.weights, target, 1)
+    cache = TimingCache.open(options.timing_cache, target)
+    build = _Build(options, graph, launches, cache, clock)
+    found = build.choose()
+    answers = found.answers
+    slow = references(launches, answers)
+    build.launches = launches = [or_reference(launch, answers) for launch in launches]
+    choices = {key: a for key, a in answers.items() if not isinstance(a, No)}
+    packs: Packs = {}
+    notes: dict[str, Any] = {"tuned": clock is not None}
+    assembly = Assembly(graph, placement, launches, packs)
+    if clock and not slow and build.settled is None:
+        choices = build.settle(choices, found, assembly)
+        assembly = Assembly(graph, placement, launches, packs)
+    if build.graph_us:
+        notes["graph_us"] = build.graph_us
+    options.progress("assemble", 0, 1, "")
+    steps = [
+        assembly.step(launch, choices[launch.kernel.key] if launch.kernel else None)
+        for launch in launches
+    ]
+    said = {**record(options, slow, choices, placement.refused), **notes}
+    plan = assembly.plan(steps, target, options.precision, said)
+    if clock and options.accuracy:
+        options.progress("check", 0, 1, "")
+        plan = check(plan, given, options.accuracy)
+    if dump := knobs().dump:
+        dump_kernels(dump, {la.kernel.key: la.kernel for la in launches if la.kernel}, choices)
+    options.progress("done", 1, 1, "")
+    return plan
+
+
+class _Build:
+    """What choosing needs to know, and what the timing cache knows of this network.
+
+    settled:   how an earlier build's kernels run, after it had timed the whole graph
+    graph_us:  the whole graph's time before and after it was settled
+    """
+
+    def __init__(
+        self,
+        options: Options,
+        graph: Graph,
+        launches: Sequence[Launch],
+        cache: TimingCache,
+        clock: Clock | None,
+    ) -> None:
+        self.options, self.graph, self.launches = options, graph, launches
+        self.cache, self.clock = cache, clock
+        self.start = time.monotonic()
+        self.kernels = {la.kernel.key: la.kernel for la in launches if la.kernel}
+        self.cold = _weight_bytes(graph) > options.target.l2_bytes // 2
+        head = [options.level, self.cold, [la.kernel.key if la.kernel else "" for la in launches]]
+        digest = hashlib.sha256(json.dumps(head).encode()).hexdigest()[:24]
+        self.key = f"graph/{digest}"
+        known = cache.checks.get(self.key) if clock else None
+        self.settled = _ways(known) if known else None
+        self.graph_us: dict[str, float] = dict(known["us"]) if known else {}
+
+    def choose(self) -> Found:
+        options = self.options
+        with CubinPool(options.target) as pool:
+            return choose(
+                list(self.kernels.values()),
+                TACTICS,
+                pool,
+                self.cache,
+                clock=self.clock,
+                level=options.level,
+                seconds=options.seconds,
+                cold=self.cold,
+                known=self.settled,
+                report=options.progress,
+            )
+
+    def settle(
+        self, choices: dict[str, Choice], found: Found, assembly: Assembly
+    ) -> dict[str, Choice]:
+        """The choices after the whole graph was timed; the cache keeps them."""
+        options, clock = self.options, self.clock
+        seconds = GRAPH_SECONDS[options.level]
+        if options.seconds is not None:
+            seconds = min(seconds, self.start + options.seconds - time.monotonic())
+        if clock is None or seconds <= 0 or not found.rivals:
+            return choices
+        keys = [launch.kernel.key for launch in self.launches if launch.kernel]
+        with turn(LOCK):
+            settled, self.graph_us = settle(
+                keys,
+                choices,
+                found.rivals,
+                lambda place, choice: assembly.step(self.launches[place], choice),
+                lambda steps: assembly.plan(steps, options.target, options.precision, {}),
+                clock,
+                [numbers(value.type) for value in self.graph.inputs],
+                seconds=seconds,
+                report=options.progress,
+            )
+        settled = {key: _first(choice) for key, choice in settled.items()}
+        rows = {key: choice.timings[0].as_json() for key, choice in settled.items()}
+        self.cache.checks[self.key] = {"us": self.graph_us, "ways": rows}
+        self.cache.changed = True
+        self.cache.save()
+        return settled
+
+
+def _first(choice: Choice) -> Choice:
+    """The choice with its own timing in front of the others, which the graph disagreed with."""
+    own = next((row for row in choice.timings if choice.is_way(row)), None)
+    own = own or Timing(choice.tactic.name, choice.config)
+    rest = (row for row in choice.timings if not choice.is_way(row))
+    return replace(choice, timings=(own, *rest))
+
+
+def _ways(known: Mapping[str, Any]) -> dict[str, Timing] | None:
+    """What the cache keeps of a settled network; None if it is damaged."""
+    try:
+        return {key: Timing.from_json(row) for key, row in known["ways"].items()}
+    except (KeyError, TypeError, AttributeError):
+        return None
+
+
+def _weight_bytes(graph: Graph) -> int:
+    constants = {
+        value.name: value.type.bytes
+        for node in graph.nodes
+        if isinstance(node.op, Region)
+        for value in node.inputs
+        if value.name in graph.weights
+    }
+    return sum(constants.values())

@@ -1,0 +1,41 @@
+"""The stages from a graph to kernels of a GPU.
+
+There is no depth-first fusion, which is about a core's cache, and no choice of layouts by time:
+what is pointwise takes channels last as gladly as rows.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from planck.compiler.options import SHORT, Options, Stages
+from planck.ir.graph import Graph
+from planck.passes import simplify
+from planck.passes.channels_last import channels_last
+from planck.passes.fuse import fuse
+from planck.passes.precision import shorten
+
+
+def _simplify(graph: Graph, options: Options) -> Graph:
+    return simplify(graph)
+
+
+def _fuse(graph: Graph, options: Options) -> Graph:
+    return fuse(graph)
+
+
+def _layout(graph: Graph, options: Options) -> Graph:
+    return channels_last(graph)
+
+
+def _precision(graph: Graph, options: Options) -> Graph:
+    dtype = SHORT.get(options.precision)
+    return shorten(graph, dtype, on_gpu=True) if dtype else graph
+
+
+STAGES: Final[Stages] = (
+    ("simplify", _simplify),
+    ("fuse", _fuse),
+    ("layout", _layout),
+    ("precision", _precision),
+)

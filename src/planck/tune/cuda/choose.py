@@ -1,0 +1,244 @@
+"""Chooses a tactic and a configuration for each kernel of a GPU: from the cache, by time, by rank.
+
+All candidates are compiled first, in processes, and then timed, each in a graph of its own
+(tune/cuda/trial.py). Where nothing is timed, each kernel takes the first offer that compiles.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
+from typing import Final, Protocol
+
+from planck.codegen.triton.code import Cubin, TritonCode
+from planck.errors import BuildError
+from planck.knobs import knobs
+from planck.refusal import No
+from planck.tactics.kernel import Kernel
+from planck.tactics.triton.tactic import CudaTactic
+from planck.tune.cache import LOCK, Timing, TimingCache, turn
+from planck.tune.choose import Candidate, offers
+from planck.tune.cuda.choice import Choice
+from planck.tune.cuda.clock import Clock
+from planck.tune.cuda.trial import time_us
+
+log = logging.getLogger(__name__)
+
+# Candidates that each optimisation level times, over all tactics that offer. A kernel compiles in
+# about half a second of one core.
+CANDIDATES: Final = (1, 2, 4, 10, 24, 1000)
+MARGIN: Final = 1.01  # by so much a rival must beat the first offer
+NEAR: Final = 1.15  # over the fastest, for what the network's graph may still prefer
+RIVALS: Final = 3
+TRIGGER: Final = "trigger"  # when the next kernel may begin, which only the graph can tell
+
+Report = Callable[[str, int, int, str], None]
+Ways = Mapping[str, Timing]  # by the kernel's key
+
+
+class Pool(Protocol):
+    """What compiles: codegen.triton.pool.CubinPool."""
+
+    def submit(self, code: TritonCode) -> Future[Cubin]: ...
+
+
+@dataclass
+class Found:
+    """A choice for each kernel by its key, and the ways that are nearly as fast, the best first."""
+
+    answers: dict[str, Choice | No] = field(default_factory=dict)
+    rivals: dict[str, list[Choice]] = field(default_factory=dict)
+
+
+def choose(
+    kernels: Sequence[Kernel],
+    tactics: Sequence[CudaTactic],
+    pool: Pool,
+    cache: TimingCache,
+    *,
+    clock: Clock | None,
+    level: int = 3,
+    seconds: float | None = None,
+    cold: bool = False,
+    known: Ways | None = None,
+    report: Report = lambda stage, done, total, what: None,
+) -> Found:
+    """A choice for each distinct kernel; No where no tactic takes it.
+
+    clock:    None: nothing is timed
+    seconds:  when these are over, kernels not timed yet take their first offer
+    cold:     L2 does not hold the network's weights
+    known:    how kernels run that an earlier build of the same network has settled, if it has
+    raises:   MissingExtraError without Triton; DeviceError
+    """
+    end = time.monotonic() + seconds if seconds is not None else float("inf")
+    level = level if clock else 0
+    jobs = [_Job(kernel, tactics, cache, level, cold) for kernel in kernels]
+    for job in jobs:
+        job.start(pool, (known or {}).get(job.kernel.key))
+    for number, job in enumerate(jobs):
+        report("compile", number, len(jobs), job.title)
+        job.wait(pool)
+    found = Found()
+    for number, job in enumerate(jobs):
+        report("tune", number, len(jobs), job.title)
+        if clock and level and time.monotonic() < end and not job.settled:
+            with turn(LOCK):
+                job.measure(clock)
+        found.answers[job.kernel.key] = job.answer()
+    if level and not known:
+        for job in jobs:
+            job.start_triggers(pool)
+        for job in jobs:
+            job.wait_triggers()
+            if len(job.rivals) > 1:
+                found.rivals[job.kernel.key] = job.rivals[1:]
+    cache.save()
+    return found
+
+
+class _Job:
+    """One kernel on its way to a choice.
+
+    ready:   ways that are compiled, in the order of the offers
+    rivals:  the choice and those near it, the fastest first
+    """
+
+    def __init__(
+        self,
+        kernel: Kernel,
+        tactics: Sequence[CudaTactic],
+        cache: TimingCache,
+        level: int,
+        cold: bool,
+    ) -> None:
+        self.kernel, self.cache, self.level = kernel, cache, level
+        self.cold = cold and bool(kernel.constants)
+        self.candidates, self.refused = offers(kernel, tactics)
+        self.rows: list[Timing] = []
+        self.settled = False
+        self.ready: list[Choice] = []
+        self.rivals: list[Choice] = []
+        self.building: list[tuple[Candidate[CudaTactic], TritonCode, Future[Cubin]]] = []
+        self.title = " ".join(type(node.op).__name__ for node in kernel.graph.nodes[:3])
+
+    @property
+    def _key(self) -> str:
+        return f"{self.kernel.key}/1{'/memory' if self.cold else ''}"
+
+    def start(self, pool: Pool, known: Timing | None) -> None:
+        """Hand the candidates worth timing to the compilers."""
+        cached = self.cache.get(self._key) if self.level and self.candidates else None
+        wanted = self.candidates[: CANDIDATES[self.level]]
+        settled = self._offered(known) if known else None
+        if settled:
+            self.rows = [known] if known else []
+            if cached:
+                self.rows += [row for row in cached if row != known]
+            wanted = [settled]
+        elif cached and self._covers(cached, wanted):
+            self.rows = cached
+            timed = [row for row in cached if not row.refused]
+            near = [row for row in timed if row.us <= NEAR * timed[0].us][: RIVALS + 1]
+            wanted = [c for row in near if (c := self._offered(row))]
+        self.settled = bool(self.rows)
+        self._compile(pool, wanted)
+
+    def _covers(self, cached: Sequence[Timing], wanted: Sequence[Candidate[CudaTactic]]) -> bool:
+        """Whether what is cached has the fastest that is still offered, and all that is wanted."""
+        tried = [(row.tactic, dict(row.config)) for row in cached]
+        whole = all((c.tactic.name, dict(c.config)) in tried for c in wanted)
+        return whole and not cached[0].refused and self._offered(cached[0]) is not None
+
+    def _offered(self, row: Timing) -> Candidate[CudaTactic] | None:
+        for c in self.candidates:
+            if c.tactic.name == row.tactic and dict(c.config) == dict(row.config):
+                return c
+        return None
+
+    def _compile(self, pool: Pool, wanted: Sequence[Candidate[CudaTactic]]) -> None:
+        for candidate in wanted:
+            code = candidate.tactic.build(self.kernel, candidate.config)
+            if knobs().debug >= 4:
+                log.info("%s %s\n%s", code.symbol, dict(candidate.config), code.source)
+            self.building.append((candidate, code, pool.submit(code)))
+
+    def wait(self, pool: Pool) -> None:
+        """Take what was compiled; where that is nothing, the next offer that compiles."""
+        self._take()
+        rest = iter(self.candidates[CANDIDATES[self.level] :])
+        while not self.ready and (candidate := next(rest, None)):
+            self._compile(pool, [candidate])
+            self._take()
+
+    def _take(self) -> list[Choice]:
+        made = []
+        for candidate, code, future in self.building:
+            name, config = candidate.tactic.name, candidate.config
+            try:
+                cubin = future.result()
+            except BuildError as error:
+                log.info("%s %s: %s", name, dict(config), error)
+                self.refused.append(Timing(name, config, refused="it does not compile"))
+                continue
+            if cubin.shared_bytes > self.kernel.target.l1_bytes:
+                reason = f"it needs {cubin.shared_bytes} bytes of shared memory"
+                self.refused.append(Timing(name, config, refused=reason))
+                continue
+            made.append(Choice(candidate.tactic, config, code, cubin))
+        self.building = []
+        self.ready += made
+        return made
+
+    def measure(self, clock: Clock) -> None:
+        if not self.ready:
+            return
+        times = [round(us, 3) for us in time_us(self.kernel, self.ready, clock, self.cold)]
+        order = sorted(range(len(times)), key=lambda n: times[n] * (MARGIN if n else 1.0))
+        self.ready = [self.ready[n] for n in order]
+        timed = [
+            Timing(w.tactic.name, w.config, times[n], growth_bytes=w.code.growth_bytes)
+            for w, n in zip(self.ready, order, strict=True)
+        ]
+        self.rows = [*timed, *self.refused]
+        self.cache.put(self._key, self.rows)
+        if knobs().debug >= 3:
+            log.info("%s", "\n".join([self.title, *(f"  {row.as_json()}" for row in self.rows)]))
+
+    def answer(self) -> Choice | No:
+        """The fastest way; the first offer where nothing was timed."""
+        if not self.ready:
+            reasons = "; ".join(f"{t.tactic}: {t.refused}" for t in self.refused)
+            return No(reasons or "no tactic offers")
+        best = self.ready[0]
+        first = Timing(best.tactic.name, best.config, growth_bytes=best.code.growth_bytes)
+        rows = tuple(self.rows or [first, *self.refused])
+        timed = {(r.tactic, str(r.config)): r.us for r in rows if r.us}
+        near = timed.get((best.tactic.name, str(best.config)), 0.0) * NEAR
+        ways = [
+            w for w in self.ready[1:] if timed.get((w.tactic.name, str(w.config)), near + 1) <= near
+        ]
+        self.rivals = [replace(w, timings=rows) for w in (best, *ways[:RIVALS])]
+        return self.rivals[0]
+
+    def start_triggers(self, pool: Pool) -> None:
+        """Compile the choice with other moments at which the next kernel may begin."""
+        if not self.rivals:
+            return
+        best = self.rivals[0]
+        have = [(w.tactic.name, dict(w.config)) for w in self.rivals]
+        config = {k: v for k, v in best.config.items() if k != TRIGGER}
+        for c in self.candidates:
+            own = {k: v for k, v in c.config.items() if k != TRIGGER}
+            same = c.tactic.name == best.tactic.name and own == config
+            if same and (c.tactic.name, dict(c.config)) not in have:
+                self._compile(pool, [c])
+
+    def wait_triggers(self) -> None:
+        made = self._take()
+        if made:
+            rows = self.rivals[0].timings
+            self.rivals += [replace(way, timings=rows) for way in made]

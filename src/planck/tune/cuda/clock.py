@@ -1,0 +1,186 @@
+"""Clock, Session: what times steps of a plan on a GPU; the tests have one that only pretends.
+
+A session holds a plan, of which any steps can be captured in a graph, in any order and number. So
+one upload of weights and code serves all graphs that are compared.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Final, Protocol
+
+import numpy as np
+
+from planck.device import system
+from planck.device.cuda.bindings import open_driver
+from planck.device.cuda.device import Device, Resources
+from planck.device.cuda.driver import Handle, Parameters
+from planck.dtypes import Array
+from planck.plan.model import Plan, Step
+from planck.runtime.cuda.engine import CudaEngine
+
+_FLUSH: Final = 2  # times the L2 cache: so much is written to push all else out of it
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A plan to time.
+
+    fills:   what lies in the arena before: (bytes from its start, array)
+    copies:  and what of the weights: (bytes from the arena's start, from the weights' start, size)
+    inputs:  numbers for each of the network's inputs
+    """
+
+    plan: Plan
+    fills: tuple[tuple[int, Array], ...] = ()
+    copies: tuple[tuple[int, int, int], ...] = ()
+    inputs: tuple[Array, ...] = ()
+
+
+class Session(Protocol):
+    """A plan on a GPU; a context manager, which gives all back."""
+
+    def capture(self, steps: Sequence[int]) -> Any:
+        """A graph of steps, by number."""
+        ...
+
+    def drop(self, graph: Any) -> None: ...
+
+    def run_us(self, graph: Any, cold: bool) -> float:
+        """Microseconds of one run. cold: with nothing of it in the L2 cache"""
+        ...
+
+    def __enter__(self) -> Session: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+
+class Clock(Protocol):
+    def open(self, trial: Trial) -> Session: ...
+
+
+def medians_us(session: Session, graphs: Sequence[Any], runs: int, cold: bool) -> list[float]:
+    """Each graph's median; they take turns, so that a change of clocks hits all of them."""
+    times: list[list[float]] = [[] for _ in graphs]
+    for graph in graphs:
+        session.run_us(graph, cold)  # the first run loads code
+    for _ in range(runs):
+        for own, graph in zip(times, graphs, strict=True):
+            own.append(session.run_us(graph, cold))
+    return [statistics.median(own) for own in times]
+
+
+class GpuClock:
+    """Times on a GPU of this machine. raises: MissingExtraError, DeviceError"""
+
+    def __init__(self, ordinal: int = 0) -> None:
+        self.device = Device(open_driver(), ordinal)
+
+    def open(self, trial: Trial) -> GpuSession:
+        return GpuSession(trial, self.device)
+
+
+class GpuSession:
+    """As `Session` says."""
+
+    def __init__(self, trial: Trial, device: Device) -> None:
+        self.engine = CudaEngine(trial.plan, device)
+        self.device, self.driver = device, device.driver
+        self.resources = Resources(device, self.engine.resources)
+        with self.resources.filling():
+            self.stream = self.resources.stream()
+            self.events = [self.resources.event(timed=True) for _ in range(2)]
+            self.bases = self._memory(trial)
+            self.flush_bytes = _FLUSH * device.properties.l2_bytes
+            self.flush = self.resources.memory(self.flush_bytes)
+            self._bring(trial)
+            # By step, launched dependent and not: the first of a graph has none to depend on.
+            self.launches = [
+                self._prepared(step) if step.launch else None for step in trial.plan.steps
+            ]
+
+    def _memory(self, trial: Trial) -> dict[tuple[str, int], int]:
+        plan, memory = trial.plan, self.resources.memory
+        bases = {
+            ("weights", 0): self.engine.weights_address,
+            ("arena", 0): memory(plan.arena_bytes),
+            ("workspace", 0): memory(plan.workspace_bytes),
+            ("counters", 0): memory(plan.counter_bytes),
+        }
+        for slot in (*plan.inputs, *plan.outputs):
+            bases[slot.place.space, slot.place.index] = memory(slot.extent_bytes)
+        for space, size in (("arena", plan.arena_bytes), ("counters", plan.counter_bytes)):
+            if size:
+                self.driver.fill(bases[space, 0], 0, size, self.stream)
+        return bases
+
+    def _bring(self, trial: Trial) -> None:
+        arena, weights = self.bases["arena", 0], self.bases["weights", 0]
+        brought = [(arena + offset, array) for offset, array in trial.fills]
+        brought += [(self.bases["input", i], array) for i, array in enumerate(trial.inputs)]
+        for address, array in brought:
+            flat = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+            self.driver.upload(address, system.address(flat), flat.nbytes, self.stream)
+            self.driver.synchronize(self.stream)
+        for to, from_, size in trial.copies:
+            self.driver.copy(arena + to, weights + from_, size, self.stream)
+        self.driver.synchronize(self.stream)
+
+    def _prepared(self, step: Step) -> tuple[Handle, Handle]:
+        launch = step.launch
+        assert launch is not None
+        places = [self.bases[p.space, p.index] + p.offset_bytes for p in step.arguments]
+        parameters = Parameters(places)
+        dependent, apart = (
+            self.driver.prepare(
+                self.engine.functions[step.symbol],
+                launch.grid,
+                launch.threads,
+                launch.shared_bytes,
+                dependent,
+                parameters,
+            )
+            for dependent in (launch.dependent, False)
+        )
+        return dependent, apart
+
+    def capture(self, steps: Sequence[int]) -> Handle:
+        with self.device:
+            self.driver.begin_capture(self.stream)
+            for place, number in enumerate(steps):
+                prepared = self.launches[number]
+                assert prepared is not None, "a reference step cannot be captured"
+                self.driver.launch(prepared[0 if place else 1], self.stream)
+            graph = self.driver.end_capture(self.stream)
+            executable = self.driver.instantiate(graph)
+            self.driver.destroy_graph(graph)
+        return executable
+
+    def drop(self, graph: Handle) -> None:
+        with self.device:
+            self.driver.destroy_executable(graph)
+
+    def run_us(self, graph: Handle, cold: bool) -> float:
+        first, last = self.events
+        with self.device:
+            if cold:
+                self.driver.fill(self.flush, 1, self.flush_bytes, self.stream)
+            self.driver.record(first, self.stream)
+            self.driver.launch_graph(graph, self.stream)
+            self.driver.record(last, self.stream)
+            self.driver.synchronize(self.stream)
+            return self.driver.elapsed_us(first, last)
+
+    def __enter__(self) -> GpuSession:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.engine.close()

@@ -1,0 +1,139 @@
+"""The plan in which the candidates of one kernel are timed.
+
+Each candidate is launched many times in one graph, as a network launches its layers: what it reads
+has just been written and lies in L2, if it fits there. Where the network's weights together are
+more than L2 holds, each launch reads weights of its own, and L2 is flushed before each run.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import numpy as np
+
+from planck.codegen.triton.image import join, launch_of
+from planck.dtypes import Array
+from planck.ir.types import TensorType
+from planck.plan.model import Place, Plan, Step
+from planck.tactics.kernel import Kernel
+from planck.tune.cuda.choice import Choice
+from planck.tune.cuda.clock import Clock, Trial, medians_us
+
+LAUNCHES: Final = 24  # of a candidate in a graph, at least: the graph's own start is divided by it
+RUNS: Final = 9
+COPIED_BYTES: Final = 64 << 20  # of one candidate's weights, all copies together
+_ALIGN: Final = 256
+_DRAWN: Final = 1 << 16  # random numbers, of which larger tensors hold many copies
+
+
+def time_us(kernel: Kernel, ways: Sequence[Choice], clock: Clock, cold: bool) -> list[float]:
+    """Microseconds of one launch of each way. cold: with weights that L2 does not hold"""
+    cold = cold and bool(kernel.constants)
+    trial, graphs = _trial(kernel, ways, cold)
+    with clock.open(trial) as session:
+        captured = [session.capture(steps) for steps in graphs]
+        times = medians_us(session, captured, RUNS, cold)
+        for graph in captured:
+            session.drop(graph)
+    return [us / len(steps) for us, steps in zip(times, graphs, strict=True)]
+
+
+def _trial(kernel: Kernel, ways: Sequence[Choice], cold: bool) -> tuple[Trial, list[list[int]]]:
+    """The plan of all ways, and which of its steps are whose."""
+    arena: dict[str, int] = {}
+    top = 0
+    for name, operand in kernel.operands.items():
+        if name not in kernel.constants:
+            arena[name] = top
+            top += _aligned(_span_bytes(operand.type, operand.strides))
+    constants = {name: numbers(kernel.operands[name].type) for name in sorted(kernel.constants)}
+    weights, copies = bytearray(), []
+    steps: list[Step] = []
+    graphs: list[list[int]] = []
+    for way in ways:
+        packed = way.tactic.pack(kernel, way.config, constants)
+        arrays = {
+            name: np.ascontiguousarray(packed[name] if name in packed else constants[name])
+            for name in way.code.arguments
+            if name in packed or name in constants
+        }
+        start, inside = len(weights), {}
+        for name, array in arrays.items():
+            inside[name] = len(weights) - start
+            weights += array.tobytes()
+            weights += bytes(-len(weights) % _ALIGN)
+        size = len(weights) - start
+        count = max(1, min(LAUNCHES, math.ceil(COPIED_BYTES / size))) if cold and size else 1
+        places = [Place("weights", start)]
+        for _ in range(count - 1):
+            copies.append((top, start, size))
+            places.append(Place("arena", top))
+            top += size
+        graphs.append([len(steps) + i % count for i in range(LAUNCHES)])
+        steps += [_step(way, arena, inside, place) for place in places]
+    code, symbols = join({way.code.symbol: way.cubin for way in ways})
+    plan = Plan(
+        name="measure",
+        target=kernel.target,
+        precision="fp32",
+        threads=1,
+        inputs=(),
+        outputs=(),
+        slots=(),
+        steps=tuple(steps),
+        arena_bytes=top,
+        code=code,
+        symbols=symbols,
+        weights=bytes(weights),
+        workspace_bytes=max(way.code.workspace_bytes for way in ways),
+        counter_bytes=4 * max(way.code.counters for way in ways),
+    )
+    read = [v for v in kernel.graph.inputs if v.name in arena]
+    fills = tuple((arena[v.name], _lying(kernel, v.name)) for v in read)
+    return Trial(plan, fills, tuple(copies)), graphs
+
+
+def _step(way: Choice, arena: Mapping[str, int], inside: Mapping[str, int], weights: Place) -> Step:
+    arguments = []
+    for name in way.code.arguments:
+        if name in arena:
+            arguments.append(Place("arena", arena[name]))
+        elif name in inside:
+            arguments.append(Place(weights.space, weights.offset_bytes + inside[name]))
+        else:
+            arguments.append(Place(name))  # type: ignore[arg-type]
+    return Step(
+        name=way.tactic.name,
+        tactic=way.tactic.name,
+        symbol=way.code.symbol,
+        arguments=tuple(arguments),
+        reads=(),
+        writes=(),
+        launch=launch_of(way.code, way.cubin),
+    )
+
+
+def _lying(kernel: Kernel, name: str) -> Array:
+    """Numbers for an operand and what lies between its elements, as they lie in memory."""
+    operand = kernel.operands[name]
+    elements = _span_bytes(operand.type, operand.strides) // operand.type.dtype.bytes
+    return numbers(operand.type.with_block(0).with_shape((elements,)))
+
+
+def numbers(type_: TensorType) -> Array:
+    """Small random reals; zeros where integers may be indices."""
+    if not type_.dtype.is_float:
+        return np.zeros(type_.dims, type_.dtype.numpy)
+    drawn = np.random.default_rng(0).standard_normal(min(type_.size, _DRAWN), np.float32) * 0.1
+    return np.resize(drawn.astype(type_.dtype.numpy), type_.dims)
+
+
+def _span_bytes(type_: TensorType, strides: tuple[int, ...]) -> int:
+    last = sum((n - 1) * s for n, s in zip(type_.physical, strides, strict=True))
+    return (last + 1) * type_.dtype.bytes
+
+
+def _aligned(bytes_: int) -> int:
+    return -(-bytes_ // _ALIGN) * _ALIGN
