@@ -60,9 +60,7 @@ class Memory:
         lying[...] = np.moveaxis(split, 2, -1)
 
 
-def run_placed(
-    graph: Graph, placement: Placement, inputs: Mapping[str, Array]
-) -> dict[str, Array]:
+def run_placed(graph: Graph, placement: Placement, inputs: Mapping[str, Array]) -> dict[str, Array]:
     """The network's outputs, from where a caller finds them."""
     memory = Memory(graph, placement)
     for value in graph.inputs:

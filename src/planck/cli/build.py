@@ -47,6 +47,7 @@ def build(
       planck build net.onnx --shape images:4x3x640x640 --threads 2 --timing-cache planck.cache
       planck build yolov4-tiny.cfg --weights yolov4-tiny.weights
       planck build net.onnx --precision bf16 -o net.plan
+      planck build net.onnx --target cuda --precision fp16 -o net.plan
       planck build net.onnx --stop-after fuse -o net.graph
     """
     if stop_after:
@@ -79,13 +80,16 @@ def build(
         "target": report.target,
         "threads": report.threads,
         "accuracy": report.accuracy,
+        "tuned": report.tuned,
     }
     if as_json:
         show_json(summary)
         return
+    cuda = engine.plan.target.is_cuda
+    how = ("timed" if report.tuned else "not timed") if cuda else f"{report.threads} threads"
     console.print(
         f"[bold]{path}[/bold]: {summary['steps']} steps, {path.stat().st_size / 1e6:.1f} MB,"
-        f" {report.target}, {report.threads} threads, in {summary['seconds']} s",
+        f" {report.target}, {how}, in {summary['seconds']} s",
         soft_wrap=True,
     )
     if report.accuracy and report.accuracy["replaced"]:

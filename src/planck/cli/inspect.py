@@ -9,6 +9,8 @@ import typer
 from planck.cli.app import console, show_json
 from planck.cli.options import AsJson, Building, Model, engine_of, stage_of, takes_building
 from planck.errors import InputError
+from planck.plan.format import load_plan, read_header
+from planck.runtime.report import report as report_of
 
 
 @takes_building
@@ -38,11 +40,14 @@ def inspect(
         graph = stage_of(model, stage, building)
         print(text(graph), end="")
         return
-    report = engine_of(
-        model,
-        building,
-        progress=not as_json,
-    ).inspect()
+    if model.suffix == ".plan" and read_header(model).target.is_cuda:
+        report = report_of(load_plan(model, any_target=True))  # the GPU need not be here
+    else:
+        report = engine_of(
+            model,
+            building,
+            progress=not as_json,
+        ).inspect()
     if as_json:
         show_json(report.to_json())
         return

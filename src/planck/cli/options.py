@@ -40,12 +40,17 @@ class Building:
 
     target: Annotated[
         str,
-        typer.Option(help="cpu, or cpu:avx512, cpu:avx2, cpu:portable", rich_help_panel=_PANEL),
+        typer.Option(
+            help="cpu, or cpu:avx512, cpu:avx2, cpu:portable; cuda, this machine's GPU; or"
+            " cuda:sm_90, any such GPU, untimed",
+            rich_help_panel=_PANEL,
+        ),
     ] = "cpu"
     precision: Annotated[
         str | None,
         typer.Option(
-            help="fp32; bf16: products in bfloat16, less exact; or fp16: weights in float16.",
+            help="fp32; bf16: products in bfloat16, less exact; or fp16: weights in float16. On a"
+            " GPU bf16 and fp16 for both, or tf32.",
             rich_help_panel=_PANEL,
             show_default="fp32",
         ),

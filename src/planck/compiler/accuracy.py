@@ -26,7 +26,7 @@ from planck.ops.float64 import interpret_float64
 from planck.plan.codec import plan_to_json
 from planck.plan.model import Plan
 from planck.refusal import No
-from planck.runtime import Engine
+from planck.runtime import engine_of
 from planck.tactics.kernel import Kernel, Tactic
 from planck.tune.cache import Timing, TimingCache
 from planck.tune.choose import Choice, Report, offers
@@ -286,7 +286,7 @@ def _draw(value: Value, draw: np.random.Generator, integer: int) -> Array:
 
 
 def run_plan(plan: Plan, inputs: Sequence[Array]) -> list[Array]:
-    engine = Engine(plan)
+    engine = engine_of(plan)
     names = [binding.name for binding in engine.inputs]
     with engine.create_execution_context() as context:
         results = context(dict(zip(names, inputs, strict=True)))

@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Final
 from planck import frontends
 from planck import target as targets
 from planck.compiler.accuracy import BUDGET
-from planck.compiler.options import SHORT, Options, Progress
+from planck.compiler.options import SHORT, TF32, Options, Progress
 from planck.compiler.stages import compile_graph, run_stages
 from planck.device.system import available_cpus, check_cpus, confined
 from planck.errors import BuildError, ShapeError
 from planck.ir.graph import Graph
-from planck.runtime import Engine
+from planck.runtime import Engine, engine_or_plan
 
 if TYPE_CHECKING:
     import onnx
 
-PRECISIONS: Final = ("fp32", *SHORT)
+PRECISIONS: Final = ("fp32", *SHORT, TF32)
 
 
 def build(
@@ -42,12 +42,16 @@ def build(
     weight_growth_mb: float | None = None,
     cpus: Sequence[int] | None = None,
 ) -> Engine:
-    """Compile a model for this machine.
+    """Compile a model for this machine, or for a GPU.
 
     model:               a file (.onnx, .cfg, .graph), ONNX bytes, an onnx.ModelProto, or a Graph
-    target:              "cpu", or "cpu:avx512", "cpu:avx2", "cpu:portable" to force an ISA
+    target:              "cpu", or "cpu:avx512", "cpu:avx2", "cpu:portable" to force an ISA; "cuda":
+                         this machine's GPU, or "cuda:sm_90": any of that kind, which need not be
+                         here, so that nothing is timed on it
     precision:           "fp32"; "bf16": products and the tensors between them in bfloat16; or
-                         "fp16": the weights of products in float16, all else as in "fp32"
+                         "fp16": the weights of products in float16, all else as in "fp32", but on
+                         a GPU all that "bf16" is there. On a GPU also "tf32": tensors in float32,
+                         products with operands rounded to TF32
     threads:             threads that a context will use; when left out, one for each of cpus, or of
                          the processors that this process may use
     timing_cache:        file that keeps measured times between builds
@@ -63,8 +67,9 @@ def build(
                          kernels need that; by default 48, or 75 % of the weights if that is more
     cpus:                processors that the build keeps to, compilers and measurements alike; all
                          that this process may use when left out
+    gives:               an engine; for a GPU that is not here one that can be saved, not run
     raises:              ModelError, ShapeError, BuildError, FileError; InputError for cpus that
-                         this process may not use
+                         this process may not use; for a GPU MissingExtraError, DeviceError
     """
     if cpus is not None:
         check_cpus(cpus)
@@ -85,7 +90,7 @@ def build(
         options = replace(options, progress=report)
         report("read", 0, 1, "")
         graph = read(model, shapes=shapes, weights=weights, batch=batch)
-        return Engine(compile_graph(graph, options))
+        return engine_or_plan(compile_graph(graph, options))
 
 
 def read(
@@ -163,10 +168,17 @@ def options_of(
             try_="leave it out for the default, or give inf for no limit",
         )
     resolved = targets.resolve(target)
+    if precision == TF32:
+        if not resolved.is_cuda:
+            raise BuildError(
+                f"{TF32} is a precision of GPUs, and the target is {resolved}",
+                try_='target="cuda", or precision="fp32"',
+            )
+        resolved = replace(resolved, extras=(*resolved.extras, TF32))
     return Options(
         target=resolved,
         precision=precision,
-        threads=threads or available_cpus(),
+        threads=1 if resolved.is_cuda else threads or available_cpus(),
         level=level,
         seconds=seconds,
         timing_cache=Path(timing_cache) if timing_cache is not None else None,

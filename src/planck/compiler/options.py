@@ -14,6 +14,7 @@ from planck.target import Target
 
 # Precisions in which some tensors lie in memory with 16 bits.
 SHORT: Final[Mapping[str, DType]] = {"bf16": bf16, "fp16": f16}
+TF32: Final = "tf32"  # on a GPU: tensors in float32, but products that round what they multiply
 Progress = Callable[[str, int, int, str], None]  # stage, done, total, what
 
 
@@ -35,7 +36,8 @@ class Options:
     timing_cache: Path | None = None
     accuracy: float = BUDGET
     weight_growth: int | None = None
-    progress: Progress = lambda stage, done, total, what: None
+    progress: TF32: Final = "tf32"  # on a GPU: tensors in float32, but products that round what they multiply
+Progress = lambda stage, done, total, what: None
     notes: dict[str, Any] = field(default_factory=dict)
 
 

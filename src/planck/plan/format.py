@@ -132,13 +132,17 @@ def read_header(path: str | os.PathLike[str]) -> Header:
 
 
 def load_plan(
-    path: str | os.PathLike[str], any_machine: bool = False, allocate: Allocate | None = None
+    path: str | os.PathLike[str],
+    any_machine: bool = False,
+    allocate: Allocate | None = None,
+    any_target: bool = False,
 ) -> Plan:
     """A plan whose every byte has been checked.
 
     any_machine:  accept a plan tuned for another processor that has the same instructions
     allocate:     bytes -> the memory, u8, that weights are read into; None: they stay mapped from
                   the file
+    any_target:   accept a plan for whatever processor or GPU, to look at
     raises:       FileError, PlanFormatError, PlanVersionError, PlanTargetError
     """
     try:
@@ -146,7 +150,7 @@ def load_plan(
             if not os.fstat(file.fileno()).st_size:
                 raise PlanFormatError("the file is empty", at=str(path))
             data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-            return _checked(path, data, file.fileno(), any_machine, allocate)
+            return _checked(path, data, file.fileno(), any_machine, allocate, any_target)
     except OSError as error:
         raise _unreadable(path, error) from error
 
@@ -157,10 +161,12 @@ def _checked(
     descriptor: int,
     any_machine: bool,
     allocate: Allocate | None,
+    any_target: bool,
 ) -> Plan:
     _, _, size, _ = _unpack(bytes(data[: _START.size]), path)
     header = _read_header(bytes(data[: _START.size + size]), len(data), path)
-    check_target(header.target, counterpart(header.target), any_machine, str(path))
+    if not any_target:
+        check_target(header.target, counterpart(header.target), any_machine, str(path))
     at = _START.size + size
     bodies: list[memoryview] = []
     for section in header.sections:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from planck.runtime.context import ExecutionContext
-from planck.runtime.engine import Binding, Engine, engine_of
+from planck.runtime.engine import Binding, Engine, engine_of, engine_or_plan
 from planck.runtime.profile import Profile, StepTime
 from planck.runtime.report import Report, StepReport
 
@@ -16,4 +16,5 @@ __all__ = [
     "StepReport",
     "StepTime",
     "engine_of",
+    "engine_or_plan",
 ]

@@ -12,7 +12,7 @@ import numpy as np
 
 from planck.device import system
 from planck.dtypes import Array, DType
-from planck.errors import PlanTargetError
+from planck.errors import DeviceError, MissingExtraError, PlanckError, PlanTargetError
 from planck.plan.check import check_plan
 from planck.plan.format import load_plan, read_header, save_plan
 from planck.plan.model import Plan, Slot
@@ -143,6 +143,39 @@ def engine_of(plan: Plan) -> Engine:
     from planck.runtime.cuda.engine import CudaEngine
 
     return CudaEngine(plan)
+
+
+def engine_or_plan(plan: Plan) -> Engine:
+    """The engine of a plan; where it is for a GPU that is not here, one that only says and saves.
+
+    raises: as Engine
+    """
+    try:
+        return engine_of(plan)
+    except (DeviceError, MissingExtraError, PlanTargetError) as error:
+        if not plan.target.is_cuda:
+            raise
+        return PlanOnly(plan, error)
+
+
+class PlanOnly(Engine):
+    """An engine without its GPU: it can be inspected and saved.
+
+    why:  the error that whoever runs it gets
+    """
+
+    def __init__(self, plan: Plan, why: PlanckError) -> None:
+        self.why = why
+        super().__init__(plan)
+
+    def _ready(self) -> None:
+        """Nothing is brought anywhere."""
+
+    def create_execution_context(
+        self, threads: int | None = None, cpus: Sequence[int] | None = None
+    ) -> ExecutionContext:
+        """raises: why there is no GPU to run on"""
+        raise self.why
 
 
 def _binding(plan: Plan, slot: Slot) -> Binding:

@@ -81,8 +81,8 @@ def medians_us(session: Session, graphs: Sequence[Any], runs: int, cold: bool) -
 class GpuClock:
     """Times on a GPU of this machine. raises: MissingExtraError, DeviceError"""
 
-    def __init__(self, ordinal: int = 0) -> None:
-        self.device = Device(open_driver(), ordinal)
+    def __init__(self, device: Device | None = None) -> None:
+        self.device = device or Device(open_driver())
 
     def open(self, trial: Trial) -> GpuSession:
         return GpuSession(trial, self.device)
