@@ -1,0 +1,127 @@
+"""Text: a Triton kernel while it is written, its parameters as they are found to be needed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from planck.codegen.triton.code import COUNTERS, WORKSPACE, TritonCode
+from planck.dtypes import DType, bf16, f16, f32, i32
+
+# As Triton spells dtypes: in its code, and as the types of pointers.
+SPELLED: Final = {f32: "tl.float32", f16: "tl.float16", bf16: "tl.bfloat16", i32: "tl.int32"}
+POINTERS: Final = {f32: "*fp32", f16: "*fp16", bf16: "*bf16", i32: "*i32"}
+
+HEAD: Final = """import triton
+import triton.language as tl
+"""
+DEPENDENT: Final = """from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
+"""
+# Interpreted kernels have no cache to fetch to.
+FETCH: Final = """
+INTERPRETED = tl.constexpr(triton.knobs.runtime.interpret)
+
+
+@triton.jit
+def fetch(p):
+    if not INTERPRETED:
+        tl.inline_asm_elementwise("prefetch.global.L2 [$1]; mov.u32 $0, 0;", "=r,l", [p],
+                                  dtype=tl.int32, is_pure=False, pack=1)
+"""
+
+
+@dataclass
+class Text:
+    """The lines of one kernel.
+
+    dependent:  whether the GPU knows programmatic dependent launches (sm_90 and later)
+    fetches:    whether the text calls `fetch`
+    """
+
+    dependent: bool
+    fetches: bool = False
+    lines: list[str] = field(default_factory=list)
+    indent: int = 1
+    workspace_bytes: int = 0
+    counters: int = 0
+    _pointers: dict[str, tuple[str, bool]] = field(default_factory=dict)
+
+    def __call__(self, *lines: str) -> None:
+        self.lines += [f"{'    ' * self.indent}{line}" for line in lines]
+
+    def pointer(self, name: str, dtype: DType, aligned: bool = True) -> str:
+        """The parameter that points to an operand."""
+        self._pointers.setdefault(name, (POINTERS[dtype], aligned))
+        return f"p_{name}"
+
+    def workspace(self, numbers: int) -> str:
+        """The parameter that points to this many float32 of anything."""
+        self.workspace_bytes = 4 * numbers
+        return self.pointer(WORKSPACE, f32)
+
+    def count(self, counters: int) -> str:
+        """The parameter that points to counters, all zero."""
+        self.counters = counters
+        return self.pointer(COUNTERS, i32, aligned=False)
+
+    def wait(self) -> None:
+        """Nothing that an earlier step wrote is read before this."""
+        if self.dependent:
+            self("gdc_wait()")
+
+    def trigger(self) -> None:
+        """From here on the next step may begin."""
+        if self.dependent:
+            self("gdc_launch_dependents()")
+
+    def finish(
+        self, symbol: str, grid: int, warps: int, stages: int, growth_bytes: int = 0
+    ) -> TritonCode:
+        head = HEAD + DEPENDENT * self.dependent + FETCH * self.fetches
+        parameters = ", ".join(f"p_{name}" for name in self._pointers)
+        body = "\n".join(self.lines)
+        return TritonCode(
+            symbol=symbol,
+            source=f"{head}\n\n@triton.jit\ndef {symbol}({parameters}):\n{body}\n",
+            arguments=tuple(self._pointers),
+            types=tuple(spelled for spelled, _ in self._pointers.values()),
+            aligned=tuple(aligned for _, aligned in self._pointers.values()),
+            grid=grid,
+            warps=warps,
+            stages=stages,
+            dependent=self.dependent,
+            workspace_bytes=self.workspace_bytes,
+            counters=self.counters,
+            growth_bytes=growth_bytes,
+        )
+
+
+def both(*conditions: str) -> str:
+    """Conditions joined; "" where there is none."""
+    there = [c for c in conditions if c]
+    if len(there) == 1:
+        return there[0]
+    return " & ".join(c if c.isidentifier() else f"({c})" for c in there)
+
+
+def total(*terms: str) -> str:
+    """Terms added; "0" where there is none."""
+    return " + ".join(t for t in terms if t) or "0"
+
+
+def times(what: str, factor: int) -> str:
+    """A product that is not written where it is nothing, or what it was; "" for nothing."""
+    if factor == 0:
+        return ""
+    return what if factor == 1 else f"{what} * {factor}"
+
+
+def load(pointer: str, mask: str = "", extra: str = "") -> str:
+    """A load that gives zero where it is masked."""
+    masked = f", mask={mask}, other=0.0" if mask else ""
+    return f"tl.load({pointer}{masked}{extra})"
+
+
+def power_of_two(size: int) -> int:
+    """The least power of two that is no less."""
+    return 1 << (size - 1).bit_length()

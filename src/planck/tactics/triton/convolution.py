@@ -1,0 +1,211 @@
+"""Convolutions on tensor cores: plain, grouped and transposed ones; and of few channels.
+
+Notebook (one H100 SXM; a prototype of the same design against cuDNN's fused kernels, fp16, us
+inside a CUDA graph):
+
+- Batch 1, ResNet-50: 3x3 64@56 3.8 (cuDNN 5.9), 128@28 5.0 (6.1), 256@14 6.2 (8.3), 512@7 7.7
+  (13.0); 1x1 with a residual 64-256@56 3.4 (4.0); the whole network's convolutions 224 (306). Tiles
+  of 64 x 32 x 64 with 5 stages win nearly everywhere, four blocks to a sum from 14 x 14 on.
+- Batch 8: 407 (446); 64 x 64 and 64 x 128 win. Batch 64: 1957 (1950): 1x1 layers as fast as memory,
+  3x3 layers at 0.75 to 0.85 of cuDNN with 128 x 128 and 128 x 256.
+- Where the next kernel may begin decides more than the tile: in a network, at the start 277 us,
+  after the wait 219, after the sum 223.
+- Predictions, to be measured: fetching weights to L2 before the wait gains at batch 1, where a layer
+  waits for memory first, and costs a few per cent elsewhere; a stem whose steps take several rows of
+  taps runs at memory's speed from batch 8 on; float32 by three products of TF32 is 3 to 4 times as
+  fast as by fused multiply-adds, at an error of 1e-6.
+- Triton 3.9 compiles one in 0.5 to 2 s on one core.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Final
+
+import numpy as np
+
+from planck.codegen.triton.code import TritonCode
+from planck.codegen.triton.convolution import Taps
+from planck.codegen.triton.product import Product, Tile, write
+from planck.codegen.triton.stem import Gather
+from planck.codegen.triton.text import power_of_two
+from planck.dtypes import SHORT_FLOATS, Array, f32
+from planck.refusal import No
+from planck.tactics.kernel import Config, Kernel
+from planck.tactics.pattern import constant, symbol
+from planck.tactics.triton.images import Problem, dense_weights, read_problem
+from planck.tactics.triton.operands import pack_operands, tail_of, written_bytes
+from planck.tactics.triton.tiles import Work, config_of, configs, ranked, tile_of
+
+MAX_OFFERS: Final = 12
+FEW_CHANNELS: Final = 4  # below which a step of one tap would be mostly empty
+WIDEST_STEP: Final = 128  # of a stem
+DEPENDENT_SM: Final = 90
+
+
+class TensorConvolution:
+    """One tap and some channels a step."""
+
+    name = "triton_convolution"
+
+    def offers(self, kernel: Kernel) -> tuple[Config, ...] | No:
+        problem = read_problem(kernel)
+        if isinstance(problem, No):
+            return problem
+        shape = problem.shape
+        if shape.channels <= FEW_CHANNELS and shape.groups == 1:
+            return No(f"{shape.channels} channels are too few for a step")
+        if problem.merged == problem.form.node.op.groups > 1 and shape.channels > 64:  # type: ignore[attr-defined]
+            return No("one filter for each channel: multiplying by zeros would take most of the time")
+        found = []
+        for precision in precisions(problem):
+            work = Work(
+                shape.rows, shape.columns, shape.outer,
+                shape.down.taps * shape.across.taps * shape.channels, shape.channels,
+                written_bytes(problem.form), shape.multiplied.bytes, precision,
+            )  # fmt: skip
+            found.append(configs(ranked(work, kernel.target), MAX_OFFERS))
+        return _interleaved(found)
+
+    def build(self, kernel: Kernel, config: Config) -> TritonCode:
+        problem, tile = _take(kernel), tile_of(config)
+        loads = Taps(problem.shape, tile)
+        return write(Product(
+            symbol("convolution", kernel, config), loads, tile, tail_of(problem.form),
+            dependent(kernel), _growth(problem, loads),
+        ))  # fmt: skip
+
+    def pack(
+        self, kernel: Kernel, config: Config, constants: Mapping[str, Array]
+    ) -> Mapping[str, Array]:
+        problem, tile = _take(kernel), tile_of(config)
+        dense = dense_weights(problem, _weights(problem, constants))
+        chunked = Taps(problem.shape, tile).chunks * tile.bk
+        outer, columns, down, across, channels = dense.shape
+        packed = np.zeros((outer, _whole(columns, tile.bn), down * across, chunked), np.float32)
+        packed[:, :columns, :, :channels] = dense.reshape(outer, columns, -1, channels)
+        return _packed(problem, constants, packed)
+
+
+class StemConvolution:
+    """Few channels: several rows of taps a step, gathered from wherever they lie."""
+
+    name = "triton_stem"
+
+    def offers(self, kernel: Kernel) -> tuple[Config, ...] | No:
+        problem = read_problem(kernel)
+        if isinstance(problem, No):
+            return problem
+        shape = problem.shape
+        if shape.outer > 1:
+            return No("groups, or phases of a transposed convolution")
+        width = shape.across.taps * shape.channels
+        if shape.channels >= 16 or width > WIDEST_STEP:
+            return No(f"{shape.channels} channels and {shape.across.taps} taps make a step too long")
+        whole = shape.down.taps
+        togethers = {whole if whole * width <= WIDEST_STEP else 1}
+        togethers |= {k for k in (1, 2, 3) if k < whole and 16 <= k * width <= WIDEST_STEP}
+        # The fewest padded elements, and among these the fewest steps.
+        order = sorted(togethers, key=lambda k: (_padded(whole, k, width), -k))[:2]
+        found = []
+        for precision in precisions(problem):
+            made = []
+            for together in order:
+                bk = max(16, power_of_two(together * width))
+                steps = -(-whole // together)
+                work = Work(
+                    shape.rows, shape.columns, 1, steps * bk, bk,
+                    written_bytes(problem.form), shape.multiplied.bytes, precision,
+                )  # fmt: skip
+                tiles = [t for t in ranked(work, kernel.target) if t.splits == 1]
+                cut = list(dict.fromkeys(replace(t, bk=bk, stages=2) for t in tiles))[:4]
+                made += [{**config_of(t), "together": together} for t in cut]
+                made.insert(len(made) - len(cut) + 1, {**made[-len(cut)], "trigger": 3})
+            found.append(made)
+        return _interleaved(found)
+
+    def build(self, kernel: Kernel, config: Config) -> TritonCode:
+        problem, tile = _take(kernel), tile_of(config)
+        loads = Gather(problem.shape, tile, config["together"])
+        return write(Product(
+            symbol("stem", kernel, config), loads, tile, tail_of(problem.form), dependent(kernel),
+        ))  # fmt: skip
+
+    def pack(
+        self, kernel: Kernel, config: Config, constants: Mapping[str, Array]
+    ) -> Mapping[str, Array]:
+        problem, tile = _take(kernel), tile_of(config)
+        loads = Gather(problem.shape, tile, config["together"])
+        (dense,) = dense_weights(problem, _weights(problem, constants))
+        if not loads.channels_last:
+            dense = dense.swapaxes(2, 3)
+        columns, down = dense.shape[:2]
+        rows = np.zeros((columns, loads.steps * loads.together, loads.width), np.float32)
+        rows[:, :down] = dense.reshape(columns, down, -1)
+        steps = rows.reshape(columns, loads.steps, -1)
+        packed = np.zeros((_whole(columns, tile.bn), loads.steps, tile.bk), np.float32)
+        packed[:columns, :, : steps.shape[2]] = steps
+        return _packed(problem, constants, packed)
+
+
+def precisions(problem: Problem) -> tuple[str, ...]:
+    """Ways to multiply: of 16 bits one; float32 by TF32 where that is allowed or loses nothing.
+
+    Where a float32 image meets weights of 16 bits and the result has 16, TF32 keeps as much of the
+    image as the network's precision keeps of every other.
+    """
+    if problem.shape.multiplied is not f32:
+        return ("",)
+    short = problem.form.node.inputs[1].type.dtype in SHORT_FLOATS
+    outputs = [v.type.dtype for v in problem.form.kernel.graph.outputs]
+    rounded = short and all(dtype in SHORT_FLOATS for dtype in outputs)
+    return float32_ways(problem.form.kernel, rounded)
+
+
+def float32_ways(kernel: Kernel, rounded: bool) -> tuple[str, ...]:
+    """rounded: whether what is lost by TF32 is lost anyway"""
+    return ("tf32",) if rounded or "tf32" in kernel.target.extras else ("tf32x3", "ieee")
+
+
+def dependent(kernel: Kernel) -> bool:
+    return kernel.target.sm >= DEPENDENT_SM
+
+
+def _interleaved(found: list[list[dict[str, object]]]) -> tuple[Config, ...]:
+    """The offers of several precisions: the best of each first."""
+    longest = max(map(len, found))
+    mixed = [own[k] for k in range(longest) for own in found if k < len(own)]
+    return tuple(mixed[:MAX_OFFERS])
+
+
+def _padded(taps: int, together: int, width: int) -> int:
+    return -(-taps // together) * max(16, power_of_two(together * width))
+
+
+def _take(kernel: Kernel) -> Problem:
+    problem = read_problem(kernel)
+    assert isinstance(problem, Problem), problem
+    return problem
+
+
+def _weights(problem: Problem, constants: Mapping[str, Array]) -> Array:
+    return constant(problem.form.kernel, constants, problem.form.node.inputs[1].name)
+
+
+def _whole(size: int, tile: int) -> int:
+    return -(-size // tile) * tile
+
+
+def _growth(problem: Problem, loads: Taps) -> int:
+    shape, weights = problem.shape, problem.form.node.inputs[1].type
+    packed = shape.outer * _whole(shape.columns, loads.tile.bn) * loads.steps * loads.tile.bk
+    return max(0, packed * shape.weights_dtype.bytes - weights.size * weights.dtype.bytes)
+
+
+def _packed(
+    problem: Problem, constants: Mapping[str, Array], weights: Array
+) -> dict[str, Array]:
+    shape, name = problem.shape, problem.form.node.inputs[1].name
+    others = pack_operands(problem.form, constants, frozenset([name]))
+    return {**others, shape.weights: weights.astype(shape.weights_dtype.numpy)}

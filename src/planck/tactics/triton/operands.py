@@ -1,0 +1,125 @@
+"""How kernels' operands lie, as GPU kernels ask: places of images, alignment, constants packed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Final
+
+import numpy as np
+
+from planck.codegen.triton.convolution import Place
+from planck.codegen.triton.epilogue import Tail
+from planck.dtypes import SHORT_FLOATS, Array, DType, f32
+from planck.ir.graph import Value
+from planck.ir.types import strides_of
+from planck.refusal import No
+from planck.tactics.kernel import Kernel
+from planck.tactics.pattern import Anchored, constant
+
+REACH: Final = 2**31  # kernels count elements in 32 bits
+VECTOR_BYTES: Final = 16  # that one thread loads at once
+
+
+def check_operands(form: Anchored) -> No | None:
+    """Whether all that a kernel reads and writes can be read and written here."""
+    kernel = form.kernel
+    for value in (*kernel.graph.inputs, *kernel.graph.outputs):
+        operand = kernel.operands[value.name]
+        extents = operand.type.physical
+        if 1 + sum((n - 1) * s for n, s in zip(extents, operand.strides, strict=True)) >= REACH:
+            return No(f"%{value.name} reaches over 2^31 elements")
+        if value.type.dtype is not f32 and value.type.dtype not in SHORT_FLOATS:
+            return No(f"%{value.name} is {value.type.dtype}")
+    for name in form.written:
+        if name in {v.name for v in kernel.graph.inputs}:
+            return No(f"%{name} is read and written")
+    return None
+
+
+def memory_strides(kernel: Kernel, value: Value) -> tuple[int, ...]:
+    """Strides of a value's own axes, in elements; those of a constant once it is packed densely."""
+    operand = kernel.operands.get(value.name)
+    dims = value.type.dims
+    if operand is None or value.name in kernel.constants:
+        return strides_of(dims)
+    if not operand.type.block:
+        return operand.strides
+    batch, _, *spatial, one = operand.strides
+    return (batch, one, *spatial)
+
+
+def place_of(kernel: Kernel, value: Value, first: int = 0) -> Place | No:
+    """An image of one or two axes; No if its channels lie in several blocks."""
+    block, dims = value.type.block, value.type.dims
+    if block and dims[1] > block and value.name not in kernel.constants:
+        return No(f"the channels of %{value.name} lie in blocks of {block}")
+    batch, channel, *spatial = memory_strides(kernel, value)
+    row, column = spatial if len(spatial) == 2 else (0, *spatial)
+    return Place(batch, channel or 1, row, column, first)
+
+
+def channel_stride(kernel: Kernel, value: Value, rank: int, axis: int) -> int:
+    """From one channel to the next, of an operand along the channels of a result of this rank."""
+    own = value.type.dims
+    at = axis % rank - (rank - len(own))
+    return memory_strides(kernel, value)[at] or 1
+
+
+def aligned_names(kernel: Kernel) -> frozenset[str]:
+    """Operands that begin at multiples of 16 bytes: packed ones do."""
+    apart = {name for name, operand in kernel.operands.items() if not operand.aligned}
+    values = {v.name for n in kernel.graph.nodes for v in (*n.inputs, *n.outputs)}
+    return frozenset(values - (apart - kernel.constants))
+
+
+def is_vectored(kernel: Kernel, value: Value) -> bool:
+    """Whether every pixel of an image begins at a multiple of 16 bytes."""
+    lanes = VECTOR_BYTES // value.type.dtype.bytes
+    operand = kernel.operands[value.name]
+    dims = zip(operand.type.physical[:-1], operand.strides[:-1], strict=True)
+    return operand.aligned and all(n == 1 or s % lanes == 0 for n, s in dims)
+
+
+def values_of(kernel: Kernel) -> Mapping[str, Value]:
+    """What the kernel reads and writes, by name."""
+    graph = kernel.graph
+    found = {v.name: v for n in graph.nodes for v in (*n.inputs, *n.outputs)}
+    return {**found, **{v.name: v for v in (*graph.inputs, *graph.outputs)}}
+
+
+def tail_of(form: Anchored) -> Tail:
+    """The epilogue behind an anchor, with the bias that the anchor itself adds."""
+    kernel, inputs = form.kernel, form.node.inputs
+    ends = [first for _, first in form.parts[1:]] + [form.result.type.dims[1]]
+    return Tail(
+        epilogue=form.epilogue,
+        aligned=aligned_names(kernel),
+        bias=inputs[2].name if len(inputs) > 2 else "",
+        bias_dtype=f32,
+        parts=tuple((name, first, end) for (name, first), end in zip(form.parts, ends, strict=False)),
+    )
+
+
+def pack_operands(
+    form: Anchored, constants: Mapping[str, Array], skipped: frozenset[str]
+) -> dict[str, Array]:
+    """The constants that an epilogue reads and a bias, dense."""
+    names = [*form.epilogue.operands, *(v.name for v in form.node.inputs)]
+    return {
+        name: np.ascontiguousarray(constant(form.kernel, constants, name))
+        for name in names
+        if form.is_constant(name) and name not in skipped
+    }
+
+
+def multiplied(x: DType, w: DType) -> DType:
+    """The dtype in which two operands meet: their own, or float32 where they differ."""
+    return x if x is w else f32
+
+
+def written_bytes(form: Anchored) -> int:
+    """What a kernel at least reads and writes."""
+    kernel = form.kernel
+    values = (*kernel.graph.inputs, *kernel.graph.outputs)
+    return sum(math.prod(v.type.dims) * v.type.dtype.bytes for v in values)

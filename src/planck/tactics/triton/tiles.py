@@ -1,0 +1,154 @@
+"""Which tiles a product may be cut into, and what they would take on a GPU like Hopper.
+
+The model (H100, from 61 tuned layers of ResNet-50 and BERT; it finds the order of tiles, not times):
+a launch is LAUNCH_US; a block's step takes at least STEP_US, as loads are in flight for that long;
+blocks that share a multiprocessor share its tensor cores and its way to L2; nothing is faster than
+memory. Tiles of 128 x 256 are the best where rows are many, 64 x 32 where they are few.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+from planck.codegen.triton.product import Tile
+from planck.codegen.triton.text import power_of_two
+from planck.tactics.kernel import Config
+from planck.target import Target
+
+LAUNCH_US: Final = 1.8
+STEP_US: Final = 0.16
+BLOCK_US: Final = 0.5  # addresses, epilogue
+SHARE_US: Final = 1.0  # the counter, and waiting for the last
+FLOPS_PER_US: Final = 5.0e6  # of a multiprocessor, 16 bits
+L2_BYTES_PER_US: Final = 110e3  # to one multiprocessor
+MEMORY_BYTES_PER_US: Final = 3.0e6
+SHARED_BYTES: Final = 227 * 1024
+MULTIPROCESSORS: Final = 132
+SLOWER: Final = {"": 1.0, "tf32": 2.0, "tf32x3": 6.0, "ieee": 16.0}
+
+# rows, columns, channels of a step, warps, stages
+TILES: Final = (
+    (64, 64, 64, 4, 4), (64, 32, 64, 4, 5), (32, 64, 64, 4, 5), (32, 32, 64, 4, 6),
+    (128, 64, 64, 4, 4), (64, 128, 64, 4, 4), (128, 128, 64, 4, 3), (128, 128, 64, 8, 4),
+    (128, 256, 64, 8, 3), (256, 128, 64, 8, 3), (64, 256, 64, 4, 3), (64, 64, 128, 4, 3),
+    (256, 64, 64, 8, 3), (128, 32, 64, 4, 4), (256, 32, 64, 8, 3), (16, 64, 128, 4, 4),
+    (16, 32, 128, 4, 5), (128, 16, 64, 4, 4),
+)  # fmt: skip
+SPLITS: Final = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
+LEAST_STEPS: Final = 2  # of one share
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A product to be cut.
+
+    sums:       numbers added in one result, and whether a step must not leave a part of them:
+    part:       a tap's channels
+    bytes:      read and written at the least
+    element_bytes:  of what is multiplied
+    """
+
+    rows: int
+    columns: int
+    outer: int
+    sums: int
+    part: int
+    bytes: int
+    element_bytes: int
+    precision: str = ""
+
+    def steps(self, bk: int) -> int:
+        return self.sums // self.part * -(-self.part // bk)
+
+
+def ranked(work: Work, target: Target) -> list[Tile]:
+    """Tiles with the number of blocks that share a sum, the best first."""
+    found: dict[Tile, float] = {}
+    for tile in _fitting(work):
+        blocks = -(-work.rows // tile.bm) * -(-work.columns // tile.bn) * work.outer
+        steps = work.steps(tile.bk)
+        for splits in SPLITS:
+            enough = splits == 1 or (steps // splits >= LEAST_STEPS)
+            if enough and (splits == 1 or blocks * splits <= 2 * _cores(target)):
+                cut = replace(tile, splits=_even(steps, splits))
+                found[cut] = cost_us(work, cut, target)
+    return sorted(found, key=lambda tile: found[tile])
+
+
+def _even(steps: int, splits: int) -> int:
+    """No more shares than have something to add."""
+    return -(-steps // -(-steps // splits))
+
+
+def _fitting(work: Work) -> list[Tile]:
+    """Tiles that do not waste what they need not."""
+    rows, columns = power_of_two(work.rows), max(16, power_of_two(work.columns))
+    depth = max(16, power_of_two(work.part))
+    made: dict[tuple[int, ...], Tile] = {}
+    for bm, bn, bk, warps, stages in TILES:
+        if work.element_bytes == 4:
+            bk = bk // 2
+            if bm * bn > 128 * 64 and work.precision != "tf32":
+                continue
+        if work.precision == "ieee":
+            bk = min(bk, 32)
+            if bm * bn > 64 * 64:
+                continue
+        bk = min(bk, depth)
+        if (bn > columns and bn > 32) or (bm > 32 and bm > 2 * rows):
+            continue
+        if bm == 16 and work.rows > 32:
+            continue
+        bn = min(bn, columns)
+        made.setdefault((bm, bn, bk, warps), Tile(
+            bm, bn, bk, 1, warps, stages, 2, False, work.precision,  # type: ignore[arg-type]
+        ))  # fmt: skip
+    return [tile for tile in made.values() if shared_bytes(work, tile) <= SHARED_BYTES]
+
+
+def shared_bytes(work: Work, tile: Tile) -> int:
+    """Of the operands in flight."""
+    return tile.stages * (tile.bm + tile.bn) * tile.bk * work.element_bytes
+
+
+def cost_us(work: Work, tile: Tile, target: Target) -> float:
+    cores = _cores(target)
+    tiles = -(-work.rows // tile.bm) * -(-work.columns // tile.bn) * work.outer
+    blocks = tiles * tile.splits
+    room = min(SHARED_BYTES // (shared_bytes(work, tile) + 1024), 16 // tile.warps, 4)
+    together = max(1, min(room, -(-blocks // cores)))
+    waves = -(-blocks // (cores * together))
+    flops = 2 * tile.bm * tile.bn * tile.bk * SLOWER[work.precision]
+    moved = (tile.bm + tile.bn) * tile.bk * work.element_bytes
+    busy = max(together * flops / FLOPS_PER_US, together * moved / L2_BYTES_PER_US, STEP_US)
+    steps = -(-work.steps(tile.bk) // tile.splits)
+    stored = together * tile.bm * tile.bn * work.element_bytes / L2_BYTES_PER_US
+    time = waves * (BLOCK_US + steps * busy + stored)
+    if tile.splits > 1:
+        time += SHARE_US + tile.splits * tile.bm * tile.bn * 4 / L2_BYTES_PER_US
+    return LAUNCH_US + max(time, work.bytes / MEMORY_BYTES_PER_US)
+
+
+def _cores(target: Target) -> int:
+    return target.cores if target.cores > 1 else MULTIPROCESSORS
+
+
+def configs(tiles: list[Tile], limit: int) -> list[dict[str, object]]:
+    """Tiles with what else is tuned: the best tiles in more ways than the others."""
+    made: list[Tile] = []
+    for k, tile in enumerate(tiles[:limit]):
+        made.append(tile)
+        if k < 2:
+            made += [replace(tile, trigger=3), replace(tile, fetch=True)]
+        if k == 0 and tile.stages > 2:
+            made.append(replace(tile, stages=tile.stages - 1))
+    return [config_of(tile) for tile in made[:limit]]
+
+
+def config_of(tile: Tile) -> dict[str, object]:
+    return {name: getattr(tile, name) for name in Tile.__dataclass_fields__}
+
+
+def tile_of(config: Config) -> Tile:
+    return Tile(**{name: config[name] for name in Tile.__dataclass_fields__})
