@@ -36,8 +36,7 @@ class Options:
     timing_cache: Path | None = None
     accuracy: float = BUDGET
     weight_growth: int | None = None
-    progress: TF32: Final = "tf32"  # on a GPU: tensors in float32, but products that round what they multiply
-Progress = lambda stage, done, total, what: None
+    progress: Progress = lambda stage, done, total, what: None
     notes: dict[str, Any] = field(default_factory=dict)
 
 

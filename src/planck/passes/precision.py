@@ -30,8 +30,8 @@ overflows that did not in float32; constants that float16 cannot hold, from 6552
 are.
 
 On a GPU (`on_gpu`) both are as bfloat16 is here. There tensor cores decide what gains: a product of
-float32 takes so much longer that what must stay float32, such as a picture, is rounded by a kernel
-before the product that reads it.
+float32 takes so much longer that what must stay float32 is rounded by a kernel before the product
+that reads it; but pictures of few channels are not, as a stem loads them element by element anyway.
 
 - One core of Zen 5: with weights in float16 one row times 4096x4096 from memory takes 825 us, not
   1543, and eight rows times 1024x1024 95, not 134; convolutions and larger products take as long as
@@ -56,7 +56,7 @@ from planck.ops.movement import Broadcast, Concat, Reshape, Slice, Transpose
 from planck.ops.nn import Attention, Conv, ConvTranspose, DeformConv, GridSample, MatMul, RoiAlign
 from planck.ops.pointwise import Cast
 from planck.ops.region import Region
-from planck.passes.layout import region_of
+from planck.passes.layout import STEM_CHANNELS, region_of
 
 VIEWS: Final = (Concat, Reshape, Slice, Transpose)
 MOVES: Final = (*VIEWS, Broadcast, Identity)
@@ -91,12 +91,14 @@ class _Choice:
     """Decides: `short` are the names of values that become short, `weights` of constants.
 
     copied:  of values that stay wide, but are multiplied as short copies
+    wide:    of values that are multiplied as they are, with short weights
     """
 
     def __init__(self, graph: Graph, dtype: DType, on_gpu: bool) -> None:
         self.graph, self.dtype, self.on_gpu = graph, dtype, on_gpu
         self.least = LEAST_ON_GPU if on_gpu else LEAST_PRODUCTS
         self.copied: set[str] = set()
+        self.wide: set[str] = set()
         self.flat = list(_flattened(graph))
         self.group = _groups(graph)
         kept = {self.group.get(name, name) for name in _kept(graph)}
@@ -112,7 +114,8 @@ class _Choice:
         self.short = {n for n, g in self.group.items() if g in wanted and n not in self.kept}
         self.weights = operands & graph.weights.keys()
         if on_gpu:
-            self.copied = operands & self.kept
+            self.wide = {v.name for node in gains for v in _picture(node)} & self.kept
+            self.copied = (operands & self.kept) - self.wide
 
     def gains(self, node: _Flat) -> bool:
         """Whether a node is a product that is worth it and whose operands may all be short."""
@@ -182,6 +185,12 @@ def _flattened(graph: Graph) -> Iterable[_Flat]:
 def _operands(node: _Flat) -> tuple[Value, ...]:
     """What is multiplied."""
     return node.inputs[: PRODUCTS.get(type(node.op), 0)]
+
+
+def _picture(node: _Flat) -> tuple[Value, ...]:
+    """What a convolution of few channels reads."""
+    few = isinstance(node.op, Conv) and node.inputs[0].type.dims[1] <= STEM_CHANNELS
+    return node.inputs[:1] if few else ()
 
 
 def _products_of_one(node: _Flat) -> int:
@@ -268,7 +277,8 @@ class _Rewriter:
         if self.dtype is f16 and not choice.on_gpu:
             apart, short = choice.weights, choice.weights
         else:
-            apart, short = choice.weights | choice.copied, choice.short | choice.copied
+            apart = choice.weights | choice.copied
+            short = choice.short | choice.copied | choice.wide
         found: set[str] = set()
         for own in _flattened(self.graph.with_(nodes=(node,))):
             operands = {v.name for v in _operands(own)}

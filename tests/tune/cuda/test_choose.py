@@ -1,0 +1,114 @@
+"""Choosing GPU kernels: by rank without a GPU, by time with one, from the cache after that."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from planck.plan.check import check_plan
+from planck.refusal import No
+from planck.tune.cache import TimingCache
+from planck.tune.cuda.choice import Choice
+from planck.tune.cuda.choose import Found, choose
+from tests.tune.cuda.pretending import TARGET, Compilers, Pretence, Timer, kernel
+
+US = {f"tile{n}": us for n, us in enumerate((10.0, 9.0, 4.0, 4.2, 30.0))}
+
+
+def chosen(found: Found) -> Choice:
+    (answer,) = found.answers.values()
+    assert isinstance(answer, Choice)
+    return answer
+
+
+def run(tactic: Pretence, timer: Timer | None, path: Path | None = None, **how: object) -> Found:
+    cache = TimingCache.open(path, TARGET)
+    return choose([kernel()], [tactic], Compilers(tactic), cache, clock=timer, **how)  # type: ignore[arg-type]
+
+
+def test_without_a_gpu_the_first_offer_is_taken_and_nothing_else_compiled() -> None:
+    tactic = Pretence()
+    compilers = Compilers(tactic)
+    found = choose([kernel()], [tactic], compilers, TimingCache.open(None, TARGET), clock=None)
+    assert chosen(found).config == {"tile": 0}
+    assert chosen(found).timings[0].us == 0.0
+    assert len(compilers.submitted) == 1
+    assert not found.rivals
+
+
+def test_the_fastest_is_taken_and_those_near_it_are_rivals() -> None:
+    found = run(Pretence(), Timer(US), level=4)
+    assert chosen(found).config == {"tile": 2}
+    assert [row.us for row in chosen(found).timings] == [4.0, 4.2, 9.0, 10.0, 30.0]
+    assert [w.config for w in found.rivals[kernel().key]] == [{"tile": 3}]
+
+
+def test_the_first_offer_stays_where_a_rival_is_no_more_than_noise_faster() -> None:
+    found = run(Pretence(), Timer({"tile0": 10.0, "tile1": 9.95, "tile2": 20.0}), level=2)
+    assert chosen(found).config == {"tile": 0}
+
+
+@pytest.mark.parametrize("level", [0, 3])
+def test_what_does_not_compile_or_fit_is_passed_over(level: int) -> None:
+    found = run(Pretence(broken=(0,), huge=(2,)), Timer(US), level=level)
+    assert chosen(found).config == {"tile": 3 if level else 1}
+    refused = [row.refused for row in chosen(found).timings if row.refused]
+    assert "it does not compile" in refused
+    assert len(refused) == (2 if level else 1)
+
+
+def test_where_nothing_compiles_the_kernel_is_refused() -> None:
+    found = run(Pretence(broken=tuple(range(5))), None)
+    (answer,) = found.answers.values()
+    assert isinstance(answer, No)
+    assert "does not compile" in answer.reason
+
+
+def test_a_second_build_times_nothing_and_chooses_the_same(tmp_path: Path) -> None:
+    path, timer = tmp_path / "timings", Timer(US)
+    first, second = (run(Pretence(), timer, path, level=4) for _ in range(2))
+    assert len(timer.trials) == 1
+    assert chosen(first).timings == chosen(second).timings
+    assert [w.config for w in second.rivals[kernel().key]] == [{"tile": 3}]
+
+
+def test_a_higher_level_times_what_a_lower_one_left_out(tmp_path: Path) -> None:
+    path, timer = tmp_path / "timings", Timer(US)
+    assert chosen(run(Pretence(), timer, path, level=1)).config == {"tile": 1}
+    assert chosen(run(Pretence(), timer, path, level=4)).config == {"tile": 2}
+
+
+def test_other_triggers_of_the_fastest_are_rivals_for_the_graph() -> None:
+    """They are not timed: alone, they say nothing."""
+    configs = (
+        *({"tile": n, "trigger": 2} for n in range(3)),
+        *({"tile": n, "trigger": t} for n in range(3) for t in (0, 3)),
+    )
+    us = {f"tile{n}_trigger2": us for n, us in enumerate((9.0, 4.0, 8.0))}
+    found = run(Pretence(configs=configs), Timer(us), level=1)
+    assert chosen(found).config == {"tile": 1, "trigger": 2}
+    assert [w.config["trigger"] for w in found.rivals[kernel().key]] == [0, 3]
+
+
+@pytest.mark.parametrize("cold", [False, True])
+def test_a_trial_is_a_plan_whose_launches_read_weights_of_their_own_if_cold(cold: bool) -> None:
+    timer = Timer(US)
+    run(Pretence(), timer, level=2, cold=cold)
+    (trial,) = timer.trials
+    check_plan(trial.plan)
+    assert set(timer.cold) == {cold}
+    weights = {
+        (step.arguments[1].space, step.arguments[1].offset_bytes) for step in trial.plan.steps
+    }
+    assert len(weights) == (4 * 24 if cold else 4)
+    assert len(trial.copies) == len(weights) - 4
+    assert {step.launch.grid for step in trial.plan.steps if step.launch} == {4}
+    (fill,) = trial.fills
+    assert fill[1].size == 16 * 16  # what x lies in
+
+
+def test_when_time_is_over_first_offers_are_taken() -> None:
+    timer = Timer(US)
+    assert chosen(run(Pretence(), timer, seconds=-1.0)).config == {"tile": 0}
+    assert not timer.trials
