@@ -35,14 +35,15 @@ def lay_out(array: Array, operand: Operand) -> Array:
     """A flat buffer that holds an array as an operand says; everything else in it is NaN."""
     extents, dtype = operand.type.physical, operand.type.dtype
     need = 1 + sum((n - 1) * s for n, s in zip(extents, operand.strides, strict=True))
-    raw = np.full(need + 128, np.nan, dtype.numpy)
+    raw = np.full(need + 128, np.nan if dtype.is_float else 77, dtype.numpy)
     start = (-raw.ctypes.data % 64) // dtype.bytes
     buffer = raw[start : start + need + 64 // dtype.bytes]
     view = strided(buffer, operand)
     if operand.type.block:
         n, c, *spatial = array.shape
         lanes = operand.type.block
-        whole = np.full((n, -(-c // lanes) * lanes, *spatial), np.nan, dtype.numpy)
+        junk = np.nan if dtype.is_float else 77
+        whole = np.full((n, -(-c // lanes) * lanes, *spatial), junk, dtype.numpy)
         whole[:, :c] = array
         whole = whole.reshape(n, -1, lanes, *spatial)
         view[...] = np.moveaxis(whole, 2, -1)
@@ -124,12 +125,16 @@ class Case:
         self.weights: dict[str, Array] = {}
         self.arrays: dict[str, Array] = {}
 
+    def block(self, shape: tuple[int, ...]) -> int:
+        """The channel block of what lies blocked."""
+        return self.target.lanes
+
     def input(
         self, *shape: int, block: bool = False, scale: float = 1.0, dtype: DType = f32
     ) -> Value:
         value = Value(
             f"v{len(self.arrays)}",
-            TensorType(shape, dtype, self.target.lanes if block else 0),
+            TensorType(shape, dtype, self.block(shape) if block else 0),
         )
         self.inputs.append(value)
         self.operands[value.name] = Operand.dense(value.type)
@@ -167,7 +172,7 @@ class Case:
     def node(
         self, op: Op, inputs: list[Value], shape: tuple[int, ...], block: bool = False
     ) -> Value:
-        type_ = TensorType(shape, f32, self.target.lanes if block else 0)
+        type_ = TensorType(shape, f32, self.block(shape) if block else 0)
         value = Value(f"n{len(self.nodes)}", type_)
         self.nodes.append(Node(op, tuple(inputs), (value,)))
         return value

@@ -1,4 +1,4 @@
-"""Compiles LLVM modules in parallel processes: llvmlite holds one lock around every call.
+"""Compiles kernels in parallel processes: llvmlite and Triton each hold a lock around their calls.
 
 Workers are plain `python -m planck.codegen.worker` processes that speak length-prefixed bytes, so
 that a build may start from any script, with or without a `__main__` guard.
@@ -14,21 +14,26 @@ import struct
 import subprocess
 import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from queue import Empty, SimpleQueue
-from typing import IO
+from typing import IO, Any, Self
 
 from planck.codegen.llvm import compile_object
-from planck.errors import BuildError
+from planck.errors import BuildError, PlanckError
 from planck.knobs import knobs
 from planck.target import Target
 
 log = logging.getLogger(__name__)
 
 
-class CompilePool:
-    """`submit` a module's text, get a future of its object file. Use as a context manager."""
+class Workers:
+    """Threads that each have a worker process to ask. Use as a context manager.
+
+    module:  of the worker, run as a script; its main calls `serve`
+    """
+
+    module = ""
 
     def __init__(self, target: Target, jobs: int = 0) -> None:
         self.target = target
@@ -38,7 +43,7 @@ class CompilePool:
         self._all: list[subprocess.Popen[bytes]] = []
         self._lock = threading.Lock()
 
-    def __enter__(self) -> CompilePool:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -51,23 +56,21 @@ class CompilePool:
             worker.kill()
             worker.wait()
 
-    def submit(self, source: str, level: int = 3) -> Future[bytes]:
-        return self._threads.submit(self._compile, source, level)
+    @property
+    def alone(self) -> bool:
+        """Whether to compile in this process: what more of them would share is one core."""
+        return self.jobs == 1 or not sys.executable
 
-    def map(self, sources: Iterable[tuple[str, int]]) -> Iterator[bytes]:
-        """Objects in the order of the sources."""
-        for future in [self.submit(source, level) for source, level in sources]:
-            yield future.result()
+    def ask(self, source: str, **header: object) -> bytes:
+        """What a worker makes of a source.
 
-    def _compile(self, source: str, level: int) -> bytes:
-        if self.jobs == 1 or not sys.executable:
-            return compile_object(self.target, source, level)
+        raises: BuildError with the worker's message
+        """
         worker = self._worker()
         try:
-            header = json.dumps({"target": _as_dict(self.target), "level": level}).encode()
             assert worker.stdin
             assert worker.stdout
-            write(worker.stdin, header)
+            write(worker.stdin, json.dumps({"target": _as_dict(self.target), **header}).encode())
             write(worker.stdin, source.encode())
             status = read(worker.stdout)
             body = read(worker.stdout)
@@ -88,13 +91,52 @@ class CompilePool:
         except Empty:
             pass
         worker = subprocess.Popen(
-            [sys.executable, "-m", "planck.codegen.worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
+            [sys.executable, "-m", self.module], stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
         with self._lock:
             self._all.append(worker)
         return worker
+
+
+class CompilePool(Workers):
+    """`submit` an LLVM module's text, get a future of its object file."""
+
+    module = "planck.codegen.worker"
+
+    def submit(self, source: str, level: int = 3) -> Future[bytes]:
+        return self._threads.submit(self._compile, source, level)
+
+    def map(self, sources: Iterable[tuple[str, int]]) -> Iterator[bytes]:
+        """Objects in the order of the sources."""
+        for future in [self.submit(source, level) for source, level in sources]:
+            yield future.result()
+
+    def _compile(self, source: str, level: int) -> bytes:
+        if self.alone:
+            return compile_object(self.target, source, level)
+        return self.ask(source, level=level)
+
+
+def serve(make: Callable[[Target, str, dict[str, Any]], bytes]) -> None:
+    """A worker's life: answer what stands on standard input until that ends.
+
+    make:  (target, source, header) -> what is asked for
+    """
+    source_pipe, result_pipe = sys.stdin.buffer, sys.stdout.buffer
+    while True:
+        try:
+            header = json.loads(read(source_pipe))
+            source = read(source_pipe).decode()
+        except (EOFError, KeyboardInterrupt):
+            return
+        fields = header["target"]
+        target = Target(fields["isa"], fields["arch"], tuple(fields["extras"]))
+        try:
+            body, status = make(target, source, header), b"ok"
+        except PlanckError as error:
+            body, status = str(error).encode(), b"failed"
+        write(result_pipe, status)
+        write(result_pipe, body)
 
 
 def _as_dict(target: Target) -> dict[str, object]:

@@ -1,0 +1,244 @@
+"""Runs a TritonCode in Triton's interpreter, on NumPy buffers, in a process that compiles too.
+
+Around each buffer and in its gaps lies poison, bytes of 255: NaN in every float. Whoever reads it
+spoils a result, whoever writes there is told.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from importlib import import_module
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import patch
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+from planck.codegen.triton.code import COUNTERS, WORKSPACE, TritonCode
+from planck.codegen.triton.compile import function_of
+from planck.tactics.kernel import Kernel, Operand
+from tests.tactics.conftest import lay_out, read_back, strided
+
+triton = pytest.importorskip("triton", reason="Triton is not installed")
+
+import triton.language as tl  # noqa: E402
+from triton.language import extra  # noqa: E402
+from triton.language.extra import libdevice  # noqa: E402
+from triton.runtime import interpreter  # noqa: E402
+from triton.runtime.jit import JITFunction  # noqa: E402
+
+Array = np.ndarray[Any, Any]
+GUARD = 4096  # bytes before and after a buffer
+POISON = 255
+
+
+class Memory:
+    """One guarded buffer: `address` is given to the kernel."""
+
+    def __init__(self, content: Array, aligned: bool = True) -> None:
+        body = np.ascontiguousarray(content).reshape(-1)
+        self.raw = np.full(2 * GUARD + body.nbytes + 128, POISON, np.uint8)
+        begin = GUARD + -(self.raw.ctypes.data + GUARD) % 64
+        begin += 0 if aligned else max(body.itemsize, 1)
+        self.flat = self.raw[begin : begin + body.nbytes].view(body.dtype)
+        self.flat[:] = body
+        self.address = self.raw.ctypes.data + begin
+        self.before = self.raw.copy()
+
+    def poison(self) -> None:
+        self.raw[:] = POISON
+        self.before = self.raw.copy()
+
+    def check_untouched(self, name: str, operand: Operand | None = None) -> None:
+        """Nothing but an output's elements may have changed."""
+        now, then = self.raw.copy(), self.before
+        if operand is not None:
+            inner = now[self.address - self.raw.ctypes.data :][: self.flat.nbytes]
+            strided(inner.view(self.flat.dtype), operand).view(f"V{self.flat.itemsize}")[...] = (
+                np.full((), POISON, f"({self.flat.itemsize},)u1").view(f"V{self.flat.itemsize}")
+            )
+        changed = np.flatnonzero(now != then)
+        assert not changed.size, f"{changed.size} bytes beside {name} were written"
+
+    def check_written(self, name: str, operand: Operand) -> None:
+        found = read_back(self.flat, operand)
+        if operand.type.dtype.is_float or operand.type.dtype.kind == "b":
+            bytes_ = np.ascontiguousarray(found).view(np.uint8).reshape(*found.shape, -1)
+            left = np.argwhere((bytes_ == POISON).all(-1))
+            assert not left.size, f"{name} was not written at {left[:4].tolist()}, ..."
+
+
+def run_triton(
+    kernel: Kernel, tactic: Any, config: Any, arrays: Mapping[str, Array], seed: int = 0
+) -> dict[str, Array]:
+    """The outputs of a kernel's code, by name; blocks run in a random order."""
+    code = tactic.build(kernel, config)
+    graph, operands = kernel.graph, kernel.operands
+    outputs = {v.name for v in graph.outputs}
+    memory: dict[str, Memory] = {}
+    for value in (*graph.inputs, *graph.outputs):
+        operand = operands[value.name]
+        dims, dtype = operand.type.dims, operand.type.dtype.numpy
+        content = np.zeros(dims, dtype) if value.name in outputs else arrays[value.name]
+        flat = lay_out(content, operand)
+        flat = flat[: flat.size - 64 // flat.itemsize]
+        memory[value.name] = Memory(flat, operand.aligned)
+        if value.name in outputs:
+            memory[value.name].poison()
+    packed = tactic.pack(kernel, config, {n: arrays[n] for n in kernel.constants})
+    memory |= {name: Memory(array) for name, array in packed.items()}
+    memory[WORKSPACE] = Memory(np.full(code.workspace_bytes, POISON, np.uint8))
+    memory[COUNTERS] = Memory(np.zeros(code.counters, np.int32))
+    interpret(code, {name: memory[name].address for name in code.arguments}, seed)
+    for name, place in memory.items():
+        if name in outputs:
+            place.check_written(name, operands[name])
+            place.check_untouched(name, operands[name])
+        elif name != WORKSPACE:
+            place.check_untouched(name)
+    return {name: read_back(memory[name].flat, operands[name]) for name in outputs}
+
+
+def interpret(code: TritonCode, addresses: Mapping[str, int], seed: int = 0) -> None:
+    """Run all blocks of a kernel."""
+    assert len(code.arguments) == len(code.types) == len(code.aligned)
+    with _interpreting(), function_of(code) as function:
+        patched = interpreter._patch_lang(_SEEN)
+        try:
+            body = function.rewrite()
+            parameters = {}
+            for name, argument, kind in zip(
+                function.arg_names, code.arguments, code.types, strict=True
+            ):
+                pointer = tl.str_to_ty(kind, None)
+                where = np.array([addresses[argument]], np.uint64)
+                parameters[name] = tl.tensor(interpreter.TensorHandle(where, pointer), pointer)
+            interpreter.interpreter_builder.set_grid_dim(code.grid, 1, 1)
+            for block in np.random.default_rng(seed).permutation(code.grid):
+                interpreter.interpreter_builder.set_grid_idx(int(block), 0, 0)
+                body(**parameters)
+        finally:
+            patched.restore()
+
+
+@contextmanager
+def _interpreting() -> Iterator[None]:
+    """Triton's own functions run in Python; those of the device do nothing, or NumPy's work."""
+    with ExitStack() as stack:
+        stack.enter_context(np.errstate(all="ignore"))
+        stack.enter_context(warnings.catch_warnings())
+        warnings.simplefilter("ignore", RuntimeWarning)  # nanmax of NaN alone
+        stack.enter_context(triton.knobs.runtime.scope())
+        triton.knobs.runtime.interpret = True
+        builder = interpreter.InterpreterBuilder
+        for owner, changes in (
+            (builder, {"cast_impl": _cast, "create_fp_to_fp": _cast, "create_dot": _dot}),
+            (interpreter.InterpretedFunction, {"__call__": _call}),
+            (interpreter.ReduceOps, {"generic_reduce": _reduce, "min_max": _min_max}),
+            *((module, _NOTHING) for module in _CUDA),
+            (libdevice, {name: _elementwise(f) for name, f in _LIBDEVICE.items()}),
+            (tl.standard, _interpreted(tl.standard)),
+            (tl.math, _interpreted(tl.math)),
+            (tl, _interpreted(tl)),
+        ):
+            stack.enter_context(patch.multiple(owner, **changes)) if changes else None
+        yield
+
+
+def _interpreted(module: Any) -> dict[str, Any]:
+    found = {k: v for k, v in vars(module).items() if isinstance(v, JITFunction)}
+    return {k: _INTERPRETED.setdefault(v, interpreter.InterpretedFunction(v.fn))
+            for k, v in found.items()}  # fmt: skip
+
+
+def _call(self: Any, *args: Any, **kwargs: Any) -> Any:
+    """A function called by a kernel. Triton's own would patch the language and leave it so."""
+    return self.rewrite()(*args, **kwargs)
+
+
+_SEEN = SimpleNamespace(__globals__={"tl": tl, "core": tl.core})  # what functions see of Triton
+_INTERPRETED: dict[Any, Any] = {}
+# Triton imports this one twice, as an attribute and as a module.
+_CUDA = (extra.cuda, import_module("triton.language.extra.cuda"))
+_NOTHING = {name: lambda *_, **__: None for name in ("gdc_wait", "gdc_launch_dependents")}
+
+
+def _floats(handle: Any) -> Array:
+    """A handle's numbers; the interpreter keeps bfloat16 as its bits."""
+    data = handle.data
+    return data.view(ml_dtypes.bfloat16) if handle.dtype.scalar == tl.bfloat16 else data
+
+
+def _cast(self: Any, src: Any, dst_type: Any, rounding_mode: Any = None) -> Any:
+    """As the GPU: to nearest, halves to even. Triton's interpreter cuts bfloat16 off."""
+    to = dst_type.scalar
+    if to == tl.bfloat16:
+        bits = _floats(src).astype(ml_dtypes.bfloat16).view(np.uint16)
+        return interpreter.TensorHandle(bits, to)
+    return interpreter.TensorHandle(_floats(src).astype(interpreter._get_np_dtype(to)), to)
+
+
+def _dot(self: Any, a: Any, b: Any, d: Any, input_precision: Any, *_: Any) -> Any:
+    left, right = (_floats(x).astype(d.data.dtype) for x in (a, b))
+    return interpreter.TensorHandle(np.matmul(left, right) + d.data, d.dtype.scalar)
+
+
+def _min_max(self: Any, input: Any, val_reduce_op: Any, idx_reduce_op: Any = None) -> Any:
+    """NaN wins in the GPU's comparisons only where it is asked for: take the slow, true way."""
+    whole = input if isinstance(input, tuple) else (input,)
+    found = self.generic_reduce(whole)
+    return found[0] if len(found) == 1 else tuple(found)
+
+
+def _reduce(self: Any, input: tuple[Any, ...]) -> list[Any]:
+    """Halves combined with halves until one is left, many at once."""
+    axis = self.axis
+    parts = [part.handle.data for part in input]
+    if axis is None:
+        parts, axis = [part.reshape(-1) for part in parts], 0
+    kinds = [part.dtype for part in input]
+
+    def tensor(data: Array, kind: Any) -> Any:
+        shape = tl.block_type(kind, list(data.shape)) if data.ndim else kind
+        return tl.tensor(interpreter.TensorHandle(data if data.ndim else data[None], kind), shape)
+
+    while parts[0].shape[axis] > 1:
+        halves = [np.split(part, 2, axis) for part in parts]
+        sides = [[tensor(h[k], t) for h, t in zip(halves, kinds, strict=True)] for k in (0, 1)]
+        made = self.combine_fn.fn(*sides[0], *sides[1])
+        made = made if isinstance(made, tuple) else (made,)
+        parts = [np.asarray(m.handle.data) for m in made]
+    if self.keep_dims:
+        rank = input[0].handle.data.ndim
+        parts = parts if self.axis is not None else [p.reshape((1,) * rank) for p in parts]
+        return [tensor(part, kind) for part, kind in zip(parts, kinds, strict=True)]
+    parts = [np.squeeze(part, axis) for part in parts]
+    return [tensor(part, kind) for part, kind in zip(parts, kinds, strict=True)]
+
+
+def _elementwise(function: Any) -> Any:
+    def call(*args: Any, **_: Any) -> Any:
+        data = [_floats(a.handle) for a in args]
+        result = np.asarray(function(*(d.astype(np.float64) for d in data)))
+        handle = interpreter.TensorHandle(result.astype(data[0].dtype), args[0].dtype)
+        return tl.tensor(handle, args[0].type)
+
+    return call
+
+
+_LIBDEVICE: dict[str, Any] = {
+    "exp": np.exp, "exp2": np.exp2, "expm1": np.expm1, "log": np.log, "log1p": np.log1p,
+    "log2": np.log2, "sin": np.sin, "cos": np.cos, "tan": np.tan, "asin": np.arcsin,
+    "acos": np.arccos, "atan": np.arctan, "atan2": np.arctan2, "sinh": np.sinh, "cosh": np.cosh,
+    "tanh": np.tanh, "asinh": np.arcsinh, "acosh": np.arccosh, "atanh": np.arctanh,
+    "erf": np.vectorize(math.erf, [np.float64]), "pow": np.power, "fmod": np.fmod,
+    "rint": np.rint, "nearbyint": np.rint, "trunc": np.trunc, "floor": np.floor, "ceil": np.ceil,
+    "sqrt": np.sqrt, "rsqrt": lambda x: 1 / np.sqrt(x), "fast_expf": np.exp,
+    "copysign": np.copysign, "div_rn": np.divide,
+}  # fmt: skip
+"""What libdevice computes on the GPU to one or two units in the last place."""

@@ -1,0 +1,82 @@
+"""The harness itself: that it finds what is wrong, and that what is right passes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+
+from planck.codegen.triton.code import TritonCode
+from planck.dtypes import Array, bf16
+from planck.ir.graph import Value
+from planck.ops.pointwise import Cast
+from planck.tactics.kernel import Kernel
+from tests.tactics.triton.conftest import TritonCase
+
+SOURCE = """
+import triton
+import triton.language as tl
+from triton.language.extra import libdevice
+from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
+
+
+@triton.jit
+def _larger(a, b):
+    return tl.where(a > b, a, b)
+
+
+@triton.jit
+def softmax(x, y):
+    row = tl.program_id(0)
+    j = tl.arange(0, 32)
+    gdc_wait()
+    v = tl.load(x + row * 19 + j, mask=j < LOADED, other=float("-inf")).to(tl.float32)
+    gdc_launch_dependents()
+    v = libdevice.exp(v - tl.reduce(v, 0, _larger))
+    total = tl.sum(v, 0)
+    tl.store(y + row * 19 + j, (v / total + tl.max(v, 0) * 0.0).to(tl.bfloat16), mask=j < STORED)
+"""
+
+
+class Softmax:
+    """Rows of 19."""
+
+    def __init__(self, loaded: int = 19, stored: int = 19) -> None:
+        self.loaded, self.stored = loaded, stored
+
+    def build(self, kernel: Kernel, config: Any) -> TritonCode:
+        text = SOURCE.replace("LOADED", str(self.loaded)).replace("STORED", str(self.stored))
+        names = (kernel.graph.inputs[0].name, kernel.graph.outputs[0].name)
+        return TritonCode("softmax", text, names, ("*bf16", "*bf16"), (True, False), 5)
+
+    def pack(self, kernel: Kernel, config: Any, constants: Mapping[str, Array]) -> Any:
+        return constants
+
+
+def softmax_case() -> tuple[TritonCase, Kernel, Value]:
+    case = TritonCase()
+    x = case.input(5, 19, dtype=bf16)
+    y = case.rounded(case.pointwise("neg", case.node(Cast(x.type.dtype), [x], (5, 19))))
+    return case, case.kernel(y), x
+
+
+def test_right_kernel_passes_and_compiles() -> None:
+    case, kernel, x = softmax_case()
+    (found,) = case.run(Softmax(), kernel, {}).values()
+    wanted = np.exp(case.arrays[x.name].astype(np.float64))
+    wanted /= wanted.sum(1, keepdims=True)
+    np.testing.assert_allclose(found.astype(np.float64), wanted, rtol=2**-8)
+    assert np.array_equal(found, wanted.astype(np.float32).astype(found.dtype))
+    assert case.compile(Softmax(), kernel, {}).threads == 128
+
+
+def test_wrong_kernels_are_found() -> None:
+    case, kernel, _ = softmax_case()
+    with pytest.raises(AssertionError, match="was not written at"):
+        case.run(Softmax(stored=18), kernel, {})
+    with pytest.raises(AssertionError, match="bytes beside r"):
+        case.run(Softmax(stored=20), kernel, {})
+    (found,) = case.run(Softmax(loaded=20), kernel, {}).values()
+    assert np.isnan(found[-1].astype(np.float32)).all()
