@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
+from planck.tactics.triton.attention import FlashAttention
+from planck.tactics.triton.convolution import StemConvolution, TensorConvolution
+from planck.tactics.triton.depthwise import DepthwiseConvolution
+from planck.tactics.triton.matmul import FewRows, TensorMatMul
 from planck.tactics.triton.tactic import CudaTactic
 
-TACTICS: tuple[CudaTactic, ...] = ()
+TACTICS: tuple[CudaTactic, ...] = (
+    TensorConvolution(),
+    StemConvolution(),
+    DepthwiseConvolution(),
+    TensorMatMul(),
+    FewRows(),
+    FlashAttention(),
+)
 """In the order in which they are asked; all that offer are compared."""

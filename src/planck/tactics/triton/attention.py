@@ -1,0 +1,150 @@
+"""Attention as one kernel.
+
+Notebook: nothing measured yet. Prediction: BERT's 12 heads of 128 at batch 1 take 3 to 4 us, less
+than a tenth of a layer, in blocks of 32 queries; at batch 64 128 queries by 64 keys are best.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Final
+
+from planck.codegen.triton.attention import Attention as Spec
+from planck.codegen.triton.attention import write
+from planck.codegen.triton.code import TritonCode
+from planck.codegen.triton.matmul import Matrix
+from planck.codegen.triton.text import power_of_two
+from planck.dtypes import SHORT_FLOATS, Array, f32
+from planck.ir.graph import Node, Value
+from planck.ops.nn import Attention
+from planck.refusal import No
+from planck.tactics.kernel import Config, Kernel
+from planck.tactics.pattern import Plain, symbol, without_casts
+from planck.tactics.triton.convolution import dependent, float32_ways
+from planck.tactics.triton.operands import REACH
+from planck.tactics.triton.tiles import MULTIPROCESSORS, SHARED_BYTES
+
+DEEPEST: Final = 256  # of a head
+MAX_OFFERS: Final = 8
+# queries, keys, warps, stages
+TILES: Final = ((64, 64, 4, 2), (128, 64, 8, 2), (32, 64, 4, 2), (16, 64, 2, 2), (64, 128, 4, 2),
+                (128, 128, 8, 2), (16, 128, 4, 2), (64, 32, 4, 3))  # fmt: skip
+
+
+class FlashAttention:
+    """softmax(q k^T) v, a block of keys at a time."""
+
+    name = "triton_attention"
+
+    def offers(self, kernel: Kernel) -> tuple[Config, ...] | No:
+        plain = without_casts(kernel.graph)
+        if isinstance(plain, No):
+            return plain
+        nodes = plain.nodes
+        if len(nodes) != 1 or not isinstance(nodes[0].op, Attention):
+            return No("the kernel is not one Attention")
+        values = (*kernel.graph.inputs, *kernel.graph.outputs)
+        if kernel.constants or kernel.graph.weights:
+            return No("q, k, v or mask is a constant")
+        if any(v.type.block and v.type.rank > 2 for v in values):
+            return No("reads and writes rows, not blocks of channels")
+        if any(v.type.dtype is not f32 and v.type.dtype not in SHORT_FLOATS for v in values):
+            return No("computes with floats only")
+        q, k, v = nodes[0].inputs[:3]
+        if not q.type.dtype is k.type.dtype is v.type.dtype:
+            return No("q, k and v are of several dtypes")
+        if max(q.type.dims[-1], v.type.dims[-1]) > DEEPEST:
+            return No(f"heads are deeper than {DEEPEST}")
+        for value in values:
+            strides = kernel.operands[value.name].strides
+            if 1 + sum((n - 1) * s for n, s in zip(value.type.dims, strides, strict=False)) >= REACH:
+                return No(f"%{value.name} reaches over 2^31 elements")
+        return _ranked(kernel, nodes[0])
+
+    def build(self, kernel: Kernel, config: Config) -> TritonCode:
+        return write(_spec(kernel, config))
+
+    def pack(
+        self, kernel: Kernel, config: Config, constants: Mapping[str, Array]
+    ) -> Mapping[str, Array]:
+        return {}
+
+
+def _ranked(kernel: Kernel, node: Node) -> tuple[Config, ...] | No:
+    """Enough blocks for all multiprocessors, then the largest."""
+    q, k, v = node.inputs[:3]
+    *lead, queries, _ = node.outputs[0].type.dims
+    heads, keys = math.prod(lead), k.type.dims[-2]
+    deep = max(16, power_of_two(max(q.type.dims[-1], v.type.dims[-1])))
+    cores = kernel.target.cores if kernel.target.cores > 1 else MULTIPROCESSORS
+    size = q.type.dtype.bytes
+    found: dict[tuple[int, ...], float] = {}
+    for bm, bn, warps, stages in TILES:
+        if bm > 16 and bm >= 2 * queries or bn > 32 and bn >= 2 * keys:
+            continue
+        shared = bm * deep * size + (stages * 2 * bn * deep + bm * bn) * size
+        if shared > SHARED_BYTES or bm * deep > 128 * 128:
+            continue
+        if size == 4 and bm * max(bn, deep) > 64 * 64:
+            continue
+        blocks = heads * -(-queries // bm)
+        waves = -(-blocks // cores)
+        steps = -(-keys // bn)
+        found[bm, bn, warps, stages] = waves * (1 + steps * (0.3 + bm * bn * deep / (64 * 64 * 64)))
+    if not found:
+        return No("no block of queries and keys fits into shared memory")
+    best = sorted(found, key=lambda tile: found[tile])
+    ways = float32_ways(kernel, rounded=False) if q.type.dtype is f32 else ("",)
+    made = [
+        {"bm": bm, "bn": bn, "warps": warps, "stages": stages, "trigger": 2, "precision": way}
+        for bm, bn, warps, stages in best
+        for way in ways
+    ]
+    return (made[0], {**made[0], "trigger": 3}, *made[1 : MAX_OFFERS - 1])
+
+
+def _node(kernel: Kernel) -> Node:
+    plain = without_casts(kernel.graph)
+    assert isinstance(plain, Plain), plain
+    return plain.nodes[0]
+
+
+def _spec(kernel: Kernel, config: Config) -> Spec:
+    node = _node(kernel)
+    op = node.op
+    assert isinstance(op, Attention)
+    (out,) = kernel.graph.outputs
+    lead = out.type.dims[:-2]
+
+    def matrix(value: Value) -> tuple[str, Matrix]:
+        operand, own = kernel.operands[value.name], value.type.dims
+        far = [0] * (len(lead) + 2 - len(own))
+        far += [s if n > 1 else 0 for n, s in zip(own, operand.strides, strict=False)]
+        return value.name, Matrix(
+            tuple(far[:-2]), far[-2], far[-1], value.type.dtype, operand.aligned
+        )
+
+    q, k, v, *mask = node.inputs
+    return Spec(
+        symbol=symbol("attention", kernel, config),
+        lead=lead,
+        queries=q.type.dims[-2],
+        keys=k.type.dims[-2],
+        depth=q.type.dims[-1],
+        width=v.type.dims[-1],
+        scale=op.scale,
+        causal=op.causal,
+        q=matrix(q),
+        k=matrix(k),
+        v=matrix(v),
+        out=matrix(out),
+        mask=matrix(mask[0]) if mask else None,
+        bm=config["bm"],
+        bn=config["bn"],
+        warps=config["warps"],
+        stages=config["stages"],
+        trigger=config["trigger"],
+        precision=config["precision"],
+        dependent=dependent(kernel),
+    )
