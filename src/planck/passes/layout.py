@@ -44,10 +44,12 @@ class Blocks:
 
     size:   of every block; 0: a tensor's own channels are one, so that they lie last
     grain:  views may cut a tensor at multiples of so many channels; blocks are multiples of it
+    rows:   whether convolutions may as well write rows
     """
 
     size: int
     grain: int
+    rows: bool = False
 
     def of(self, type_: TensorType) -> int:
         """The block of a tensor; 0 where there are no channels to lie in one."""
@@ -229,10 +231,17 @@ class _Layout:
             alone = sum(v.name == image for n in inner.nodes for v in n.inputs) == 1
             rows = raw and anchor.op.groups == 1 and alone
             wanted[inputs.index(data)] = not rows
-            return wanted, True
+            plain = self.blocks.rows and anchor.op.groups == 1
+            return wanted, not (plain and all(map(self._goes_to_rows, inner.outputs)))
         if isinstance(anchor.op, Pool) and data is not None and data.type.block:
             return [v is data or v.type.shape == shape for v in inputs], True
         return given, bool(self._stays_blocked(inner, inputs))
+
+    def _goes_to_rows(self, value: Value) -> bool:
+        """Whether nobody reads a value but who wants rows: a caller, or a view of rows."""
+        users = self.users.get(value.name, ())
+        views = all(isinstance(user.op, Reshape) and not is_flat(value.type) for user in users)
+        return views and (bool(users) or value.name in self.outputs)
 
     def _stays_blocked(self, inner: Graph, inputs: tuple[Value, ...]) -> bool | No:
         """Whether a loop kernel's output is best written blocked."""

@@ -161,7 +161,11 @@ class _Job:
 
     def _compile(self, pool: Pool, wanted: Sequence[Candidate[CudaTactic]]) -> None:
         for candidate in wanted:
-            code = candidate.tactic.build(self.kernel, candidate.config)
+            try:
+                code = candidate.tactic.build(self.kernel, candidate.config)
+            except BuildError as error:
+                self._refuse(candidate, error)
+                continue
             if knobs().debug >= 4:
                 log.info("%s %s\n%s", code.symbol, dict(candidate.config), code.source)
             self.building.append((candidate, code, pool.submit(code)))
@@ -174,6 +178,11 @@ class _Job:
             self._compile(pool, [candidate])
             self._take()
 
+    def _refuse(self, candidate: Candidate[CudaTactic], error: BuildError) -> None:
+        name, config = candidate.tactic.name, candidate.config
+        log.warning("%s %s: %s", name, dict(config), error)
+        self.refused.append(Timing(name, config, refused="it does not compile"))
+
     def _take(self) -> list[Choice]:
         made = []
         for candidate, code, future in self.building:
@@ -181,8 +190,7 @@ class _Job:
             try:
                 cubin = future.result()
             except BuildError as error:
-                log.info("%s %s: %s", name, dict(config), error)
-                self.refused.append(Timing(name, config, refused="it does not compile"))
+                self._refuse(candidate, error)
                 continue
             if cubin.shared_bytes > self.kernel.target.l1_bytes:
                 reason = f"it needs {cubin.shared_bytes} bytes of shared memory"
