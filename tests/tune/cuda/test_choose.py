@@ -45,7 +45,8 @@ def test_the_fastest_is_taken_and_those_near_it_are_rivals() -> None:
 
 
 def test_the_first_offer_stays_where_a_rival_is_no_more_than_noise_faster() -> None:
-    found = run(Pretence(), Timer({"tile0": 10.0, "tile1": 9.95, "tile2": 20.0}), level=2)
+    us = {f"tile{n}": us for n, us in enumerate((10.0, 9.95, 20.0, 20.0))}
+    found = run(Pretence(), Timer(us), level=2)
     assert chosen(found).config == {"tile": 0}
 
 
