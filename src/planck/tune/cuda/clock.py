@@ -47,7 +47,9 @@ class Session(Protocol):
         """A graph of steps, by number."""
         ...
 
-    def drop(self, graph: Any) -> None: ...
+    def drop(self, graph: Any) -> None:
+        """Give a graph back before the session ends."""
+        ...
 
     def run_us(self, graph: Any, cold: bool) -> float:
         """Microseconds of one run. cold: with nothing of it in the L2 cache"""
@@ -106,6 +108,7 @@ class GpuSession:
             self.launches = [
                 self._prepared(step) if step.launch else None for step in trial.plan.steps
             ]
+            self.graphs: list[Handle] = []
 
     def _memory(self, trial: Trial) -> dict[tuple[str, int], int]:
         plan, memory = trial.plan, self.resources.memory
@@ -162,9 +165,11 @@ class GpuSession:
             graph = self.driver.end_capture(self.stream)
             executable = self.driver.instantiate(graph)
             self.driver.destroy_graph(graph)
+        self.graphs.append(executable)
         return executable
 
     def drop(self, graph: Handle) -> None:
+        self.graphs.remove(graph)
         with self.device:
             self.driver.destroy_executable(graph)
 
@@ -183,4 +188,6 @@ class GpuSession:
         return self
 
     def __exit__(self, *_: object) -> None:
+        for graph in tuple(self.graphs):
+            self.drop(graph)
         self.engine.close()
