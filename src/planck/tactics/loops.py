@@ -26,7 +26,7 @@ class Loops:
         if isinstance(fits, No):
             return fits
         if len(kernel.graph.nodes) > 1:
-            for nest in _nests(kernel):
+            for nest in nests_of(kernel, kernel.target.lanes):
                 answer = frugal(nest)
                 if isinstance(answer, No):
                     return answer
@@ -37,9 +37,9 @@ class Loops:
         symbol = f"loops_{kernel.key}"
         text, tiles, scratch = generate(
             symbol,
-            [keep(nest) for nest in _nests(kernel)],
+            [keep(nest) for nest in nests_of(kernel, kernel.target.lanes)],
             arguments,
-            _buffers(kernel),
+            buffers_of(kernel),
             _tables(kernel),
             kernel.target,
             kernel.threads,
@@ -80,13 +80,15 @@ def composes(graph: Graph) -> bool | No:
     return True
 
 
-def _nests(kernel: Kernel) -> list[Nest]:
+def nests_of(kernel: Kernel, lanes: int) -> list[Nest]:
+    """The loop nests of a kernel, one for all outputs of one layout."""
     graph = kernel.graph
     exprs = dict(zip((v.name for v in graph.outputs), compose(graph), strict=True))
-    return lower(exprs, _buffers(kernel), kernel.target.lanes)
+    return lower(exprs, buffers_of(kernel), lanes)
 
 
-def _buffers(kernel: Kernel) -> dict[str, Buffer]:
+def buffers_of(kernel: Kernel) -> dict[str, Buffer]:
+    """How a kernel's inputs, outputs and tables lie in memory."""
     graph = kernel.graph
     found = {v.name: _buffer(v, kernel.operands[v.name]) for v in (*graph.inputs, *graph.outputs)}
     for node in graph.nodes:

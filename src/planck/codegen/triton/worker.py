@@ -13,14 +13,16 @@ from planck.target import Target
 
 
 def make(target: Target, source: str, header: dict[str, Any]) -> bytes:
-    fields = {k: tuple(v) if isinstance(v, list) else v for k, v in header["code"].items()}
+    fields: dict[str, Any] = {
+        k: tuple(v) if isinstance(v, list) else v for k, v in header["code"].items()
+    }
     return to_bytes(compile_cubin(TritonCode(source=source, **fields), target))
 
 
 def to_bytes(cubin: Cubin) -> bytes:
     """Its numbers in a line, then the image."""
     fields = asdict(cubin)
-    image = fields.pop("image")
+    image: bytes = fields.pop("image")
     return json.dumps(fields).encode() + b"\n" + image
 
 

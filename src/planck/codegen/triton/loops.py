@@ -1,0 +1,475 @@
+"""Loop nests -> Triton: a block takes a tile of rows and columns of the nest's steps.
+
+    way       outer          rows                    columns
+    flat      -              -                       all loops
+    across    the rest       along which some input  the innermost loop of the outputs
+                             is contiguous
+    rows      -              what reductions         what they do not depend on: each block goes
+                             depend on               through all columns, and what is reduced
+
+Reductions of rows run along the tile's columns; they share what they read, so that a softmax whose
+row fits into one tile reads and exponentiates it once. Other reductions are loops of every element.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+from planck.codegen.triton.scalar import Functions, literal, memory, plain, register
+from planck.dtypes import DType, bool_, i32, i64
+from planck.loops.lower import Buffer, Nest, walk_outside_reductions
+from planck.loops.terms import Term, walk
+
+Way = Literal["flat", "across", "rows"]
+Loop = tuple[str, int]
+
+_UNROLLED: Final = 16  # steps of a loop that are written out
+_COMBINE: Final = {
+    "sum": "_sum", "prod": "_product", "max": "_most", "min": "_least", "any": "_most",
+    "all": "_least", "argmax": "_first_most", "argmin": "_first_least",
+    "argmax_last": "_last_most", "argmin_last": "_last_least",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Tiling:
+    """How a nest is cut into blocks.
+
+    rows, columns:  of a tile, powers of two
+    trigger:        0 never; 2 right after the wait, 3 before the last stores
+    """
+
+    way: Way
+    rows: int
+    columns: int
+    trigger: int = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Groups:
+    """The loops of a nest by what they are in a tile."""
+
+    outer: tuple[Loop, ...]
+    rows: tuple[Loop, ...]
+    columns: tuple[Loop, ...]
+
+
+def groups(nest: Nest, way: Way) -> Groups:
+    """The loops of a nest by what they are in a tile."""
+    if way == "flat":
+        return Groups((), (), nest.loops)
+    if way == "across":
+        pick = {nest.across: "rows", nest.vector: "columns"}
+        outer = tuple(loop for loop in nest.loops if loop[0] not in pick)
+        rows, columns = (
+            tuple(loop for loop in nest.loops if pick.get(loop[0]) == side)
+            for side in ("rows", "columns")
+        )
+        return Groups(outer, rows, columns)
+    free = frozenset().union(*(t.free for t in reductions(nest)))
+    rows = tuple(loop for loop in nest.loops if loop[0] in free)
+    return Groups((), rows, tuple(loop for loop in nest.loops if loop[0] not in free))
+
+
+def reductions(nest: Nest) -> list[Term]:
+    """The reductions of a nest that stand in no other."""
+    return [
+        t for t in walk_outside_reductions([s.value for s in nest.stores]) if t.kind == "reduce"
+    ]
+
+
+def size(loops: Sequence[Loop]) -> int:
+    return math.prod(n for _, n in loops)
+
+
+def blocks(nest: Nest, tiling: Tiling) -> int:
+    found = groups(nest, tiling.way)
+    along = 1 if tiling.way == "rows" else -(-size(found.columns) // tiling.columns)
+    return size(found.outer) * -(-size(found.rows) // tiling.rows) * along
+
+
+def write(
+    symbol: str,
+    nests: Sequence[Nest],
+    parameters: Sequence[str],
+    buffers: Mapping[str, Buffer],
+    tilings: Sequence[Tiling],
+) -> tuple[str, int]:
+    """The body of a module without its header, and how many blocks there are.
+
+    parameters:  names of pointers
+    """
+    functions = Functions()
+    lines = ["block = tl.program_id(0)"]
+    if _is_wide(nests, buffers):
+        lines.append("block = block.to(tl.int64)")
+    lines.append("gdc_wait()")
+    if tilings[0].trigger == 2:
+        lines.append("gdc_launch_dependents()")
+    first = 0
+    for nest, tiling in zip(nests, tilings, strict=True):
+        count = blocks(nest, tiling)
+        writer = _Writer(nest, buffers, tiling, functions)
+        body = writer.run("block" if not first else f"(block - {first})")
+        if len(nests) > 1:
+            lines.append(f"if (block >= {first}) & (block < {first + count}):")
+            body = [f"    {line}" for line in body]
+        lines += body
+        first += count
+    text = "".join(f"    {line}\n" for line in lines)
+    head = f"@triton.jit\ndef {symbol}({', '.join(parameters)}):\n"
+    return f"{functions.text}\n\n{head}{text}", first
+
+
+def _is_wide(nests: Sequence[Nest], buffers: Mapping[str, Buffer]) -> bool:
+    """Whether 32 bits do not hold every position."""
+    ends = [sum((n - 1) * s for n, s in zip(b.physical, b.strides, strict=True))
+            for b in buffers.values()]  # fmt: skip
+    return max([*ends, *(size(nest.loops) for nest in nests)], default=0) >= 1 << 30
+
+
+@dataclass(slots=True)
+class _Scope:
+    """What is known inside a loop: values of terms, variables of loops with the axes they vary in,
+    and the positions in a group of loops with the mask that goes with them."""
+
+    known: dict[Term, str] = field(default_factory=dict)
+    variables: dict[str, tuple[str, str]] = field(default_factory=dict)
+    columns: dict[tuple[Loop, ...], tuple[str, str]] = field(default_factory=dict)
+
+
+class _Writer:
+    """Writes one nest. Every value is a block of [1 or rows, 1 or columns], or a Python number."""
+
+    def __init__(
+        self, nest: Nest, buffers: Mapping[str, Buffer], tiling: Tiling, functions: Functions
+    ) -> None:
+        self.nest, self.pool, self.buffers = nest, nest.pool, buffers
+        self.tiling, self.functions = tiling, functions
+        self.groups = groups(nest, tiling.way)
+        self.lines: list[str] = []
+        self.depth = self.names = 0
+        self.scopes = [_Scope()]
+        self.masks = {"r": "", "c": ""}
+        self.chunked = False
+
+    # Text
+
+    def do(self, line: str) -> None:
+        self.lines.append("    " * self.depth + line)
+
+    def let(self, expression: str, hint: str = "t") -> str:
+        self.names += 1
+        name = f"{hint}{self.names}"
+        self.do(f"{name} = {expression}")
+        return name
+
+    @contextmanager
+    def loop(self, head: str) -> Iterator[_Scope]:
+        self.do(head)
+        self.depth += 1
+        self.scopes.append(_Scope())
+        yield self.scopes[-1]
+        self.scopes.pop()
+        self.depth -= 1
+
+    # Tiles
+
+    def run(self, block: str) -> list[str]:
+        tiling, found = self.tiling, self.groups
+        count = size(found.columns)
+        if tiling.way != "rows":
+            tiles = -(-count // tiling.columns)
+            begin = self.let(f"{block} % {tiles} * {tiling.columns}" if tiles > 1 else "0")
+            block = self.let(f"{block} // {tiles}" if tiles > 1 else block)
+        tiles = -(-size(found.rows) // tiling.rows)
+        if found.outer:
+            self._bind(found.outer, self.let(f"{block} // {tiles}"), "")
+            block = self.let(f"{block} % {tiles}")
+        rows = self.let(f"{block} * {tiling.rows} + tl.arange(0, {tiling.rows})[:, None]", "r")
+        self._bind(found.rows, rows, "r")
+        if size(found.rows) % tiling.rows:
+            self.masks["r"] = self.let(f"{rows} < {size(found.rows)}", "m")
+        if tiling.way != "rows":
+            self._columns(found.columns, begin)
+            self._store()
+            return self.lines
+        self._hoist([t for s in self.nest.stores for t in (s.value, s.offset)], found.columns)
+        with self._through(found.columns):
+            self._store()
+        return self.lines
+
+    def _bind(self, loops: Sequence[Loop], position: str, axes: str) -> None:
+        """The variables of loops at a position in the product of their extents."""
+        for k, (name, extent) in reversed(list(enumerate(loops))):
+            own = position if not k else self.let(f"{position} % {extent}", "i")
+            position = position if not k else self.let(f"{position} // {extent}")
+            self.scopes[-1].variables[name] = (own, axes)
+
+    def _columns(self, loops: tuple[Loop, ...], begin: str) -> None:
+        """Bind the columns of one tile."""
+        width, count = self.tiling.columns, size(loops)
+        position = self.let(f"{begin} + tl.arange(0, {width})[None, :]", "c")
+        mask = self.let(f"{position} < {count}", "m") if count % width else ""
+        self._bind(loops, position, "c")
+        self.scopes[-1].columns[loops] = (position, mask)
+        self.masks["c"] = mask
+
+    @contextmanager
+    def _through(self, loops: tuple[Loop, ...]) -> Iterator[tuple[str, str]]:
+        """All columns of a group of loops, tile by tile; gives the position and the mask."""
+        before = self.masks["c"]
+        if size(loops) <= self.tiling.columns:
+            known = [s.columns[loops] for s in self.scopes if loops in s.columns]
+            if known:
+                self.masks["c"] = known[0][1]
+            else:
+                self._columns(loops, "0")
+            yield next(s.columns[loops] for s in self.scopes if loops in s.columns)
+        else:
+            at = f"k{len(self.lines)}"
+            with self.loop(f"for {at} in range(0, {size(loops)}, {self.tiling.columns}):") as scope:
+                self.chunked = True
+                self._columns(loops, at)
+                yield scope.columns[loops]
+                self.chunked = False
+        self.masks["c"] = before
+
+    def _hoist(self, roots: Sequence[Term], loops: Sequence[Loop]) -> None:
+        """Write what stays the same in loops that are about to open."""
+        inside = {name for name, _ in loops}
+        bound = {name for scope in self.scopes for name in scope.variables}
+        seen: set[Term] = set()
+        stack = list(reversed(roots))
+        while stack:
+            term = stack.pop()
+            if term in seen:
+                continue
+            seen.add(term)
+            if term.kind in ("load", "apply", "cast", "select", "reduce") and (
+                term.free <= bound and inside.isdisjoint(term.free)
+            ):
+                self.value(term)
+            else:
+                stack.extend(reversed(term.args))
+
+    def _store(self) -> None:
+        values = [self.value(s.value) for s in self.nest.stores]
+        if self.tiling.trigger == 3 and not self.chunked:
+            self.do("gdc_launch_dependents()")
+        for store, value in zip(self.nest.stores, values, strict=True):
+            if store.value.kind == "const":
+                value = literal(store.value.what, store.dtype)
+            mask = self._mask(store.offset)
+            if self.nest.partial and self.nest.guard is not None:
+                mask = " & ".join(part for part in (mask, self.value(self.nest.guard)) if part)
+            tail = f", mask={mask}" if mask else ""
+            place = f"{store.operand} + {self._block(store.offset)}"
+            self.do(f"tl.store({place}, {value}.to({memory(store.dtype)}){tail})")
+
+    # Values
+
+    def axes(self, term: Term) -> str:
+        """Along which of the tile's sides a value varies: "", "r", "c", "rc"."""
+        found = {self.variable(name)[1] for name in term.free}
+        return "".join(side for side in "rc" if side in found)
+
+    def variable(self, name: str) -> tuple[str, str]:
+        return next(s.variables[name] for s in reversed(self.scopes) if name in s.variables)
+
+    def _shape(self, axes: str) -> str:
+        rows = self.tiling.rows if "r" in axes else 1
+        return f"[{rows}, {self.tiling.columns if 'c' in axes else 1}]"
+
+    def _mask(self, term: Term) -> str:
+        return " & ".join(self.masks[side] for side in self.axes(term) if self.masks[side])
+
+    def _block(self, term: Term) -> str:
+        """A position, as a block even where it is a number."""
+        return literal(term.what, i32) if term.kind == "const" else self.value(term)
+
+    def value(self, term: Term) -> str:
+        if term.kind == "const":
+            return plain(term.what) if term.dtype is i64 else literal(term.what, term.dtype)
+        if term.kind == "index":
+            return self.variable(term.what)[0]
+        for scope in reversed(self.scopes):
+            if term in scope.known:
+                return scope.known[term]
+        made = self._reduce(term) if term.kind == "reduce" else self.let(self._expression(term))
+        self.scopes[-1].known[term] = made
+        return made
+
+    def _expression(self, term: Term) -> str:
+        match term.kind:
+            case "affine":
+                factors, constant = term.what
+                parts = [
+                    self.value(a) if f == 1 else f"{self.value(a)} * {f}"
+                    for f, a in zip(factors, term.args, strict=True)
+                ]
+                return " + ".join([*parts, str(constant)] if constant else parts)
+            case "apply":
+                return self._apply(term)
+            case "cast":
+                (value,) = term.args
+                if value.kind == "const":
+                    return self.functions.cast(literal(value.what, value.dtype), value.dtype,
+                                               term.dtype)  # fmt: skip
+                return self.functions.cast(self.value(value), value.dtype, term.dtype)
+            case "select":
+                condition, *sides = term.args
+                names = [self.value(condition), *map(self._typed, sides)]
+                return self.functions.call("select", names, term.dtype)
+        return self._load(term)
+
+    def _typed(self, term: Term) -> str:
+        """A value of its dtype, where a position may do with 32 bits otherwise."""
+        if term.kind == "const":
+            return literal(term.what, term.dtype)
+        value = self.value(term)
+        return f"{value}.to(tl.int64)" if term.dtype is i64 else value
+
+    def _apply(self, term: Term) -> str:
+        args, dtype = term.args, term.args[-1].dtype
+        if dtype is i64:
+            if term.what in ("floordiv", "mod") and _is_natural(*args):
+                sign = "//" if term.what == "floordiv" else "%"
+                return f"{self.value(args[0])} {sign} {args[1].what}"
+            small = all(a.low is not None and a.high is not None for a in args)
+            index = term.dtype is bool_ or (term.low is not None and term.high is not None)
+            if not (small and index):
+                return self.functions.call(term.what, [self._typed(a) for a in args], dtype)
+        numbers = [a.what if a.kind == "const" else None for a in args]
+        names = [self._typed(a) if a.kind == "const" and dtype is not i64 else self.value(a)
+                 for a in args]  # fmt: skip
+        if all(a.kind == "const" for a in args):
+            names = [literal(a.what, a.dtype) for a in args]
+        return self.functions.call(term.what, names, dtype, numbers)
+
+    def _load(self, term: Term) -> str:
+        place = f"{term.what} + {self._block(term.args[-1])}"
+        mask = self._mask(term)
+        text = f"tl.load({place}, mask={mask}, other=0)" if mask else f"tl.load({place})"
+        if term.dtype is bool_:
+            return f"{text} != 0"
+        kind = register(term.dtype)
+        return text if kind == memory(term.dtype) else f"{text}.to({kind})"
+
+    # Reductions
+
+    def _reduce(self, term: Term) -> str:
+        parallel = self.tiling.way == "rows" and not self.chunked
+        kind = term.what[0]
+        made = self._along(term) if parallel and "c" not in self.axes(term) else self._each(term)
+        if kind.startswith("arg"):
+            return self.let(f"{made}.to(tl.int64)")
+        return self.let(f"{made} != 0") if kind in ("any", "all") else made
+
+    def _along(self, term: Term) -> str:
+        """A reduction along the columns of tiles."""
+        (kind, over), function = term.what, self.functions.need(_COMBINE[term.what[0]])
+        loops = self._canonical(over)
+        value = self._renamed(term.args[0], over, loops)
+        one = size(loops) <= self.tiling.columns
+        shape = self._shape("rc" if "r" in self.axes(term) else "c")
+        sums = [] if one else self._start(kind, value.dtype, shape)
+        self._hoist([value], loops)
+        with self._through(loops) as (position, mask):
+            parts = [self._wide(kind, value)]
+            neutral = _neutral(kind, value.dtype)
+            if kind.startswith("arg"):
+                parts.append(position)
+            for k, part in enumerate(parts):
+                text = f"tl.broadcast_to({part}, {shape})"
+                other = _beyond(kind) if k else neutral
+                parts[k] = self.let(f"tl.where({mask}, {text}, {other})" if mask else text)
+            if not one:
+                self.do(f"{', '.join(sums)} = {function}({', '.join((*sums, *parts))})")
+        left = parts if one else sums
+        if len(left) == 1:
+            return self.let(f"tl.reduce({left[0]}, 1, {function}, keep_dims=True)")
+        best, place = self.let("0"), self.let("0")
+        self.lines[-2:] = []
+        self.do(f"{best}, {place} = tl.reduce(({', '.join(left)}), 1, {function}, keep_dims=True)")
+        return place
+
+    def _canonical(self, over: tuple[Loop, ...]) -> tuple[Loop, ...]:
+        """The loops by which a reduction goes: the nest's columns if they are alike, so that
+        both share what they compute; else some that depend on the extents alone."""
+        columns, extents = self.groups.columns, [n for _, n in over]
+        if [n for _, n in columns] == extents:
+            return columns
+        return tuple((f"c{k}.{n}", n) for k, n in enumerate(extents))
+
+    def _renamed(self, value: Term, over: Sequence[Loop], loops: Sequence[Loop]) -> Term:
+        names = {
+            old: self.pool.index(new, n) for (old, n), (new, _) in zip(over, loops, strict=True)
+        }
+        memo = {t: t for t in walk((value,)) if t.kind == "reduce" and t.free.isdisjoint(names)}
+        return self.pool.replace(value, names, memo)
+
+    def _each(self, term: Term) -> str:
+        """A reduction as loops of every element of the tile."""
+        kind, over = term.what
+        function = self.functions.need(_COMBINE[kind])
+        value = term.args[0]
+        sums = self._start(kind, value.dtype, self._shape(self.axes(term)))
+        self._hoist([value], over)
+        turns = "tl.static_range" if size(over) <= _UNROLLED else "range"
+        depth, position = len(self.scopes), ""
+        for name, extent in over:
+            at = f"j{len(self.lines)}"
+            self.do(f"for {at} in {turns}({extent}):")
+            self.depth += 1
+            self.scopes.append(_Scope())
+            step = self.let(f"{at} + tl.full([1, 1], 0, tl.int32)", "i")
+            self.scopes[-1].variables[name] = (step, "")
+            position = self.let(f"{position} * {extent} + {step}") if position else step
+        parts = [self._wide(kind, value), position][: len(sums)]
+        self.do(f"{', '.join(sums)} = {function}({', '.join((*sums, *parts))})")
+        self.depth -= len(self.scopes) - depth
+        del self.scopes[depth:]
+        return sums[-1]
+
+    def _wide(self, kind: str, value: Term) -> str:
+        text = self._typed(value)
+        return self.let(f"{text}.to(tl.int32)" if value.dtype is bool_ else text)
+
+    def _start(self, kind: str, dtype: DType, shape: str) -> list[str]:
+        name = "tl.int32" if dtype is bool_ else register(dtype)
+        sums = [self.let(f"tl.full({shape}, {_neutral(kind, dtype)}, {name})", "s")]
+        if kind.startswith("arg"):
+            sums.append(self.let(f"tl.full({shape}, {_beyond(kind)}, tl.int32)", "s"))
+        return sums
+
+
+def _is_natural(value: Term, by: Term) -> bool:
+    known = value.low is not None and value.low >= 0 and value.high is not None
+    return known and by.kind == "const" and by.what > 0
+
+
+def _beyond(kind: str) -> int:
+    """A position that loses against all others."""
+    return -1 if kind.endswith("last") else (1 << 31) - 1
+
+
+def _neutral(kind: str, dtype: DType) -> str:
+    """What changes no result."""
+    if kind in ("sum", "any"):
+        return "0.0" if dtype.is_float else "0"
+    if kind in ("prod", "all"):
+        return "1.0" if dtype.is_float else "1"
+    low = "max" in kind
+    if dtype.is_float:
+        return 'float("-inf")' if low else 'float("inf")'
+    if dtype is bool_:
+        return "0" if low else "1"
+    bits = dtype.bits - (dtype.kind == "i")
+    if low:
+        return str(-(1 << bits)) if dtype.kind == "i" else "0"
+    return str((1 << bits) - 1)

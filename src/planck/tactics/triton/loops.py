@@ -1,0 +1,168 @@
+"""The tactic "loops" of GPUs: any kernel whose operators say their bodies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import product
+from typing import Final
+
+import numpy as np
+
+from planck.codegen.triton.code import TritonCode
+from planck.codegen.triton.loops import Tiling, Way, groups, reductions, size, write
+from planck.codegen.triton.scalar import HEADER, pointer, supported
+from planck.dtypes import Array
+from planck.ir.graph import Graph
+from planck.loops.lower import Nest, frugal
+from planck.loops.terms import factor_of, walk
+from planck.refusal import No
+from planck.tactics.kernel import Config, Kernel
+from planck.tactics.loops import buffers_of, nests_of
+
+MOST_COLUMNS: Final = 4096  # of a tile: registers of eight warps
+TILE: Final = 4096  # elements of a tile of rows
+LANES: Final = 32  # of a warp
+FEW: Final = 64  # elements of a reduction that one thread may as well go through
+WAVES: Final = 2  # blocks for each multiprocessor, at the least, before blocks grow
+MAX_OFFERS: Final = 8
+
+
+class Loops:
+    """One nest for all outputs of one layout."""
+
+    name = "loops"
+
+    def offers(self, kernel: Kernel) -> tuple[Config, ...] | No:
+        fits = fusible(kernel.graph)
+        if isinstance(fits, No):
+            return fits
+        nests = nests_of(kernel, LANES)
+        if len(kernel.graph.nodes) > 1:
+            for nest in nests:
+                answer = frugal(nest)
+                if isinstance(answer, No):
+                    return answer
+        return tuple(_configs(kernel, max(nests, key=lambda nest: size(nest.loops))))
+
+    def build(self, kernel: Kernel, config: Config) -> TritonCode:
+        nests = nests_of(kernel, LANES)
+        main = max(nests, key=lambda nest: size(nest.loops))
+        tilings = [
+            _tiling(config) if nest is main else _tiling(_configs(kernel, nest)[0])
+            for nest in nests
+        ]
+        values = {v.name: v.type.dtype for v in kernel.graph.values()}
+        tables = [name for name, array in kernel.graph.weights.items() if array.size > 1]
+        used = {t.what for nest in nests for t in walk(nest.roots) if t.kind == "load"}
+        used |= {store.operand for nest in nests for store in nest.stores}
+        ends = (*kernel.graph.inputs, *kernel.graph.outputs)
+        names = [n for n in dict.fromkeys((*(v.name for v in ends), *tables)) if n in used]
+        symbol = f"loops_{kernel.key}_{'_'.join(str(v) for v in config.values())}"
+        text, count = write(symbol, nests, names, buffers_of(kernel), tilings)
+        return TritonCode(
+            symbol=symbol,
+            source=HEADER + text,
+            arguments=tuple(names),
+            types=tuple(pointer(values[name]) for name in names),
+            aligned=tuple(n not in kernel.operands or kernel.operands[n].aligned for n in names),
+            grid=count,
+            warps=config["warps"],
+            dependent=True,
+        )
+
+    def pack(
+        self, kernel: Kernel, config: Config, constants: Mapping[str, Array]
+    ) -> Mapping[str, Array]:
+        tables = {n: np.asarray(a) for n, a in kernel.graph.weights.items() if a.size > 1}
+        return dict(constants) | tables
+
+
+def fusible(graph: Graph) -> bool | No:
+    """True if every operator of a graph says its body and a GPU has every dtype; else why not."""
+    for node in graph.nodes:
+        if not node.op.has_body:
+            return No(f"{type(node.op).__name__} has no body")
+    for value in graph.values():
+        if not supported(value.type.dtype):
+            return No(f"%{value.name} is {value.type.dtype}")
+    return True
+
+
+def _tiling(config: Config) -> Tiling:
+    return Tiling(config["way"], config["rows"], config["columns"], config["trigger"])
+
+
+def _configs(kernel: Kernel, nest: Nest) -> list[Config]:
+    """Ways, tiles and triggers, the best guess first."""
+    reduced = max((size(t.what[1]) for t in reductions(nest)), default=0)
+    found = groups(nest, "rows")
+    tiles: list[tuple[Way, int, int]]
+    if reduced and (size(found.columns) > 1 or reduced > FEW):
+        tiles = _row_tiles(kernel, nest, reduced)
+    else:
+        tiles = [("flat", 1, n) for n in _flat_blocks(kernel, size(nest.loops))]
+        if nest.across and not reduced:
+            sides = ((32, 32), (64, 32), (32, 64), (16, 64), (64, 64))
+            extents = [nest.extent(nest.across), nest.extent(nest.vector or "")]
+            fitting = [[min(s, _power(n)) for s, n in zip(side, extents, strict=True)]
+                       for side in sides]  # fmt: skip
+            across: list[tuple[Way, int, int]] = [("across", r, c) for r, c in fitting]
+            tiles = [*dict.fromkeys(across), tiles[0]]
+        elif reduced and size(nest.loops) < 1 << 14:
+            tiles += _row_tiles(kernel, nest, reduced)[:2]
+    configs: list[Config] = [
+        {"way": way, "rows": r, "columns": c, "warps": _warps(r * c), "trigger": trigger}
+        for trigger, (way, r, c) in product((2, 3), tiles)
+    ]
+    return configs[:MAX_OFFERS]
+
+
+def _flat_blocks(kernel: Kernel, count: int) -> list[int]:
+    """Sizes of blocks: all multiprocessors work before a block grows."""
+    wanted = count // (WAVES * max(kernel.target.cores, 1))
+    guess = max(128, min(1024, _power(wanted + 1) // 2))
+    sizes = (guess, guess * 2, guess // 2, guess * 4)
+    return [n for n in dict.fromkeys(sizes) if 64 <= n <= 4096 and (n == guess or n < 2 * count)]
+
+
+def _row_tiles(kernel: Kernel, nest: Nest, reduced: int) -> list[tuple[Way, int, int]]:
+    """Tiles of rows and of what is reduced."""
+    found = groups(nest, "rows")
+    rows = size(found.rows)
+    longest = max(reduced, size(found.columns))
+    columns = min(_power(longest), MOST_COLUMNS)
+    if _rows_are_contiguous(nest):
+        wide = min(32, _power(rows))
+        columns = min(columns, max(16, TILE // wide))
+        shapes = [(wide, columns), (wide, max(columns // 4, 1)), (min(64, _power(rows)), columns)]
+        shapes.append((max(wide // 4, 1), columns))
+    else:
+        share = max(1, rows // (WAVES * max(kernel.target.cores, 1)))
+        most = max(1, TILE // columns)
+        guess = min(_power(share + 1) // 2 or 1, most, 16)
+        shapes = [(guess, columns), (guess * 2, columns), (max(guess // 2, 1), columns)]
+        if columns > 1024:
+            shapes.append((1, 1024))
+    return [("rows", r, c) for r, c in dict.fromkeys(shapes) if r < 2 * rows]
+
+
+def _rows_are_contiguous(nest: Nest) -> bool:
+    """Whether what is reduced is contiguous along rows rather than along what is reduced."""
+    score = 0
+    for reduction in reductions(nest):
+        for term in walk(reduction.args):
+            if term.kind == "load":
+                steps = {n: factor_of(term.args[0], n) for n in term.free}
+                inner = any(steps.get(n) == 1 for n, _ in reduction.what[1])
+                outer = any(steps.get(n) == 1 for n in reduction.free)
+                score += outer - inner
+    return score > 0
+
+
+def _warps(elements: int) -> int:
+    return 1 if elements <= 64 else 2 if elements <= 128 else 4 if elements <= 2048 else 8
+
+
+def _power(n: int) -> int:
+    """The least power of two that is not below n."""
+    return 1 << max(n - 1, 0).bit_length()

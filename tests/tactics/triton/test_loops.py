@@ -1,0 +1,191 @@
+"""Operators with bodies as GPU kernels, in Triton's interpreter, against their references."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+
+from planck import dtypes
+from planck.codegen.triton.compile import compile_cubin
+from planck.codegen.triton.scalar import supported
+from planck.dtypes import Array, DType
+from planck.ir.graph import Graph, Value
+from planck.ir.interpret import interpret
+from planck.ops import movement, nn
+from planck.ops.float64 import interpret_float64
+from planck.ops.pointwise import FUNCTIONS, Cast, Pointwise
+from planck.ops.reduce import KINDS, ArgReduce, Reduce
+from planck.refusal import No
+from planck.tactics.kernel import Kernel
+from planck.tactics.triton.loops import Loops
+from tests.loops.running import Maker, kernel, reblock
+from tests.loops.test_dtypes import TOLERANCE, draw, operands
+from tests.loops.test_operators import CASES
+from tests.tactics.triton.conftest import H100
+from tests.tactics.triton.interpreting import run_triton
+
+TYPES = tuple(d for d in dtypes.DTYPES if supported(d))
+
+
+def offered(graph: Graph, gaps: Mapping[str, int] | None = None) -> tuple[Kernel, list[Any]]:
+    work = kernel(graph, H100, gaps=gaps)
+    offers = Loops().offers(work)
+    assert not isinstance(offers, No), offers.reason
+    return work, list(offers)
+
+
+def check(graph: Graph, arrays: Mapping[str, Array], want: Mapping[str, Array], most: int = 1,
+          gaps: Mapping[str, int] | None = None, **bound: float) -> None:  # fmt: skip
+    """The first offers give what is wanted."""
+    work, offers = offered(graph, gaps)
+    for config in offers[:most]:
+        found = run_triton(work, Loops(), config, arrays)
+        for name, array in found.items():
+            true = want[name]
+            assert array.dtype == work.operands[name].type.dtype.numpy
+            if true.dtype.kind != "b":
+                array, true = array.astype(np.float64), true.astype(np.float64)
+            np.testing.assert_allclose(array, true, err_msg=str(config), **bound)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_operators(name: str) -> None:
+    m, output = CASES[name]()
+    graph = m.graph(output)
+    check(graph, m.arrays, interpret(graph, m.arrays), 2, rtol=2e-5, atol=3e-6)
+
+
+@pytest.mark.parametrize("name", ["batch", "instance", "max pool", "linear", "crop", "group"])
+@pytest.mark.parametrize("side", ["in", "out"])
+def test_operators_on_blocks(name: str, side: str) -> None:
+    m, output = CASES[name]()
+    graph = m.graph(output)
+    want = interpret(graph, m.arrays)
+    blocks = {"x0" if side == "in" else output.name: 8}
+    check(reblock(graph, blocks), m.arrays, want, rtol=2e-5, atol=3e-6)
+
+
+@pytest.mark.parametrize("fn", FUNCTIONS)
+def test_functions(fn: str) -> None:
+    for dtype in TYPES:
+        if dtype.kind in FUNCTIONS[fn].kinds:
+            m = Maker(**operands(fn, dtype))
+            graph = m.graph(m(Pointwise(fn), *m.inputs.values()))
+            bound = TOLERANCE.get(dtype.name, 0)
+            check(graph, m.arrays, interpret(graph, m.arrays), rtol=bound, atol=bound)
+
+
+@pytest.mark.parametrize("old", TYPES, ids=str)
+def test_casts(old: DType) -> None:
+    for new in TYPES:
+        if new is not old:
+            m = Maker(x=draw(old, (3, 7), size=30))
+            graph = m.graph(m(Cast(new), m["x"]))
+            check(graph, m.arrays, interpret(graph, m.arrays), rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_reductions(kind: str) -> None:
+    for dtype in (dtypes.f32, dtypes.bf16, dtypes.i32):
+        if dtype.kind == "i" and kind not in ("sum", "max", "min", "prod"):
+            continue
+        for shape, axes in (((5, 300), (1,)), ((300, 5), (0,)), ((3, 17, 5), (0, 2))):
+            m = Maker(x=draw(dtype, shape, 0.5))
+            graph = m.graph(m(Reduce(kind, axes, False), m["x"]))
+            bound = TOLERANCE.get(dtype.name, 0) * 10
+            check(graph, m.arrays, interpret(graph, m.arrays), 2, rtol=bound, atol=bound)
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_positions_of_the_largest(last: bool) -> None:
+    array = np.random.default_rng(0).integers(0, 5, (4, 9000)).astype(np.float32)
+    array[1, 70] = array[1, 8000] = np.nan
+    array[2] = -np.inf
+    for kind in ("max", "min"):
+        for axis, x in ((1, array), (0, np.ascontiguousarray(array[:, :500].T))):
+            m = Maker(x=x)
+            graph = m.graph(m(ArgReduce(kind, axis, True, last), m["x"]))
+            check(graph, m.arrays, interpret(graph, m.arrays))
+
+
+def test_rows_longer_than_a_tile() -> None:
+    m = Maker(x=draw(dtypes.f32, (3, 9001)), s=draw(dtypes.f32, (9001,)))
+    outputs = m(nn.Softmax(-1), m["x"]), m(nn.LayerNorm(-1, 1e-5), m["x"], m["s"])
+    for output in outputs:
+        graph = m.graph(output)
+        check(graph, m.arrays, interpret_float64(graph, m.arrays), 2, rtol=1e-5, atol=1e-6)
+
+
+SHAPES = [(1, 3, 5, 7), (7, 5, 4, 3), (1, 17, 6, 5)]
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("dtype", [dtypes.f32, dtypes.f16, dtypes.bf16], ids=str)
+@pytest.mark.parametrize("name", ["chain", "transpose", "concat", "pool", "global", "norm"])
+def test_regions(name: str, dtype: DType, shape: tuple[int, ...]) -> None:
+    """Regions as a network has them: short floats at the boundary, NHWC, gaps after rows."""
+    c = shape[1]
+    wide = dtypes.f32
+    m = Maker(x=draw(dtype, shape), y=draw(dtype, shape, seed=1), b=draw(dtypes.f32, (c, 1, 1)))
+    x, y = (m(Cast(wide), m[v]) if dtype is not wide else m[v] for v in "xy")
+    blocks = -(-c // 8) * 8
+    made: Value
+    if name == "chain":
+        made = m(Pointwise("silu"), m(Pointwise("add"), m(Pointwise("mul"), x, m["b"]), y))
+    elif name == "transpose":
+        made = m(movement.Transpose((0, 2, 3, 1)), m(Pointwise("add"), x, y))
+    elif name == "concat":
+        made = m(movement.Concat(1), x, m(Pointwise("relu"), y))
+    elif name == "pool":
+        made = m(nn.Pool("max", (3, 3), (2, 1), (1, 1, 1, 1), (1, 1)), m(Pointwise("tanh"), x))
+    elif name == "global":
+        made = m(Reduce("mean", (2, 3), True), m(Pointwise("mul"), x, y))
+    else:
+        made = m(nn.GroupNorm(1, 1e-5), x, *(m.constant(draw(wide, (c,), seed=k)) for k in (2, 3)))
+    output = m(Cast(dtype), made) if dtype is not wide else made
+    graph = m.graph(output)
+    want = interpret_float64(graph, m.arrays)
+    bound = 2 * TOLERANCE[dtype.name]
+    plain = {"b"} | {output.name} if name in ("transpose", "concat") else {"b"}
+    blocked = {v.name: blocks for v in (*graph.inputs, output) if v.name not in plain}
+    for layout in ({}, blocked):
+        check(reblock(graph, layout), m.arrays, want, gaps={"x": 16}, rtol=bound, atol=bound)
+
+
+def test_outputs_of_several_layouts() -> None:
+    m = Maker(x=draw(dtypes.f32, (7, 33)), z=draw(dtypes.f32, (33, 7)))
+    gate = m(Pointwise("sigmoid"), m["x"])
+    other = m(movement.Transpose((1, 0)), m["z"])
+    graph = m.graph(m(Pointwise("mul"), gate, other), gate, m(Pointwise("neg"), m["z"]))
+    check(graph, m.arrays, interpret(graph, m.arrays), 8, rtol=1e-6, atol=1e-6)
+
+
+FAMILIES = {
+    "flat": "linear", "rows": "softmax", "outer rows": "softmax middle", "chunks": "matmul",
+    "pool": "max pool", "norm": "layer", "position": "hardmax", "across": "space to depth",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_families_compile(family: str) -> None:
+    m, output = CASES[FAMILIES[family]]()
+    work, offers = offered(m.graph(output))
+    for config in (offers[0], offers[-1]):
+        assert compile_cubin(Loops().build(work, config), H100).registers < 255
+
+
+def test_functions_compile() -> None:
+    """All functions of floats in one kernel: libdevice is linked in without a GPU."""
+    for dtype in (dtypes.f32, dtypes.f64, dtypes.i32, dtypes.u8, dtypes.bool_):
+        m = Maker(x=np.ones((3, 21), dtype.numpy), c=np.ones((3, 21), np.bool_))
+        outputs = []
+        for fn, function in FUNCTIONS.items():
+            if dtype.kind in function.kinds and dtype.kind != "c":
+                args = [m["x"]] * function.arity
+                outputs.append(m(Pointwise(fn), *([m["c"]] if fn == "select" else []),
+                                 *args[fn == "select":]))  # fmt: skip
+        work, offers = offered(m.graph(*outputs))
+        assert compile_cubin(Loops().build(work, offers[0]), H100).image
