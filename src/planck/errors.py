@@ -14,6 +14,11 @@
     |  |- PlanFormatError       damaged, cut, or not a plan
     |  |- PlanVersionError      of another format or Planck version
     |  `- PlanTargetError       built for another machine
+    |- DeviceError              a GPU that is missing or that fails
+    |  |- NoDeviceError         no GPU here, or no NVIDIA driver for it
+    |  |- DriverTooOldError     a driver too old for Planck or for a plan's code
+    |  |- DeviceMemoryError     the GPU's memory is used up
+    |  `- CudaError             another call of the CUDA driver that failed
     |- ContextInUseError        one execution context, two threads at once
     |- InputError               what was given to run or detect cannot be used
     |- FileError                a file that cannot be read or written (missing, disk full, ...)
@@ -104,6 +109,26 @@ class PlanVersionError(PlanError):
 
 class PlanTargetError(PlanError):
     """A plan built for another machine."""
+
+
+class DeviceError(PlanckError):
+    """A GPU that is missing or that fails."""
+
+
+class NoDeviceError(DeviceError):
+    """There is no GPU here, or no NVIDIA driver for it."""
+
+
+class DriverTooOldError(DeviceError):
+    """The NVIDIA driver is too old for Planck, or for a plan's code."""
+
+
+class DeviceMemoryError(DeviceError):
+    """The GPU's memory is used up: the message says what was asked and what is free."""
+
+
+class CudaError(DeviceError):
+    """A call of the CUDA driver that failed: the message has the call and the error's name."""
 
 
 class ContextInUseError(PlanckError):

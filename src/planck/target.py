@@ -8,12 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from planck.device.cuda.driver import Properties
 from planck.errors import BuildError
 from planck.knobs import knobs
 
 ISA_VECTOR_BYTES: Final = {"avx512": 64, "avx2": 32, "neon": 16, "portable": 16}
 _AVX512: Final = {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl", "fma"}
 _AVX2: Final = {"avx2", "fma", "bmi1", "bmi2", "f16c"}
+_OLDEST_SM: Final = 90  # the first with dependent launches, which all our GPU kernels wait for
 _EXTRAS: Final = ("avx512_vnni", "avx512_bf16", "avx512_fp16", "avx_vnni")
 
 
@@ -100,16 +102,23 @@ def host() -> Target:
 
 
 def resolve(name: str) -> Target:
-    """The target of "cpu", "cpu:avx2", ...; PLANCK_CPU overrides the ISA of plain "cpu".
+    """The target of "cpu", "cpu:avx2", "cuda", "cuda:sm_90", ...
 
-    raises: BuildError for a name that is no target, or an ISA this processor lacks
+    PLANCK_CPU overrides the ISA of plain "cpu". "cuda" is this machine's GPU; with an SM behind it,
+    any GPU of that, which need not be here.
+
+    raises: BuildError for a name that is no target, or an ISA this processor lacks; for "cuda"
+            DeviceError and MissingExtraError
     """
     kind, _, isa = name.partition(":")
+    if name == "cuda":
+        return gpu(0)
+    if kind == "cuda" and isa in _GENERIC:
+        return _GENERIC[isa]
     if kind != "cpu":
-        raise BuildError(
-            f"planck has no target {name!r}",
-            know=f"targets are cpu and {', '.join('cpu:' + isa for isa in ISA_VECTOR_BYTES)}",
-        )
+        names = ["cpu", *(f"cpu:{isa}" for isa in ISA_VECTOR_BYTES)]
+        names += ["cuda", *(f"cuda:{isa}" for isa in _GENERIC)]
+        raise BuildError(f"planck has no target {name!r}", know=f"targets are {', '.join(names)}")
     here = host()
     isa = isa or knobs().cpu
     if not isa or isa == here.isa:
@@ -122,6 +131,45 @@ def resolve(name: str) -> Target:
             try_="name an ISA that the processor has, or leave it out",
         )
     return replace(here, isa=isa, extras=())
+
+
+def gpu(ordinal: int) -> Target:
+    """A GPU of this machine. raises: MissingExtraError, DeviceError; BuildError if it is too old"""
+    from planck.device.cuda.bindings import open_driver
+    from planck.device.cuda.device import properties
+
+    return gpu_target(properties(open_driver(), ordinal))
+
+
+def gpu_target(properties: Properties) -> Target:
+    """The target that a GPU is. raises: BuildError for one that is too old"""
+    if properties.sm < _OLDEST_SM:
+        raise BuildError(
+            f"planck does not run on {properties.name}",
+            know=f"it has compute capability {properties.sm / 10}; {_OLDEST_SM / 10} is needed",
+        )
+    return Target(
+        isa=f"sm_{properties.sm}",
+        arch="cuda",
+        machine=f"{properties.name} {properties.memory_bytes / 2**30:.0f} GiB",
+        cores=properties.multiprocessors,
+        l1_bytes=properties.shared_bytes,
+        l2_bytes=properties.l2_bytes,
+    )
+
+
+def counterpart(built: Target) -> Target:
+    """What this machine has to run code built for a target: its processor, or its GPU.
+
+    raises: for a GPU's code MissingExtraError, DeviceError, BuildError
+    """
+    return gpu(0) if built.is_cuda else host()
+
+
+# Sizes of an H100: 132 multiprocessors, 227 KiB of shared memory for a block, 50 MiB of L2.
+_GENERIC: Final = {
+    "sm_90": Target("sm_90", "cuda", cores=132, l1_bytes=227 * 1024, l2_bytes=50 * 1024 * 1024)
+}
 
 
 def _processor() -> tuple[set[str], str]:

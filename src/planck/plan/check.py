@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from planck.errors import PlanFormatError, PlanTargetError
-from planck.plan.model import Place, Plan, Slot, Step
+from planck.plan.model import Place, Plan, Step
 from planck.plan.record import CLOCK, RUN, STOP, WORKER
 from planck.target import Target
 
+# What CUDA allows of a launch in one dimension, on every GPU that Planck knows.
+_MOST_BLOCKS: Final = 2**31 - 1
+_MOST_THREADS: Final = 1024
+_WARP: Final = 32
 _ORDER = ("portable", "avx2", "avx512")  # each runs on processors of all that follow
 
 
 def check_plan(plan: Plan) -> None:
     """raises: PlanFormatError naming the step or slot that points outside the plan"""
-    for name in (RUN, WORKER, STOP, CLOCK):
+    for name in () if plan.target.is_cuda else (RUN, WORKER, STOP, CLOCK):
         if name not in plan.symbols:
             raise PlanFormatError(f"the plan has no engine loop: symbol {name} is missing")
+    if plan.workspace_bytes < 0 or plan.counter_bytes < 0:
+        raise PlanFormatError("the plan has impossible sizes")
     for name, offset in plan.symbols.items():
         if not 0 <= offset < len(plan.code):
             raise PlanFormatError(f"symbol {name} lies outside the plan's code")
@@ -22,7 +30,9 @@ def check_plan(plan: Plan) -> None:
         at = f"slot {slot.name}"
         if slot.strides and len(slot.strides) != len(slot.type.physical):
             raise PlanFormatError("a slot has strides of another rank than its shape", at=at)
-        _check_place(plan, slot.place, at, _extent_bytes(slot))
+        if slot.place.space in ("workspace", "counters"):
+            raise PlanFormatError("a tensor lies where only kernels work", at=at)
+        _check_place(plan, slot.place, at, slot.extent_bytes)
     for number, step in enumerate(plan.steps):
         _check_step(plan, step, f"step {number}, {step.name}")
 
@@ -38,6 +48,7 @@ def _check_step(plan: Plan, step: Step, at: str) -> None:
             at=at,
             know=f"tiles {step.tiles}, grain {step.grain}, scratch {step.scratch_bytes} bytes",
         )
+    _check_launch(plan, step, at)
     for number in (*step.reads, *step.writes):
         if not 0 <= number < len(plan.slots):
             raise PlanFormatError(f"a step uses slot {number}, which does not exist", at=at)
@@ -45,10 +56,35 @@ def _check_step(plan: Plan, step: Step, at: str) -> None:
         _check_place(plan, place, at, 0)
 
 
+def _check_launch(plan: Plan, step: Step, at: str) -> None:
+    launch = step.launch
+    if (launch is not None) != (plan.target.is_cuda and bool(step.symbol)):
+        kind = "no launch" if launch is None else "a launch"
+        raise PlanFormatError(f"a step of a plan for {plan.target} has {kind}", at=at)
+    if launch is None:
+        return
+    fits = (
+        0 < launch.grid <= _MOST_BLOCKS,
+        0 < launch.threads <= _MOST_THREADS and launch.threads % _WARP == 0,
+        0 <= launch.shared_bytes <= plan.target.l1_bytes,
+    )
+    if not all(fits):
+        raise PlanFormatError(
+            "a step has an impossible launch",
+            at=at,
+            know=f"grid {launch.grid}, threads {launch.threads}, "
+            f"shared memory {launch.shared_bytes} of {plan.target.l1_bytes} bytes",
+        )
+
+
 def _check_place(plan: Plan, place: Place, at: str, bytes_: int) -> None:
     sizes = {"arena": plan.arena_bytes, "weights": len(plan.weights)}
+    if plan.target.is_cuda:
+        sizes |= {"workspace": plan.workspace_bytes, "counters": plan.counter_bytes}
     if place.space in sizes:
         size, indices = sizes[place.space], 1
+    elif place.space not in ("input", "output"):
+        raise PlanFormatError(f"a plan for {plan.target} has no {place.space}", at=at)
     else:
         slots = plan.inputs if place.space == "input" else plan.outputs
         indices = len(slots)
@@ -62,15 +98,6 @@ def _check_place(plan: Plan, place: Place, at: str, bytes_: int) -> None:
         )
 
 
-def _extent_bytes(slot: Slot) -> int:
-    """Bytes from a slot's first element to the end of its last."""
-    extents = slot.type.physical
-    if 0 in extents or not slot.strides:
-        return slot.type.bytes
-    last = sum((extent - 1) * stride for extent, stride in zip(extents, slot.strides, strict=True))
-    return (last + 1) * slot.type.dtype.bytes
-
-
 def check_target(built: Target, here: Target, any_machine: bool, at: str = "") -> None:
     """Whether a plan built for one machine should run on another.
 
@@ -78,26 +105,53 @@ def check_target(built: Target, here: Target, any_machine: bool, at: str = "") -
     raises:       PlanTargetError with the field that differs and its two values
     """
     fields = [("architecture", built.arch, here.arch, built.arch == here.arch)]
-    if built.isa in _ORDER and here.isa in _ORDER:
-        runs = _ORDER.index(built.isa) <= _ORDER.index(here.isa)
+    if built.is_cuda and here.is_cuda:
+        fields += _gpu_fields(built, here)
     else:
-        runs = built.isa in (here.isa, "portable")
-    fields.append(("instruction set", built.isa, here.isa, runs))
-    missing = [extra for extra in built.extras if extra not in here.extras]
-    has = ", ".join(here.extras) or "none"
-    fields.append(("extra instructions", ", ".join(built.extras), has, not missing))
+        fields += _processor_fields(built, here)
     for name, theirs, ours, fits in fields:
         if not fits:
             raise PlanTargetError(
-                f"the plan cannot run on this processor: its {name} differs",
+                f"the plan cannot run on this {'GPU' if here.is_cuda else 'processor'}: "
+                f"its {name} differs",
                 at=at,
                 know=f"{name}: {theirs} in the plan, {ours} here",
                 try_="build the plan from its model on this machine",
             )
-    if built.machine != here.machine and not any_machine:
+    tuned = built.machine != "generic" or not built.is_cuda
+    if built.machine != here.machine and tuned and not any_machine:
         raise PlanTargetError(
             "the plan was tuned for another machine",
             at=at,
             know=f"machine: {built.machine} in the plan, {here.machine} here",
             try_="build it again here, or load it as it is with any_machine=True",
         )
+
+
+def _processor_fields(built: Target, here: Target) -> list[tuple[str, str, str, bool]]:
+    """What must fit of a processor: name, value in the plan, value here, whether it does."""
+    if built.isa in _ORDER and here.isa in _ORDER:
+        runs = _ORDER.index(built.isa) <= _ORDER.index(here.isa)
+    else:
+        runs = built.isa in (here.isa, "portable")
+    missing = [extra for extra in built.extras if extra not in here.extras]
+    has = ", ".join(here.extras) or "none"
+    return [
+        ("instruction set", built.isa, here.isa, runs),
+        ("extra instructions", ", ".join(built.extras), has, not missing),
+    ]
+
+
+def _gpu_fields(built: Target, here: Target) -> list[tuple[str, str, str, bool]]:
+    """The same of a GPU: cubins run on the compute capability they are for, and on later minor
+    ones."""
+    runs = built.sm // 10 == here.sm // 10 and built.sm <= here.sm
+    return [
+        ("compute capability", built.isa, here.isa, runs),
+        (
+            "shared memory of a block",
+            f"{built.l1_bytes} bytes",
+            f"{here.l1_bytes} bytes",
+            built.l1_bytes <= here.l1_bytes,
+        ),
+    ]

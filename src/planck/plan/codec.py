@@ -9,10 +9,12 @@ from typing import Any
 from planck.dtypes import BY_NAME
 from planck.errors import PlanFormatError
 from planck.ir.types import Quant, TensorType
-from planck.plan.model import Place, Plan, Slot, Step
+from planck.plan.model import Launch, Place, Plan, Slot, Step
 from planck.target import Target
 
-_SPACES = ("arena", "weights", "input", "output")
+_SPACES = ("arena", "weights", "input", "output", "workspace", "counters")
+# What only plans for GPUs have stands only in theirs.
+_GPU_SIZES = ("workspace_bytes", "counter_bytes")
 
 
 def plan_to_json(plan: Plan) -> dict[str, Any]:
@@ -30,6 +32,7 @@ def plan_to_json(plan: Plan) -> dict[str, Any]:
         "symbols": plan.symbols,
         "names": plan.names,
         "build": plan.build,
+        **{name: size for name in _GPU_SIZES if (size := getattr(plan, name))},
     }
 
 
@@ -56,6 +59,7 @@ def plan_from_json(text: bytes, code: bytes, weights: memoryview | bytes, graph:
             graph=graph.decode(),
             names={str(k): str(v) for k, v in data["names"].items()},
             build=dict(data["build"]),
+            **{name: int(data.get(name, 0)) for name in _GPU_SIZES},
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise PlanFormatError(
@@ -112,14 +116,18 @@ def _place_from_json(data: list[Any]) -> Place:
 
 
 def _step_to_json(step: Step) -> dict[str, Any]:
-    return {
-        **{name: getattr(step, name) for name in Step.__slots__},
+    row = {
+        **{name: getattr(step, name) for name in Step.__slots__ if name != "launch"},
         "arguments": [_place_to_json(p) for p in step.arguments],
         "config": dict(step.config),
     }
+    if step.launch:
+        row["launch"] = asdict(step.launch)
+    return row
 
 
 def _step_from_json(data: dict[str, Any]) -> Step:
     tuples = {name: tuple(data[name]) for name in ("reads", "writes", "origin")}
     arguments = tuple(_place_from_json(p) for p in data["arguments"])
-    return Step(**{**data, **tuples, "arguments": arguments})
+    launch = Launch(**data["launch"]) if "launch" in data else None
+    return Step(**{**data, **tuples, "arguments": arguments, "launch": launch})

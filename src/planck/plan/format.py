@@ -47,7 +47,7 @@ from planck.plan.codec import (
     target_to_json,
 )
 from planck.plan.model import Plan, Slot
-from planck.target import Target, host
+from planck.target import Target, counterpart
 
 MAGIC: Final = b"\x89PLANCK\n"  # not text, and damaged by whoever takes it for text
 FORMAT: Final = 2
@@ -160,7 +160,7 @@ def _checked(
 ) -> Plan:
     _, _, size, _ = _unpack(bytes(data[: _START.size]), path)
     header = _read_header(bytes(data[: _START.size + size]), len(data), path)
-    check_target(header.target, host(), any_machine, str(path))
+    check_target(header.target, counterpart(header.target), any_machine, str(path))
     at = _START.size + size
     bodies: list[memoryview] = []
     for section in header.sections:

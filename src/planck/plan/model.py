@@ -39,6 +39,15 @@ class Slot:
     place: Place
     strides: tuple[int, ...] = ()
 
+    @property
+    def extent_bytes(self) -> int:
+        """From its first element to the end of its last."""
+        extents = self.type.physical
+        if 0 in extents or not self.strides:
+            return self.type.bytes
+        last = sum((e - 1) * stride for e, stride in zip(extents, self.strides, strict=True))
+        return (last + 1) * self.type.dtype.bytes
+
 
 @dataclass(frozen=True, slots=True)
 class Launch:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from planck.runtime.context import ExecutionContext
-from planck.runtime.engine import Binding, Engine
+from planck.runtime.engine import Binding, Engine, engine_of
 from planck.runtime.profile import Profile, StepTime
 from planck.runtime.report import Report, StepReport
 
@@ -15,4 +15,5 @@ __all__ = [
     "Report",
     "StepReport",
     "StepTime",
+    "engine_of",
 ]

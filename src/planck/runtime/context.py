@@ -69,10 +69,10 @@ class ExecutionContext:
         raises:  InputError, ShapeError, DTypeError; ContextInUseError if another thread is in here
         """
         if not self._lock.acquire(blocking=False):
-            raise _in_use()
+            raise in_use()
         try:
             if self._closed:
-                raise _closed()
+                raise closed()
             bound = bind_inputs(self._inputs, inputs)
             results = bind_outputs(self._outputs, out, self._inputs)
             if self.cpus:
@@ -124,7 +124,7 @@ class ExecutionContext:
         raises: ContextInUseError while another thread is in it
         """
         if not self._lock.acquire(blocking=False):
-            raise _in_use()
+            raise in_use()
         try:
             self._closed = True
             self._crew.close()
@@ -190,12 +190,12 @@ def _thread_count(plan: Plan, threads: int | None, cpus: Sequence[int] | None) -
     return threads if system.has_futex() else 1
 
 
-def _in_use() -> ContextInUseError:
+def in_use() -> ContextInUseError:
     return ContextInUseError(
         "the execution context is running in another thread",
         try_="make one context for each thread: engine.create_execution_context()",
     )
 
 
-def _closed() -> InputError:
+def closed() -> InputError:
     return InputError("the execution context is closed", try_="make another one")

@@ -12,8 +12,9 @@ import numpy as np
 
 from planck.device import system
 from planck.dtypes import Array, DType
+from planck.errors import PlanTargetError
 from planck.plan.check import check_plan
-from planck.plan.format import load_plan, save_plan
+from planck.plan.format import load_plan, read_header, save_plan
 from planck.plan.model import Plan, Slot
 from planck.runtime.context import ExecutionContext
 from planck.runtime.report import Report, report
@@ -52,8 +53,7 @@ class Engine:
         self.inputs = tuple(_binding(plan, slot) for slot in plan.inputs)
         self.outputs = tuple(_binding(plan, slot) for slot in plan.outputs)
         self.metadata: dict[str, str] = dict(plan.build.get("metadata", {}))
-        self.image = system.CodeImage(plan.code)
-        self.weights = _readable(plan.weights)
+        self._ready()
         self._idle: list[ExecutionContext] = []
         slow = [step.name for step in plan.steps if not step.symbol]
         if slow:
@@ -63,6 +63,16 @@ class Engine:
                 len(slow),
                 ", ".join(slow),
             )
+
+    def _ready(self) -> None:
+        """Bring code and weights where they are used."""
+        if self.plan.target.is_cuda:
+            raise PlanTargetError(
+                f"this engine runs on processors, and the plan is for {self.plan.target}",
+                try_="planck.load(path), or planck.runtime.engine_of(plan)",
+            )
+        self.image = system.CodeImage(self.plan.code)
+        self.weights = _readable(self.plan.weights)
 
     @classmethod
     def load(
@@ -74,9 +84,11 @@ class Engine:
         mapped:       leave the weights in the file's pages, which processes that run the same plan
                       share; large networks run up to 5 % faster from memory of their own, as it
                       has huge pages
-        raises:       FileError, PlanFormatError, PlanVersionError, PlanTargetError
+        raises:       FileError, PlanFormatError, PlanVersionError, PlanTargetError; for a plan for
+                      GPUs MissingExtraError and DeviceError
         """
-        return cls(load_plan(path, any_machine, None if mapped else system.allocate))
+        mapped = mapped or read_header(path).target.is_cuda  # whose weights go to the GPU's memory
+        return engine_of(load_plan(path, any_machine, None if mapped else system.allocate))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the plan file. raises: FileError"""
@@ -119,6 +131,18 @@ class Engine:
         for word, bindings in (("in", self.inputs), ("out", self.outputs)):
             rows += [f"  {word:<4}{b.name}: {b.dtype}{list(b.shape)}" for b in bindings]
         return "\n".join(rows) + ")"
+
+
+def engine_of(plan: Plan) -> Engine:
+    """The engine of a plan, on the processor or the GPU that it is for.
+
+    raises: as Engine; for a plan for GPUs PlanTargetError, MissingExtraError, DeviceError
+    """
+    if not plan.target.is_cuda:
+        return Engine(plan)
+    from planck.runtime.cuda.engine import CudaEngine
+
+    return CudaEngine(plan)
 
 
 def _binding(plan: Plan, slot: Slot) -> Binding:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -15,33 +15,45 @@ from planck.runtime.records import Records
 Bound = Mapping[tuple[str, int], Array]  # arrays of the call, by (space, index)
 
 
-class ReferenceStep:
-    """A one-node graph with its operands in the context's memory.
+class Reference:
+    """The one-node graph of a step, and what its operands are.
 
     raises: PlanFormatError if the graph and the step differ in their numbers of operands
     """
 
-    def __init__(self, number: int, step: Step, slots: tuple[Slot, ...], records: Records) -> None:
+    def __init__(self, number: int, step: Step, slots: tuple[Slot, ...]) -> None:
         from planck.ir.parse import parse
 
         self.number = number
         self.graph = parse(step.reference)
-        self.reads = [_access(slots[number], records) for number in step.reads]
-        self.writes = [_access(slots[number], records) for number in step.writes]
         self.types = [slots[number].type for number in step.reads]
-        if (len(self.graph.inputs), len(self.graph.outputs)) != (len(self.reads), len(self.writes)):
+        counts = (len(self.graph.inputs), len(self.graph.outputs))
+        if counts != (len(step.reads), len(step.writes)):
             raise PlanFormatError(f"reference step {step.name} does not fit its graph")
 
-    def run(self, bound: Bound) -> None:
+    def compute(self, reads: Sequence[Array], writes: Sequence[Array]) -> None:
+        """From physical arrays to physical arrays."""
         from planck.ir.interpret import interpret
 
         inputs = {
-            value.name: plain(read(bound), type_)
-            for value, read, type_ in zip(self.graph.inputs, self.reads, self.types, strict=True)
+            value.name: plain(array, type_)
+            for value, array, type_ in zip(self.graph.inputs, reads, self.types, strict=True)
         }
         results = interpret(self.graph, inputs)
-        for value, write in zip(self.graph.outputs, self.writes, strict=True):
-            store(results[value.name], write(bound))
+        for value, array in zip(self.graph.outputs, writes, strict=True):
+            store(results[value.name], array)
+
+
+class ReferenceStep(Reference):
+    """With its operands in a context's memory. raises: as Reference"""
+
+    def __init__(self, number: int, step: Step, slots: tuple[Slot, ...], records: Records) -> None:
+        super().__init__(number, step, slots)
+        self.reads = [_access(slots[number], records) for number in step.reads]
+        self.writes = [_access(slots[number], records) for number in step.writes]
+
+    def run(self, bound: Bound) -> None:
+        self.compute([read(bound) for read in self.reads], [write(bound) for write in self.writes])
 
 
 def _access(slot: Slot, records: Records) -> Callable[[Bound], Array]:

@@ -1,0 +1,1 @@
+"""Runs plans for NVIDIA GPUs: the same engine and contexts, with one CUDA graph an inference."""

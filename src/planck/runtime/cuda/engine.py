@@ -1,0 +1,108 @@
+"""CudaEngine: a plan's code and weights on a GPU, shared by all its execution contexts."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Sequence
+
+import numpy as np
+
+from planck.device import system
+from planck.device.cuda.bindings import open_driver
+from planck.device.cuda.device import Device, Resources
+from planck.device.cuda.driver import Handle
+from planck.plan.check import check_target
+from planck.plan.model import Plan
+from planck.runtime.cuda.context import CudaContext
+from planck.runtime.engine import Engine
+from planck.target import gpu_target
+
+_STATIC_SHARED = 48 * 1024  # bytes that a block may have without asking for more
+
+
+class CudaEngine(Engine):
+    """Runs a plan on a GPU: an Engine, whose contexts take arrays of the GPU too.
+
+        with planck.load("yolov5s.plan") as engine:
+            outputs = engine({"images": x})
+
+    device:  None: the first GPU, opened for this engine alone
+    raises:  PlanFormatError, PlanTargetError; MissingExtraError and DeviceError where there is no
+             GPU or driver, or not enough memory
+    """
+
+    def __init__(self, plan: Plan, device: Device | None = None) -> None:
+        self._shared = device is not None
+        self.device = device or Device(open_driver())
+        super().__init__(plan)
+
+    def _ready(self) -> None:
+        check_target(self.plan.target, gpu_target(self.device.properties), any_machine=True)
+        self.resources = Resources(self.device)
+        self._contexts: weakref.WeakSet[CudaContext] = weakref.WeakSet()
+        weakref.finalize(self, self.resources.close)
+        with self.resources.filling():
+            self.weights_address = self._upload_weights()
+            self.functions = self._load_functions()
+
+    def create_execution_context(
+        self, threads: int | None = None, cpus: Sequence[int] | None = None
+    ) -> CudaContext:
+        """A context with memory and a stream of its own; the weights are shared.
+
+        threads, cpus:  of no use on a GPU
+        raises:         DeviceError, if there is not enough memory
+        """
+        context = CudaContext(self)
+        self._contexts.add(context)
+        return context
+
+    def close(self) -> None:
+        """Give back all memory of the GPU, that of the contexts too. A second call does nothing.
+
+        raises: ContextInUseError while a context runs
+        """
+        for context in tuple(self._contexts):
+            context.close()
+        self._idle.clear()
+        self.resources.close()
+        if not self._shared:
+            self.device.close()
+
+    def __enter__(self) -> CudaEngine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _upload_weights(self) -> int:
+        weights = np.frombuffer(self.plan.weights, np.uint8)
+        address = self.resources.memory(len(weights))
+        if len(weights):
+            driver, once = self.device.driver, Resources(self.device, self.resources)
+            stream = once.stream()
+            driver.upload(address, system.address(weights), len(weights), stream)
+            driver.synchronize(stream)
+            once.close()
+        return address
+
+    def _load_functions(self) -> dict[str, Handle]:
+        """The kernels of all steps by symbol, each with the shared memory that it needs."""
+        shared: dict[str, int] = {}
+        for step in self.plan.steps:
+            if step.launch:
+                bytes_ = max(shared.get(step.symbol, 0), step.launch.shared_bytes)
+                shared[step.symbol] = bytes_
+        starts = sorted(set(self.plan.symbols.values()))
+        ends = dict(zip(starts, [*starts[1:], len(self.plan.code)], strict=True))
+        modules: dict[int, Handle] = {}
+        functions: dict[str, Handle] = {}
+        driver = self.device.driver
+        for symbol, bytes_ in shared.items():
+            start = self.plan.symbols[symbol]
+            if start not in modules:
+                modules[start] = self.resources.module(self.plan.code[start : ends[start]])
+            functions[symbol] = driver.function(modules[start], symbol)
+            if bytes_ > _STATIC_SHARED:
+                driver.allow_shared(functions[symbol], bytes_)
+        return functions

@@ -1,0 +1,161 @@
+"""The steps of a plan as launches that are ready, and the graphs that they are captured in."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Final
+
+from planck.device.cuda.device import Device
+from planck.device.cuda.driver import Handle, Parameters
+from planck.errors import DeviceError
+from planck.plan.model import Place, Plan
+
+Spot = tuple[str, int]  # a space, and which input or output
+Key = tuple[int, ...]  # addresses of all inputs, then of all outputs
+
+GRAPHS: Final = 8  # sets of pointers whose graphs a context keeps
+
+
+def runs(plan: Plan) -> list[range]:
+    """The numbers of compiled steps that follow each other, each run one graph."""
+    found: list[range] = []
+    for number, step in enumerate(plan.steps):
+        if not step.symbol:
+            continue
+        if found and found[-1].stop == number:
+            found[-1] = range(found[-1].start, number + 1)
+        else:
+            found.append(range(number, number + 1))
+    return found
+
+
+class Launches:
+    """Prepared launches of all compiled steps, by number.
+
+    functions:  by symbol
+    bases:      addresses of the memory that stays; inputs and outputs come by `point`
+    """
+
+    def __init__(
+        self, plan: Plan, device: Device, functions: Mapping[str, Handle], bases: Mapping[Spot, int]
+    ) -> None:
+        self._driver = device.driver
+        self._ports = [slot.place for slot in (*plan.inputs, *plan.outputs)]
+        self._cells: dict[Spot, list[tuple[Parameters, int, int]]] = {}
+        self._prepared: dict[int, Handle] = {}
+        self._apart: dict[int, Handle] = {}  # each begins when the one before it has ended
+        self.runs = runs(plan)
+        first = {run.start for run in self.runs}
+        for number, step in enumerate(plan.steps):
+            if not step.launch:
+                continue
+            launch = step.launch
+            prepare = partial(
+                self._driver.prepare,
+                functions[step.symbol],
+                launch.grid,
+                launch.threads,
+                launch.shared_bytes,
+                parameters=self._parameters(step.arguments, bases),
+            )
+            self._apart[number] = prepare(dependent=False)
+            # The first of a graph has no launch before it to depend on.
+            dependent = launch.dependent and number not in first
+            self._prepared[number] = prepare(dependent=dependent)
+
+    def point(self, key: Key) -> None:
+        """Let later launches and captures use these inputs and outputs."""
+        for place, address in zip(self._ports, key, strict=True):
+            for parameters, position, offset in self._cells.get((place.space, place.index), ()):
+                parameters.values[position] = address + offset
+
+    def capture(
+        self, run: range, stream: Handle, events: Mapping[int, Handle] | None = None
+    ) -> Handle:
+        """The graph of a run of steps.
+
+        events:  by step number, recorded before the step, and by one more after the last; steps
+                 do not overlap then
+        """
+        driver = self._driver
+        driver.begin_capture(stream)
+        try:
+            for number in run:
+                if events:
+                    driver.record(events[number], stream, in_graph=True)
+                driver.launch((self._apart if events else self._prepared)[number], stream)
+            if events:
+                driver.record(events[run.stop], stream, in_graph=True)
+        except BaseException:
+            with suppress(DeviceError):  # of the graph that is spoilt, beside the error that did it
+                if (spoilt := driver.end_capture(stream)) is not None:
+                    driver.destroy_graph(spoilt)
+            raise
+        return driver.end_capture(stream)
+
+    def _parameters(self, arguments: Sequence[Place], bases: Mapping[Spot, int]) -> Parameters:
+        spots = [(place.space, place.index) for place in arguments]
+        offsets = [place.offset_bytes for place in arguments]
+        addresses = [
+            bases[spot] + offset if spot in bases else 0
+            for spot, offset in zip(spots, offsets, strict=True)
+        ]
+        parameters = Parameters(addresses)
+        for position, (spot, offset) in enumerate(zip(spots, offsets, strict=True)):
+            if spot not in bases:
+                self._cells.setdefault(spot, []).append((parameters, position, offset))
+        return parameters
+
+
+class Graphs:
+    """The executable graphs of the sets of pointers that were last used.
+
+    pinned:  a set whose graphs stay
+    """
+
+    def __init__(self, device: Device, launches: Launches, stream: Handle) -> None:
+        self._driver, self._launches, self._stream = device.driver, launches, stream
+        self._kept: OrderedDict[Key, list[Handle]] = OrderedDict()
+        self.pinned: Key | None = None
+
+    def of(self, key: Key) -> list[Handle]:
+        """One executable for each run of steps, captured if the set is new."""
+        found = self._kept.get(key)
+        if found is not None:
+            self._kept.move_to_end(key)
+            return found
+        self._launches.point(key)
+        driver = self._driver
+        # An executable of another set is made into a new one's faster than a new one is made.
+        spare = self._oldest() if len(self._kept) >= GRAPHS else []
+        made: list[Handle] = []
+        try:
+            for run in self._launches.runs:
+                graph = self._launches.capture(run, self._stream)
+                try:
+                    if spare and driver.update(spare[0], graph):
+                        made.append(spare.pop(0))
+                    else:
+                        made.append(driver.instantiate(graph))
+                finally:
+                    driver.destroy_graph(graph)
+        except BaseException:
+            spare += made
+            raise
+        finally:
+            for executable in spare:
+                driver.destroy_executable(executable)
+        self._kept[key] = made
+        return made
+
+    def close(self) -> None:
+        while self._kept:
+            for executable in self._kept.popitem()[1]:
+                self._driver.destroy_executable(executable)
+
+    def _oldest(self) -> list[Handle]:
+        key = next(key for key in self._kept if key != self.pinned)
+        return self._kept.pop(key)

@@ -1,0 +1,141 @@
+"""Inputs and outputs on a GPU: arrays of the host or of the device, checked and brought there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from planck.device import system
+from planck.device.cuda.arrays import DeviceArray, View, view_of
+from planck.device.cuda.device import Resources
+from planck.device.cuda.driver import Handle
+from planck.dtypes import Array
+from planck.errors import InputError
+from planck.plan.model import Plan, Slot
+from planck.runtime.binding import Signature
+
+ALIGN: Final = 16  # bytes, at a multiple of which kernels take their operands to begin
+
+
+@dataclass(frozen=True, slots=True)
+class Operand:
+    """What was given for an input or output.
+
+    address:  where the kernels find it
+    host:     the caller's NumPy array, to be copied; None where there is none
+    given:    what the caller gave
+    view:     an array on the device
+    """
+
+    address: int
+    host: Array | None = None
+    given: Any = None
+    view: View | None = None
+
+
+class DevicePort(Signature):
+    """One input or output of a context: a device buffer of its own, and pinned memory beside it."""
+
+    def __init__(self, plan: Plan, slot: Slot, resources: Resources, stream: Handle) -> None:
+        super().__init__(plan, slot)
+        self._type, self._device, self._stream = slot.type.dtype, resources.device, stream
+        self._driver = resources.device.driver
+        self._event = resources.event()
+        self.buffer = resources.memory(self.bytes)
+        pinned = resources.pinned(self.bytes)
+        self._pinned_address = system.address(pinned) if self.bytes else 0
+        self._pinned: Array = pinned.view(self.dtype).reshape(self.shape)
+
+    def read(self, given: Any) -> Operand:
+        """Check an input.
+
+        raises: InputError, DTypeError, ShapeError
+        """
+        if isinstance(given, np.ndarray):
+            self.check(given, "input")
+            return Operand(self.buffer, given, given)
+        view = self._view(given, "input")
+        fits = view.address % ALIGN == 0
+        return Operand(view.address if fits else self.buffer, None, given, view)
+
+    def write(self, given: Any) -> Operand:
+        """Check an array for an output. raises: as read"""
+        if isinstance(given, np.ndarray):
+            self.check(given, "output")
+            if not given.flags.writeable:
+                raise InputError(f"output {self.name!r} cannot be written: it is read-only")
+            return Operand(self.buffer, given, given)
+        view = self._view(given, "output")
+        if view.address % ALIGN:
+            raise InputError(
+                f"output {self.name!r} cannot be written in place",
+                know=f"it begins at {view.address:#x}, which is no multiple of {ALIGN} bytes",
+            )
+        return Operand(view.address, None, given, view)
+
+    def bring(self, operand: Operand) -> None:
+        """Put in the stream what an input needs before the kernels read it."""
+        view = operand.view
+        if operand.host is not None:
+            np.copyto(self._pinned, operand.host)
+            self._upload()
+        elif view is not None:
+            self.order(view)
+            if operand.address != view.address and self.bytes:
+                self._driver.copy(operand.address, view.address, self.bytes, self._stream)
+
+    def order(self, view: View) -> None:
+        """Let our stream wait for the one that an array says to wait for."""
+        if view.stream is not None:
+            self._driver.record(self._event, self._driver.stream(view.stream))
+            self._driver.wait(self._stream, self._event)
+
+    def fetch(self) -> None:
+        """Put in the stream the copy of an output to pinned memory."""
+        if self.bytes:
+            self._driver.download(self._pinned_address, self.buffer, self.bytes, self._stream)
+
+    def give(self, to: Array) -> None:
+        """Copy what was fetched, once the stream is done."""
+        np.copyto(to, self._pinned)
+
+    def array(self, address: int, owner: object) -> DeviceArray:
+        """Device memory as an array of this port's type."""
+        return DeviceArray(address, self.shape, self._type, self._device, owner)
+
+    def _upload(self) -> None:
+        if self.bytes:
+            self._driver.upload(self.buffer, self._pinned_address, self.bytes, self._stream)
+
+    def _view(self, given: Any, role: str) -> View:
+        """An array on our GPU, of the right type. raises: InputError, DTypeError, ShapeError"""
+        try:
+            view = view_of(given, int(self._stream))
+        except Exception as error:
+            raise InputError(
+                f"{role} {self.name!r} cannot be used as an array on a GPU",
+                know=f"{type(error).__name__}: {error}",
+            ) from error
+        if view is None:
+            raise InputError(
+                f"{role} {self.name!r} is neither a NumPy array nor an array on a GPU",
+                know=f"it is {type(given).__name__}; expected {self}",
+                try_="np.asarray(...), or an array on the GPU that has __dlpack__",
+            )
+        self.check_type(view.dtype, view.shape, role)
+        if not view.dense:
+            raise InputError(
+                f"{role} {self.name!r} does not lie contiguously on the GPU",
+                know="it has other strides than a row-major array without gaps",
+                try_="make it contiguous before",
+            )
+        where = self._driver.ordinal(view.address) if self.bytes else self._device.ordinal
+        if where != self._device.ordinal:
+            place = "in no GPU's memory" if where is None else f"on GPU {where}"
+            raise InputError(
+                f"{role} {self.name!r} lies on another device",
+                know=f"it is {place}, and the engine is on GPU {self._device.ordinal}",
+            )
+        return view

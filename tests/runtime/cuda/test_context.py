@@ -1,0 +1,464 @@
+"""Contexts on a fake GPU: right results, no copies where none are needed, nothing left behind."""
+
+from __future__ import annotations
+
+import gc
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from planck.device.cuda.arrays import DeviceArray
+from planck.errors import (
+    ContextInUseError,
+    CudaError,
+    DeviceError,
+    DeviceMemoryError,
+    DTypeError,
+    InputError,
+    PlanTargetError,
+    ShapeError,
+)
+from planck.runtime.cuda.launches import GRAPHS
+from tests.device.fake_cuda import FakeDriver
+from tests.runtime.cuda.plans import (
+    Interfaced,
+    Owned,
+    Packed,
+    chain,
+    engine,
+    fake,
+    with_references,
+)
+
+X, Y = "my input", "my:output"
+COUNT = 1000
+
+
+@pytest.fixture
+def driver() -> Iterator[FakeDriver]:
+    """A GPU on which nothing may be left at the end of a test."""
+    made = fake(COUNT)
+    yield made
+    made.finish()
+
+
+def random(seed: int = 0, count: int = COUNT) -> Any:
+    return np.random.default_rng(seed).uniform(-2, 2, count).astype(np.float32)
+
+
+@pytest.mark.parametrize("length", [1, 2, 7])
+def test_results_of_arrays_of_the_host(driver: FakeDriver, length: int) -> None:
+    plan, expected = chain(length)
+    with engine(plan, driver) as made, made.create_execution_context() as context:
+        for seed in range(3):
+            x = random(seed)
+            np.testing.assert_array_equal(context({X: x})[Y], expected(x))
+            np.testing.assert_array_equal(made(x)[Y], expected(x))
+        wide = random(0, 3 * COUNT)
+        np.testing.assert_array_equal(context(wide[::-3])[Y], expected(wide[::-3]))
+        out = {Y: np.empty(2 * COUNT, np.float32)[::2]}
+        assert context(x, out)[Y] is out[Y]
+        np.testing.assert_array_equal(out[Y], expected(x))
+
+
+def test_every_launch_is_as_the_plan_says(driver: FakeDriver) -> None:
+    plan, _ = chain(3)
+    with engine(plan, driver) as made:
+        made(random())
+    ran = [(r.grid, r.threads, r.shared_bytes, r.dependent) for r in driver.ran]
+    # The first of a graph depends on nothing in it.
+    assert ran == [(8, 128, 100_000, False), (8, 128, 1024, True), (8, 128, 1024, True)]
+    assert driver.calls.count("load_module") == 1  # of the two in the plan, one is used
+
+
+@pytest.mark.parametrize("kind", [Packed, Interfaced])
+def test_arrays_of_the_gpu_are_used_where_they_lie(driver: FakeDriver, kind: Any) -> None:
+    plan, expected = chain(2)
+    with engine(plan, driver) as made, made.create_execution_context() as context:
+        x, y = kind(made.device, random()), kind(made.device, random(1))
+        driver.calls.clear()
+        result = context({X: x}, {Y: y})
+        assert result[Y] is y
+        np.testing.assert_array_equal(y.values(), expected(random()))
+        np.testing.assert_array_equal(x.values(), random())
+        assert not {"upload", "download", "copy", "allocate"} & set(driver.calls)
+        assert [driver.ran[0].pointers[0], driver.ran[-1].pointers[3]] == [x.address, y.address]
+        if kind is Packed:  # was told to be ready on the context's stream
+            assert x.asked == [int(context._stream)]
+        x.free(), y.free()
+
+
+def test_outputs_stay_on_the_gpu_if_asked(driver: FakeDriver) -> None:
+    plan, expected = chain(2)
+    with engine(plan, driver) as made, made.create_execution_context() as context:
+        y = context(random(), device_outputs=True)[Y]
+        assert isinstance(y, DeviceArray)
+        assert (y.shape, y.dtype, y.nbytes) == ((COUNT,), np.float32, 4 * COUNT)
+        assert "DeviceArray(f32[1000], cuda:0)" in repr(y)
+        np.testing.assert_array_equal(y.numpy(), expected(random()))
+        again = made.create_execution_context()(y, device_outputs=True)[Y]  # without a copy
+        np.testing.assert_array_equal(again.numpy(), expected(expected(random())))
+
+
+def test_unaligned_inputs_are_copied_and_outputs_refused(driver: FakeDriver) -> None:
+    plan, expected = chain(1)
+    with engine(plan, driver) as made, made.create_execution_context() as context:
+        x = Packed(made.device, random(), offset=4)
+        np.testing.assert_array_equal(context(x)[Y], expected(random()))
+        with pytest.raises(InputError, match="in place"):
+            context(random(), {Y: x})
+        x.free()
+
+
+def test_a_stream_of_the_array_is_waited_for(driver: FakeDriver) -> None:
+    plan, expected = chain(1)
+    with engine(plan, driver) as made, made.create_execution_context() as context:
+        source, x = Owned(made.device, random(3)), Interfaced(made.device, random())
+        with made.device:
+            stream = driver.create_stream()
+            driver.copy(x.address, source.address, 4 * COUNT, stream)
+        x.stream = int(stream)
+        np.testing.assert_array_equal(context(x)[Y], expected(random(3)))
+        x.free(), source.free()
+        with made.device:
+            driver.destroy_stream(stream)
+
+
+def test_execute_async_is_one_launch_of_a_graph(driver: FakeDriver) -> None:
+    plan, expected = chain(5)
+    with engine(plan, driver) as made, made.create_execution_context() as context:
+        with pytest.raises(InputError, match="bound"):
+            context.execute_async()
+        x = Packed(made.device, random())
+        y = context.bind({X: x})[Y]
+        driver.ran.clear()
+        driver.calls.clear()
+        context.execute_async()
+        assert driver.calls == ["push", "launch_graph", "pop"]
+        assert not driver.ran
+        context.synchronize()
+        np.testing.assert_array_equal(y.numpy(), expected(random()))
+        x.numpy()[:] = random(5).view(np.uint8)
+        other = PyTorchStream(made.device)
+        context.execute_async(other)
+        context.synchronize()
+        np.testing.assert_array_equal(y.numpy(), expected(random()))
+        other.close()
+        np.testing.assert_array_equal(y.numpy(), expected(random(5)))
+        out = Packed(made.device, random())
+        assert context.bind({X: random(2)}, {Y: out})[Y] is out
+        context.execute_async(0)
+        with made.device:
+            driver.synchronize(driver.stream(0))
+        np.testing.assert_array_equal(out.values(), expected(random(2)))
+        x.free(), out.free()
+
+
+class PyTorchStream:
+    def __init__(self, device: Any) -> None:
+        self._device, self._driver = device, device.driver
+        with device:
+            self._stream = self._driver.create_stream()
+        self.cuda_stream = int(self._stream)
+
+    def close(self) -> None:
+        with self._device:
+            self._driver.synchronize(self._stream)
+            self._driver.destroy_stream(self._stream)
+
+
+def test_own_buffers_are_bound_where_nothing_is_given(driver: FakeDriver) -> None:
+    plan, expected = chain(2)
+    with engine(plan, driver) as made, made.create_execution_context() as context:
+        y = context.bind()[Y]
+        x = context.input_buffers[X]
+        driver.array(x.address, x.nbytes)[:] = random(4).view(np.uint8)
+        context.execute_async()
+        context.synchronize()
+        np.testing.assert_array_equal(y.numpy(), expected(random(4)))
+        for wrong in (object(), "1"):
+            with pytest.raises(InputError, match="no CUDA stream"):
+                context.execute_async(wrong)
+        with pytest.raises(InputError, match="host's memory"):
+            context.bind(random(), {Y: random()})
+
+
+def test_calls_take_no_memory_after_the_first(driver: FakeDriver) -> None:
+    plan, _ = chain(3)
+    taking = {"allocate", "allocate_host", "create_event", "create_stream", "instantiate"}
+    with engine(plan, driver) as made, made.create_execution_context() as context:
+        x = Interfaced(made.device, random())
+        x.stream = 0
+        context(random()), context(x)
+        driver.calls.clear()
+        for seed in range(5):
+            context(random(seed)), context(x, device_outputs=True)
+        assert not taking & set(driver.calls)
+        x.free()
+
+
+def test_graphs_are_kept_for_the_last_sets_of_pointers(driver: FakeDriver) -> None:
+    plan, expected = chain(3)
+    with engine(plan, driver) as made, made.create_execution_context() as context:
+        y = context.bind()[Y]
+        given = [Packed(made.device, random(seed)) for seed in range(2 * GRAPHS)]
+        for _ in range(2):
+            for seed, x in enumerate(given):
+                np.testing.assert_array_equal(context(x)[Y], expected(random(seed)))
+        # No more are made than are kept: the oldest are changed.
+        assert driver.calls.count("instantiate") == GRAPHS
+        assert len(driver.live["executable"]) == GRAPHS
+        driver.calls.clear()
+        context(given[-1])
+        assert "begin_capture" not in driver.calls
+        own = context.input_buffers[X]
+        driver.array(own.address, own.nbytes)[:] = random(9).view(np.uint8)
+        context.execute_async()  # what is bound is never dropped
+        context.synchronize()
+        np.testing.assert_array_equal(y.numpy(), expected(random(9)))
+        for x in given:
+            x.free()
+
+
+def test_contexts_share_weights_and_run_side_by_side(driver: FakeDriver) -> None:
+    plan, expected = chain(20)
+    failures: list[BaseException] = []
+    with engine(plan, driver) as made:
+        before = len(driver.memory)
+
+        def work(seed: int) -> None:
+            try:
+                with made.create_execution_context() as context:
+                    for turn in range(10):
+                        x = random(100 * seed + turn)
+                        np.testing.assert_array_equal(context(x)[Y], expected(x))
+                        np.testing.assert_array_equal(made(x)[Y], expected(x))
+            except BaseException as error:
+                failures.append(error)
+
+        threads = [threading.Thread(target=work, args=(seed,)) for seed in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert not failures
+        assert before == 1  # the weights
+        assert sum(len(m) == len(plan.weights) for m in driver.memory.values()) == 1
+
+
+def test_a_second_thread_gets_an_error(driver: FakeDriver) -> None:
+    inside, go = threading.Event(), threading.Event()
+
+    def slow(*arrays: Any) -> None:
+        inside.set()
+        assert go.wait(30)
+
+    plan, _ = chain(1)
+    with engine(plan, driver) as made, made.create_execution_context() as context:
+        driver.kernels["axpy"] = slow
+        thread = threading.Thread(target=context, args=(random(),))
+        thread.start()
+        assert inside.wait(30)
+        for act in (lambda: context(random()), context.execute_async, context.close, made.close):
+            with pytest.raises(ContextInUseError):
+                act()
+        go.set()
+        thread.join()
+
+
+def test_reference_steps_run_between_graphs(
+    driver: FakeDriver, caplog: pytest.LogCaptureFixture
+) -> None:
+    plan, expected = with_references(COUNT)
+    with engine(plan, driver) as made, made.create_execution_context() as context:
+        assert "3 steps run by their NumPy reference" in caplog.text
+        assert made.inspect().reference_steps == 3
+        for seed in range(3):
+            np.testing.assert_array_equal(context(random(seed))[Y], expected(random(seed)))
+        x = Packed(made.device, random(7))
+        np.testing.assert_array_equal(
+            context(x, device_outputs=True)[Y].numpy(), expected(random(7))
+        )
+        x.free()
+        assert all(us > 0 for us in context.times_us(random()))
+        with pytest.raises(InputError, match="NumPy"):
+            context.bind()
+
+
+def test_profile_has_a_time_for_every_step(driver: FakeDriver) -> None:
+    plan, expected = chain(8)
+    with engine(plan, driver) as made, made.create_execution_context() as context:
+        profile = context.profile(random(), runs=3)
+        assert [(s.number, s.us, s.min_us) for s in profile.steps] == [
+            (number, 5.0, 5.0) for number in range(8)
+        ]
+        assert profile.total_us > 0
+        assert profile.host_us >= 0
+        assert "axpy7" in str(profile)
+        assert context.times_us(random()) == [5.0] * 8
+        np.testing.assert_array_equal(context(random())[Y], expected(random()))
+        with pytest.raises(InputError):
+            context.profile(random(), runs=0)
+
+
+@pytest.mark.parametrize(
+    ("make", "kind", "words"),
+    [
+        (lambda d: {}, InputError, "my input: float32[1000]"),
+        (lambda d: {"x": random()}, InputError, "given 'x'"),
+        (lambda d: [0.0] * COUNT, InputError, "list"),
+        (lambda d: random().astype(np.float64), DTypeError, "given float64"),
+        (lambda d: random()[None], ShapeError, "given (1, 1000)"),
+        (lambda d: Packed(d, random().astype(np.float16)), DTypeError, "given float16"),
+        (lambda d: Packed(d, random()[:-1]), ShapeError, "given (999,)"),
+        (lambda d: Interfaced(d, random().astype(np.int32)), DTypeError, "given int32"),
+        (lambda d: strided(Interfaced(d, random())), InputError, "strides"),
+        (lambda d: elsewhere(Packed(d, random()), (1, 0)), InputError, "Packed"),
+        (lambda d: moved(Packed(d, random()), 1 << 40), InputError, "in no GPU's memory"),
+        (lambda d: broken(Packed(d, random())), InputError, "requires grad"),
+    ],
+)
+def test_wrong_inputs_say_what_was_expected(
+    driver: FakeDriver, make: Any, kind: Any, words: str
+) -> None:
+    plan, expected = chain(1)
+    with engine(plan, driver) as made, made.create_execution_context() as context:
+        given = make(made.device)
+        for act in (context, context.bind):
+            with pytest.raises(kind) as caught:
+                act(given)
+            assert words in caught.value.know
+            assert "my input" in str(caught.value)
+        if isinstance(given, Owned):
+            given.free()
+        np.testing.assert_array_equal(context(random())[Y], expected(random()))
+
+
+def strided(array: Any) -> Any:
+    array.strides = (8,)
+    return array
+
+
+def elsewhere(array: Any, place: tuple[int, int]) -> Any:
+    array.place = place
+    return array
+
+
+def moved(array: Any, address: int) -> Any:
+    array.address = address
+    return array
+
+
+def broken(array: Any) -> Any:
+    def refuse(**_: Any) -> Any:
+        raise BufferError("requires grad")
+
+    array.__dlpack__ = refuse
+    return array
+
+
+@pytest.mark.parametrize(
+    ("make", "kind"),
+    [
+        (lambda x: {"y": random()}, InputError),
+        (lambda x: {Y: random().astype(np.float64)}, DTypeError),
+        (lambda x: {Y: random()[1:]}, ShapeError),
+        (lambda x: {Y: np.frombuffer(bytes(4 * COUNT), np.float32)}, InputError),
+        (lambda x: {Y: x}, InputError),
+    ],
+    ids=["name", "dtype", "shape", "read-only", "overlap"],
+)
+def test_wrong_outputs_are_refused(driver: FakeDriver, make: Any, kind: Any) -> None:
+    plan, _ = chain(1)
+    with engine(plan, driver) as made, made.create_execution_context() as context:
+        host, packed = random(), Packed(made.device, random())
+        for x in (host, packed):
+            with pytest.raises(kind):
+                context(x, make(x))
+            context(x)
+        packed.free()
+
+
+def test_closed_and_dropped_things_leave_nothing(driver: FakeDriver) -> None:
+    plan, expected = chain(3)
+    made = engine(plan, driver)
+    context = made.create_execution_context()
+    context.close()
+    context.close()
+    with pytest.raises(InputError, match="closed"):
+        context(random())
+    other = made.create_execution_context()
+    other(random())
+    made(random())
+    made.close()
+    made.close()
+    with pytest.raises(InputError, match="closed"):
+        other(random())
+    assert not driver.leaks()
+    dropped = engine(plan, driver)
+    np.testing.assert_array_equal(dropped(random())[Y], expected(random()))
+    y = dropped.create_execution_context()(random(), device_outputs=True)[Y]
+    del dropped
+    gc.collect()
+    np.testing.assert_array_equal(y.numpy(), expected(random()))  # keeps its context
+    del y
+    assert not driver.leaks()
+
+
+def test_whichever_call_fails_nothing_is_left(driver: FakeDriver) -> None:
+    """From opening the engine to the end of a run, each call of the driver fails once."""
+    plan, expected = with_references(COUNT)
+    for number in range(1000):
+        driver.fail_in, driver.failed = number, 0
+        try:
+            with engine(plan, driver) as made, made.create_execution_context() as context:
+                context(random())
+                context.times_us(random())
+        except CudaError:
+            assert not driver.leaks(), f"after call {number}"
+        if not driver.failed:
+            break
+    assert 50 < number < 999
+    driver.fail_in = None
+    with engine(plan, driver) as made:
+        context = made.create_execution_context()
+        driver.fail_in = 3
+        with pytest.raises(CudaError):
+            context(random())
+        np.testing.assert_array_equal(context(random())[Y], expected(random()))  # works again
+
+
+def test_too_little_memory_says_how_much(caplog: pytest.LogCaptureFixture) -> None:
+    plan, _ = chain(2)
+    small = fake(memory_bytes=len(plan.weights) + 8000)
+    with engine(plan, small) as made:
+        with pytest.raises(DeviceMemoryError) as caught:
+            made.create_execution_context()
+        assert "asked for" in caught.value.know
+        assert isinstance(caught.value, DeviceError)
+    del made
+    small.finish()
+
+
+def test_another_gpu_is_refused() -> None:
+    plan, _ = chain(1)
+    for sm in (100, 120):
+        other = fake(sm=sm)
+        with pytest.raises(PlanTargetError, match="compute capability") as caught:
+            engine(plan, other)
+        assert f"sm_90 in the plan, sm_{sm} here" in caught.value.know
+        other.finish()
+    none = fake(gpus=0)
+    with pytest.raises(DeviceError, match="no GPU 0"):
+        engine(plan, none)
+
+
+def test_networks_of_no_steps_and_of_empty_tensors(driver: FakeDriver) -> None:
+    plan, _ = chain(1)
+    empty = replace(plan, steps=(), inputs=(), outputs=(), slots=())
+    with engine(empty, driver) as made:
+        assert made({}) == {}
