@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from planck.codegen.triton.code import TritonCode
 from planck.codegen.triton.matmul import Matrix, write_batch
-from planck.codegen.triton.text import SPELLED, Text, both, load, power_of_two, times, total
+from planck.codegen.triton.text import SPELLED, Text, both, load, power_of_two, total
 from planck.dtypes import f32
 
 LOG2_E = math.log2(math.e)
@@ -56,8 +56,8 @@ class Attention:
 def write(own: Attention) -> TritonCode:
     t = Text(own.dependent)
     tiles = -(-own.queries // own.bm)
-    t(f"m = tl.program_id(0) % {tiles} * {own.bm} + tl.arange(0, {own.bm})")
-    t(f"outer = tl.program_id(0) // {tiles}")
+    t(f"tile = tl.program_id(0) % {tiles}", f"outer = tl.program_id(0) // {tiles}")
+    t(f"m = tile * {own.bm} + tl.arange(0, {own.bm})")
     write_batch(t, own.lead)
     depth, width = _padded(own.depth), _padded(own.width)
     t(f"kk = tl.arange(0, {depth})", f"j = tl.arange(0, {width})", f"n = tl.arange(0, {own.bn})")
@@ -68,7 +68,10 @@ def write(own: Attention) -> TritonCode:
     t(f"v_at = {_start(t, own, own.v)} + {_by('n', own.v[1].row)}[:, None] + "
       f"{_by('j', own.v[1].column)}[None, :]")  # fmt: skip
     t(f"most = tl.full(({own.bm},), float('-inf'), tl.float32)")
-    t(f"sum = tl.zeros(({own.bm},), tl.float32)", f"acc = tl.zeros(({own.bm}, {width}), tl.float32)")
+    t(
+        f"sum = tl.zeros(({own.bm},), tl.float32)",
+        f"acc = tl.zeros(({own.bm}, {width}), tl.float32)",
+    )
     t.wait()
     if own.trigger == 2:
         t.trigger()
@@ -92,7 +95,7 @@ def _loop(t: Text, own: Attention, rows: str, deep: str, width: int) -> None:
     precise = f', input_precision="{own.precision}"' if own.precision else ""
     last = str(own.keys)
     if own.causal:  # no later key than the block's last query
-        t(f"end = tl.minimum((tl.program_id(0) % {-(-own.queries // own.bm)} + 1) * {own.bm}, {last})")
+        t(f"end = tl.minimum((tile + 1) * {own.bm}, {last})")
         last = "end"
     t(f"for first in range(0, {last}, {own.bn}):")
     t.indent += 1
@@ -103,9 +106,9 @@ def _loop(t: Text, own: Attention, rows: str, deep: str, width: int) -> None:
         t(f"real = at < {own.keys}")
     key = both("real[None, :]" if partial else "", f"({deep})[:, None]" if deep else "")
     t(f"k = {load(f'k_at + first * {own.k[1].row}', key)}")
-    t(f"s = tl.dot(q, k{precise}) * {own.scale * LOG2_E!r}")
+    t(f"s = tl.dot(q, k{precise}) * {float(own.scale) * LOG2_E!r}")
     if own.mask:
-        name, place = own.mask
+        _, place = own.mask
         mask_at = (f"{_start(t, own, own.mask)} + {_by('m', place.row)}[:, None] + "
                    f"{_by('(first + n)', place.column)}[None, :]")  # fmt: skip
         read = load(mask_at, both(rows, "real[None, :]" if partial else ""))

@@ -38,7 +38,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """Along one axis: output o = phase + phases * i reads start(phase) + i * stride + tap * step."""
+    """One axis: output phase + phases * i reads start(phase) + i * stride + tap * step."""
 
     size: int  # of the image
     out: int
@@ -61,9 +61,10 @@ class Sweep:
         """Whether some tap of some result lies outside the image."""
         reach = (self.taps - 1) * self.step
         low = min(self.starts) + min(0, reach)
-        return low < 0 or max(self.starts) + (self.count - 1) * self.stride + max(
-            0, reach
-        ) >= self.size
+        return (
+            low < 0
+            or max(self.starts) + (self.count - 1) * self.stride + max(0, reach) >= self.size
+        )
 
 
 @dataclass(frozen=True, slots=True)

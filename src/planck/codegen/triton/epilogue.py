@@ -7,7 +7,7 @@ from typing import Protocol
 
 from planck.codegen.epilogue import Epilogue
 from planck.codegen.triton.scalar import emit
-from planck.codegen.triton.text import SPELLED, Text, load
+from planck.codegen.triton.text import SPELLED, Text, literal, load
 from planck.dtypes import DType, f32
 
 
@@ -61,7 +61,7 @@ class Tail:
             bias = t.pointer(self.bias, self.bias_dtype, self.bias in self.aligned)
             more = load(f"{bias} + {column}", placing.columns)
             t(f"{value} += {more}[None, :]")
-        known |= {name: repr(number) for name, number in self.epilogue.constants.items()}
+        known |= {name: literal(number) for name, number in self.epilogue.constants.items()}
         for step in self.epilogue.steps:
             for name in step.args:
                 if name not in known:

@@ -1,7 +1,7 @@
 """Matrix products: batches of [M, K] x [K, N], each side wherever its strides say.
 
-A constant right side is packed as [N, K], zeros up to whole tiles. Few rows (`Rows`) are no work for
-tensor cores: each block reads some columns' weights once and multiplies all rows by them.
+A constant right side is packed as [N, K], zeros up to whole tiles. Few rows (`Rows`) are no work
+for tensor cores: each block reads some columns' weights once and multiplies all rows by them.
 """
 
 from __future__ import annotations

@@ -149,7 +149,8 @@ def share_sums(t: Text, splits: int, tiles: int, shape: tuple[int, int]) -> None
     """
     size = shape[0] * shape[1]
     sums, counters = t.workspace(tiles * splits * size), t.count(tiles)
-    t(f"inside = tl.arange(0, {shape[0]})[:, None] * {shape[1]} + tl.arange(0, {shape[1]})[None, :]")
+    down, across = f"tl.arange(0, {shape[0]})", f"tl.arange(0, {shape[1]})"
+    t(f"inside = {down}[:, None] * {shape[1]} + {across}[None, :]")
     t(f"sums = {sums} + block * {splits * size} + inside")
     t(f"tl.store(sums + share * {size}, acc)")
     t("tl.debug_barrier()")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -120,6 +121,11 @@ def load(pointer: str, mask: str = "", extra: str = "") -> str:
     """A load that gives zero where it is masked."""
     masked = f", mask={mask}, other=0.0" if mask else ""
     return f"tl.load({pointer}{masked}{extra})"
+
+
+def literal(number: float) -> str:
+    """A float as Triton reads it."""
+    return repr(float(number)) if math.isfinite(number) else f'float("{float(number)}")'
 
 
 def power_of_two(size: int) -> int:

@@ -58,7 +58,10 @@ class FlashAttention:
             return No(f"heads are deeper than {DEEPEST}")
         for value in values:
             strides = kernel.operands[value.name].strides
-            if 1 + sum((n - 1) * s for n, s in zip(value.type.dims, strides, strict=False)) >= REACH:
+            if (
+                1 + sum((n - 1) * s for n, s in zip(value.type.dims, strides, strict=False))
+                >= REACH
+            ):
                 return No(f"%{value.name} reaches over 2^31 elements")
         return _ranked(kernel, nodes[0])
 
@@ -81,8 +84,8 @@ def _ranked(kernel: Kernel, node: Node) -> tuple[Config, ...] | No:
     size = q.type.dtype.bytes
     found: dict[tuple[int, ...], float] = {}
     for bm, bn, warps, stages in TILES:
-        if bm > 16 and bm >= 2 * queries or bn > 32 and bn >= 2 * keys:
-            continue
+        bm = min(bm, max(16, power_of_two(queries)))
+        bn = min(bn, max(16, power_of_two(keys)))
         shared = bm * deep * size + (stages * 2 * bn * deep + bm * bn) * size
         if shared > SHARED_BYTES or bm * deep > 128 * 128:
             continue
@@ -91,7 +94,9 @@ def _ranked(kernel: Kernel, node: Node) -> tuple[Config, ...] | No:
         blocks = heads * -(-queries // bm)
         waves = -(-blocks // cores)
         steps = -(-keys // bn)
-        found[bm, bn, warps, stages] = waves * (1 + steps * (0.3 + bm * bn * deep / (64 * 64 * 64)))
+        time = waves * (1 + steps * (0.3 + bm * bn * deep / (64 * 64 * 64)))
+        if (bm, bn) not in {tile[:2] for tile in found}:
+            found[bm, bn, warps, stages] = time
     if not found:
         return No("no block of queries and keys fits into shared memory")
     best = sorted(found, key=lambda tile: found[tile])

@@ -10,10 +10,10 @@ inside a CUDA graph):
   3x3 layers at 0.75 to 0.85 of cuDNN with 128 x 128 and 128 x 256.
 - Where the next kernel may begin decides more than the tile: in a network, at the start 277 us,
   after the wait 219, after the sum 223.
-- Predictions, to be measured: fetching weights to L2 before the wait gains at batch 1, where a layer
-  waits for memory first, and costs a few per cent elsewhere; a stem whose steps take several rows of
-  taps runs at memory's speed from batch 8 on; float32 by three products of TF32 is 3 to 4 times as
-  fast as by fused multiply-adds, at an error of 1e-6.
+- Predictions, to be measured: fetching weights to L2 before the wait gains at batch 1, where a
+  layer waits for memory first, and costs a few per cent elsewhere; a stem whose steps take several
+  rows of taps runs at memory's speed from batch 8 on; float32 by three products of TF32 is 3 to 4
+  times as fast as by fused multiply-adds, at an error of 1e-6.
 - Triton 3.9 compiles one in 0.5 to 2 s on one core.
 """
 
@@ -27,10 +27,11 @@ import numpy as np
 
 from planck.codegen.triton.code import TritonCode
 from planck.codegen.triton.convolution import Taps
-from planck.codegen.triton.product import Product, Tile, write
+from planck.codegen.triton.product import Product, write
 from planck.codegen.triton.stem import Gather
 from planck.codegen.triton.text import power_of_two
 from planck.dtypes import SHORT_FLOATS, Array, f32
+from planck.ops.nn import Conv
 from planck.refusal import No
 from planck.tactics.kernel import Config, Kernel
 from planck.tactics.pattern import constant, symbol
@@ -41,6 +42,7 @@ from planck.tactics.triton.tiles import Work, config_of, configs, ranked, tile_o
 MAX_OFFERS: Final = 12
 FEW_CHANNELS: Final = 4  # below which a step of one tap would be mostly empty
 WIDEST_STEP: Final = 128  # of a stem
+GATHERED: Final = 32 * 32  # elements of a step, for one warp: addresses take registers
 DEPENDENT_SM: Final = 90
 
 
@@ -56,8 +58,9 @@ class TensorConvolution:
         shape = problem.shape
         if shape.channels <= FEW_CHANNELS and shape.groups == 1:
             return No(f"{shape.channels} channels are too few for a step")
-        if problem.merged == problem.form.node.op.groups > 1 and shape.channels > 64:  # type: ignore[attr-defined]
-            return No("one filter for each channel: multiplying by zeros would take most of the time")
+        op, w = problem.form.node.op, problem.form.node.inputs[1].type
+        if isinstance(op, Conv) and op.is_depthwise(w) and w.dims[0] == op.groups:
+            return No("one filter for each channel: most of a product would be zeros")
         found = []
         for precision in precisions(problem):
             work = Work(
@@ -102,7 +105,9 @@ class StemConvolution:
             return No("groups, or phases of a transposed convolution")
         width = shape.across.taps * shape.channels
         if shape.channels >= 16 or width > WIDEST_STEP:
-            return No(f"{shape.channels} channels and {shape.across.taps} taps make a step too long")
+            return No(
+                f"{shape.channels} channels and {shape.across.taps} taps make a step too long"
+            )
         whole = shape.down.taps
         togethers = {whole if whole * width <= WIDEST_STEP else 1}
         togethers |= {k for k in (1, 2, 3) if k < whole and 16 <= k * width <= WIDEST_STEP}
@@ -118,7 +123,8 @@ class StemConvolution:
                     shape.rows, shape.columns, 1, steps * bk, bk,
                     written_bytes(problem.form), shape.multiplied.bytes, precision,
                 )  # fmt: skip
-                tiles = [t for t in ranked(work, kernel.target) if t.splits == 1]
+                whole_sums = [t for t in ranked(work, kernel.target) if t.splits == 1]
+                tiles = [t for t in whole_sums if t.bm * bk <= GATHERED * t.warps]
                 cut = list(dict.fromkeys(replace(t, bk=bk, stages=2) for t in tiles))[:4]
                 made += [{**config_of(t), "together": together} for t in cut]
                 made.insert(len(made) - len(cut) + 1, {**made[-len(cut)], "trigger": 3})
@@ -203,9 +209,7 @@ def _growth(problem: Problem, loads: Taps) -> int:
     return max(0, packed * shape.weights_dtype.bytes - weights.size * weights.dtype.bytes)
 
 
-def _packed(
-    problem: Problem, constants: Mapping[str, Array], weights: Array
-) -> dict[str, Array]:
+def _packed(problem: Problem, constants: Mapping[str, Array], weights: Array) -> dict[str, Array]:
     shape, name = problem.shape, problem.form.node.inputs[1].name
     others = pack_operands(problem.form, constants, frozenset([name]))
     return {**others, shape.weights: weights.astype(shape.weights_dtype.numpy)}

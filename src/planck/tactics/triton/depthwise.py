@@ -100,10 +100,15 @@ def _whole_shape(problem: Problem) -> Shape:
     """All channels in one group. Lanes past the last hold anything, and stay by themselves."""
     x, w = problem.form.node.inputs[:2]
     channels, block = x.type.dims[1], x.type.block
+    wide = block >= channels and is_whole(problem)
     return replace(
-        problem.shape, groups=1, channels=channels, columns=channels, weights_dtype=w.type.dtype,
-        lanes=-(-channels // LANES) * LANES if block >= channels and is_whole(problem) else channels,
-    )  # fmt: skip
+        problem.shape,
+        groups=1,
+        channels=channels,
+        columns=channels,
+        weights_dtype=w.type.dtype,
+        lanes=-(-channels // LANES) * LANES if wide else channels,
+    )
 
 
 def is_whole(problem: Problem) -> bool:

@@ -14,7 +14,6 @@ CUDA graph, batch 1 / 8 / 64 of 128 rows):
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -118,8 +117,7 @@ class FewRows:
             wanted = max(1, min(steps, 2 * cores // tiles))
             splits = -(-steps // -(-steps // wanted))
             base = {"bn": bn, "bk": bk, "splits": splits, "warps": warps, "trigger": 2}
-            for fetch in (True, False):
-                found.append({**base, "fetch": fetch})
+            found += [{**base, "fetch": True}, {**base, "fetch": False}]
             if splits > 1:
                 found.append({**base, "splits": 1, "fetch": True})
         if not found:
@@ -201,9 +199,7 @@ def _growth(problem: Problem, bn: int, depth: int) -> int:
     return max(0, size - problem.b.type.size * problem.b.type.dtype.bytes)
 
 
-def _pack(
-    problem: Problem, bn: int, bk: int, constants: Mapping[str, Array]
-) -> dict[str, Array]:
+def _pack(problem: Problem, bn: int, bk: int, constants: Mapping[str, Array]) -> dict[str, Array]:
     shape, name = shape_of(problem), problem.b.name
     skipped = frozenset([name]) if shape.packed else frozenset()
     packed = pack_operands(problem.form, constants, skipped)

@@ -97,7 +97,9 @@ def tail_of(form: Anchored) -> Tail:
         aligned=aligned_names(kernel),
         bias=inputs[2].name if len(inputs) > 2 else "",
         bias_dtype=f32,
-        parts=tuple((name, first, end) for (name, first), end in zip(form.parts, ends, strict=False)),
+        parts=tuple(
+            (name, first, end) for (name, first), end in zip(form.parts, ends, strict=False)
+        ),
     )
 
 

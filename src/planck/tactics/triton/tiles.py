@@ -1,9 +1,10 @@
 """Which tiles a product may be cut into, and what they would take on a GPU like Hopper.
 
-The model (H100, from 61 tuned layers of ResNet-50 and BERT; it finds the order of tiles, not times):
-a launch is LAUNCH_US; a block's step takes at least STEP_US, as loads are in flight for that long;
-blocks that share a multiprocessor share its tensor cores and its way to L2; nothing is faster than
-memory. Tiles of 128 x 256 are the best where rows are many, 64 x 32 where they are few.
+The model (H100, from 61 tuned layers of ResNet-50 and BERT; it finds the order of tiles, not
+times): a launch is LAUNCH_US; a block's loads are in flight for LATENCY_US, those of stages - 1
+steps at a time; blocks that share a multiprocessor share its tensor cores and its way to L2;
+nothing is faster than memory. Tiles of 128 x 256 are the best where rows are many, 64 x 32 where
+they are few.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from planck.tactics.kernel import Config
 from planck.target import Target
 
 LAUNCH_US: Final = 1.8
-STEP_US: Final = 0.16
+LATENCY_US: Final = 0.8  # from a load to its use
 BLOCK_US: Final = 0.5  # addresses, epilogue
-SHARE_US: Final = 1.0  # the counter, and waiting for the last
+SHARE_US: Final = 2.0  # the sums of others, the counter, and waiting for the last
 FLOPS_PER_US: Final = 5.0e6  # of a multiprocessor, 16 bits
 L2_BYTES_PER_US: Final = 110e3  # to one multiprocessor
 MEMORY_BYTES_PER_US: Final = 3.0e6
@@ -33,7 +34,8 @@ TILES: Final = (
     (128, 64, 64, 4, 4), (64, 128, 64, 4, 4), (128, 128, 64, 4, 3), (128, 128, 64, 8, 4),
     (128, 256, 64, 8, 3), (256, 128, 64, 8, 3), (64, 256, 64, 4, 3), (64, 64, 128, 4, 3),
     (256, 64, 64, 8, 3), (128, 32, 64, 4, 4), (256, 32, 64, 8, 3), (16, 64, 128, 4, 4),
-    (16, 32, 128, 4, 5), (128, 16, 64, 4, 4),
+    (16, 32, 128, 4, 5), (128, 16, 64, 4, 4), (64, 32, 64, 4, 8), (64, 64, 64, 4, 6),
+    (32, 32, 64, 4, 8),
 )  # fmt: skip
 SPLITS: Final = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
 LEAST_STEPS: Final = 2  # of one share
@@ -95,13 +97,13 @@ def _fitting(work: Work) -> list[Tile]:
             bk = min(bk, 32)
             if bm * bn > 64 * 64:
                 continue
-        bk = min(bk, depth)
+        whole, bk = bk, min(bk, depth)
         if (bn > columns and bn > 32) or (bm > 32 and bm > 2 * rows):
             continue
         if bm == 16 and work.rows > 32:
             continue
         bn = min(bn, columns)
-        made.setdefault((bm, bn, bk, warps), Tile(
+        made.setdefault((bm, bn, bk, warps, stages if bk == whole else 0), Tile(
             bm, bn, bk, 1, warps, stages, 2, False, work.precision,  # type: ignore[arg-type]
         ))  # fmt: skip
     return [tile for tile in made.values() if shared_bytes(work, tile) <= SHARED_BYTES]
@@ -121,7 +123,8 @@ def cost_us(work: Work, tile: Tile, target: Target) -> float:
     waves = -(-blocks // (cores * together))
     flops = 2 * tile.bm * tile.bn * tile.bk * SLOWER[work.precision]
     moved = (tile.bm + tile.bn) * tile.bk * work.element_bytes
-    busy = max(together * flops / FLOPS_PER_US, together * moved / L2_BYTES_PER_US, STEP_US)
+    busy = max(together * flops / FLOPS_PER_US, together * moved / L2_BYTES_PER_US)
+    busy = max(busy, LATENCY_US / (tile.stages - 1))
     steps = -(-work.steps(tile.bk) // tile.splits)
     stored = together * tile.bm * tile.bn * work.element_bytes / L2_BYTES_PER_US
     time = waves * (BLOCK_US + steps * busy + stored)
