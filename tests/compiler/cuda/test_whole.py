@@ -1,0 +1,78 @@
+"""Whole networks without a GPU: plans whose kernels Triton's interpreter runs, on a fake driver.
+
+What is compared with NumPy's float32 is all of it: passes, layout, placement, packing, arguments,
+kernels, and the runtime that launches them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+import planck
+from bench import models
+from planck.codegen.triton.code import TritonCode
+from planck.compiler.cuda import build as build_module
+from planck.device.cuda.device import Device
+from planck.frontends import read
+from planck.ir.interpret import interpret as interpret_graph
+from planck.runtime.cuda.engine import CudaEngine
+from tests.compiler.cuda.test_build import NoCompilers
+from tests.device.fake_cuda import FakeDriver
+
+pytest.importorskip("triton", reason="Triton is not installed")
+
+from tests.tactics.triton.interpreting import interpret
+
+# Sums of float32 in another order; activations and weights rounded to 11 bits, layer after layer.
+TOLERANCES = {"fp32": 1e-4, "tf32": 1e-4, "fp16": 5e-2, "bf16": 2e-1}  # tf32 is not simulated
+CASES = (
+    ("mlp", "fp32"), ("mlp", "fp16"), ("mlp", "bf16"), ("squeezenet", "tf32"),
+    ("squeezenet", "fp16"), ("yolov4_tiny", "fp16"), ("bert_base", "fp16"), ("vit_b16", "fp32"),
+    ("mobilenet_v2", "fp16"), ("yolov8n", "fp16"), ("yolov5s", "fp32"), ("resnet50", "fp16"),
+    ("unet", "fp16"),
+)  # fmt: skip
+
+
+@pytest.fixture
+def codes(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, TritonCode]]:
+    """What was given to the compilers, by symbol."""
+    found: dict[str, TritonCode] = {}
+
+    class Keeping(NoCompilers):
+        def submit(self, code: TritonCode) -> Any:
+            found[code.symbol] = code
+            return super().submit(code)
+
+    monkeypatch.setattr(build_module, "CubinPool", Keeping)
+    return found
+
+
+def kernel_of(code: TritonCode) -> Callable[..., None]:
+    def run(*arrays: Any) -> None:
+        own = [array.ctypes.data for array in arrays]
+        interpret(code, dict(zip(code.arguments, own, strict=True)))
+
+    return run
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "precision"), CASES)
+def test_a_network(name: str, precision: str, codes: dict[str, TritonCode]) -> None:
+    model = models.build(name, small=True)
+    plan = planck.build(model, target="cuda:sm_90", precision=precision).plan
+    assert all(step.symbol for step in plan.steps)
+    driver = FakeDriver({symbol: kernel_of(code) for symbol, code in codes.items()})
+    feed = models.inputs(model)
+    with CudaEngine(plan, Device(driver)) as engine:
+        got = engine(feed)
+    graph = read(model)
+    own = {v.name: feed[graph.names.get(v.name, v.name)] for v in graph.inputs}
+    for key, want in interpret_graph(graph, own).items():
+        if want.dtype == np.float32:
+            scale = float(np.abs(want).max()) or 1.0
+            error = float(np.abs(got[graph.names.get(key, key)] - want).max()) / scale
+            assert error <= TOLERANCES[precision]
