@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -36,8 +37,9 @@ def product(
     wanted = x @ w
     made = case.node(MatMul(*transposes), [left, right], wanted.shape)
     bias = case.constant(wanted.shape[-1])
-    made = case.pointwise("relu", case.pointwise("add", made, bias))
-    wanted = np.maximum(wanted + case.arrays[bias.name].astype(np.float64), 0)
+    made = case.pointwise("gelu", case.pointwise("add", made, bias))
+    wanted = wanted + case.arrays[bias.name].astype(np.float64)
+    wanted = wanted * 0.5 * (1 + np.vectorize(math.erf)(wanted / math.sqrt(2)))
     if full:
         beside, array = operand(wanted.shape)
         made, wanted = case.pointwise("add", made, beside), wanted + array

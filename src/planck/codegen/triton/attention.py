@@ -15,7 +15,8 @@ from dataclasses import dataclass
 
 from planck.codegen.triton.code import TritonCode
 from planck.codegen.triton.matmul import Matrix, write_batch
-from planck.codegen.triton.text import SPELLED, Text, both, load, power_of_two, total
+from planck.codegen.triton.scalar import memory
+from planck.codegen.triton.text import Text, both, load, power_of_two, total
 from planck.dtypes import f32
 
 LOG2_E = math.log2(math.e)
@@ -87,7 +88,7 @@ def write(own: Attention) -> TritonCode:
     far = total(place.at(own.lead), f"{_by('m', place.row)}[:, None]",
                 f"{_by('j', place.column)}[None, :]")  # fmt: skip
     masked = f", mask={there}" if there else ""
-    t(f"tl.store({out} + {far}, (acc / sum[:, None]).to({SPELLED[place.dtype]}){masked})")
+    t(f"tl.store({out} + {far}, (acc / sum[:, None]).to({memory(place.dtype)}){masked})")
     return t.finish(own.symbol, tiles * math.prod(own.lead), own.warps, own.stages)
 
 
@@ -123,7 +124,7 @@ def _loop(t: Text, own: Attention, rows: str, deep: str, width: int) -> None:
     value = both("real[:, None]" if partial else "",
                  f"(j < {own.width})[None, :]" if own.width != width else "")  # fmt: skip
     t(f"v = {load(f'v_at + first * {own.v[1].row}', value)}")
-    cast = "" if own.v[1].dtype is f32 else f".to({SPELLED[own.v[1].dtype]})"
+    cast = "" if own.v[1].dtype is f32 else f".to({memory(own.v[1].dtype)})"
     t(f"acc = tl.dot(weights{cast}, v, acc * shrink[:, None]{precise})")
     t.indent -= 1
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from planck.codegen.epilogue import Epilogue
-from planck.codegen.triton.scalar import emit
-from planck.codegen.triton.text import SPELLED, Text, literal, load
+from planck.codegen.triton.scalar import literal, memory
+from planck.codegen.triton.text import Text, load
 from planck.dtypes import DType, f32
 
 
@@ -18,8 +18,11 @@ class Placing(Protocol):
     columns:  the same of its columns alone
     """
 
-    mask: str
-    columns: str
+    @property
+    def mask(self) -> str: ...
+
+    @property
+    def columns(self) -> str: ...
 
     def offset(self, name: str) -> str:
         """Of the tile's elements in an operand of the kind "full" or "resized", or in an output."""
@@ -61,14 +64,16 @@ class Tail:
             bias = t.pointer(self.bias, self.bias_dtype, self.bias in self.aligned)
             more = load(f"{bias} + {column}", placing.columns)
             t(f"{value} += {more}[None, :]")
-        known |= {name: literal(number) for name, number in self.epilogue.constants.items()}
+        known |= {name: literal(number, f32) for name, number in self.epilogue.constants.items()}
         for step in self.epilogue.steps:
             for name in step.args:
                 if name not in known:
                     known[name] = f"{prefix}_{name}"
                     t(f"{known[name]} = {self._load(t, name, placing)}")
             made = f"{prefix}_{step.result}"
-            t(f"{made} = {emit(step.fn, [known[a] for a in step.args])}")
+            numbers = [self.epilogue.constants.get(a) for a in step.args]
+            call = t.functions.call(step.fn, [known[a] for a in step.args], f32, numbers)
+            t(f"{made} = {call}")
             known[step.result] = made
         if self.parts:
             (result,) = self.epilogue.outputs
@@ -90,7 +95,7 @@ class Tail:
         return load(f"{pointer} + ({placing.offset(name)})", placing.mask) + ".to(tl.float32)"
 
     def _store(self, t: Text, name: str, made: str, offset: str, mask: str) -> None:
-        pointer, spelled = self.pointer(t, name), SPELLED[self.epilogue.dtype(name)]
+        pointer, spelled = self.pointer(t, name), memory(self.epilogue.dtype(name))
         masked = f", mask={mask}" if mask else ""
         t(f"tl.store({pointer} + ({offset}), ({made}).to({spelled}){masked})")
 

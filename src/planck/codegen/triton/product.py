@@ -49,10 +49,21 @@ class Tile:
 class Loads(Protocol):
     """What is multiplied: the rows' and columns' side of a product."""
 
-    steps: int  # that are added
-    outer: int  # products beside each other: groups, phases, batches
-    rows: int
-    columns: int
+    @property
+    def steps(self) -> int:
+        """How many are added."""
+        ...
+
+    @property
+    def outer(self) -> int:
+        """Products beside each other: groups, phases, batches."""
+        ...
+
+    @property
+    def rows(self) -> int: ...
+
+    @property
+    def columns(self) -> int: ...
 
     def setup(self, t: Text) -> None:
         """Write the addresses; the block's `pm`, `pn` and `outer` are known, and m, n, kk."""

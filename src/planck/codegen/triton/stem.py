@@ -80,7 +80,8 @@ class Gather:
         )
         x = t.pointer(shape.x, shape.x_dtype, shape.x_aligned)
         w = t.pointer(shape.weights, shape.weights_dtype)
-        t(f"x = {x} + ({base})[:, None] + ({far})[None, :]")
+        # Offsets, not pointers: half the registers.
+        t(f"x = ({base})[:, None] + ({far})[None, :]", f"first_x = {x}")
         t(f"w = {w} + row[None, :] * {self.steps * tile.bk} + kk[:, None]")
         inside = [f"{self._rows}[:, None]" if self._rows else ""]
         if across.leaves:
@@ -104,7 +105,7 @@ class Gather:
         if down.taps % self.together:
             mask = both(mask, f"(down + step * {self.together} < {down.taps})[None, :]")
         far = times("step", self.together * down.step * shape.x_place.row)
-        t(f"a = {load(f'x + {far}' if far else 'x', mask)}")
+        t(f"a = {load(total('first_x', f'(x + {far})' if far else 'x'), mask)}")
         if shape.x_dtype is not shape.multiplied:
             t("a = a.to(tl.float32)")
         t(f"b = tl.load(w + step * {tile.bk})")

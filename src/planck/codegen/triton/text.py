@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import Final
 
 from planck.codegen.triton.code import COUNTERS, WORKSPACE, TritonCode
-from planck.dtypes import DType, bf16, f16, f32, i32
+from planck.codegen.triton.scalar import HEADER, Functions, pointer
+from planck.dtypes import DType, f32, i32
 
-# As Triton spells dtypes: in its code, and as the types of pointers.
-SPELLED: Final = {f32: "tl.float32", f16: "tl.float16", bf16: "tl.bfloat16", i32: "tl.int32"}
-POINTERS: Final = {f32: "*fp32", f16: "*fp16", bf16: "*bf16", i32: "*i32"}
-
-HEAD: Final = """import triton
-import triton.language as tl
-"""
-DEPENDENT: Final = """from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
-"""
 # Interpreted kernels have no cache to fetch to.
 FETCH: Final = """
 INTERPRETED = tl.constexpr(triton.knobs.runtime.interpret)
@@ -45,6 +36,7 @@ class Text:
     indent: int = 1
     workspace_bytes: int = 0
     counters: int = 0
+    functions: Functions = field(default_factory=Functions)
     _pointers: dict[str, tuple[str, bool]] = field(default_factory=dict)
 
     def __call__(self, *lines: str) -> None:
@@ -52,7 +44,7 @@ class Text:
 
     def pointer(self, name: str, dtype: DType, aligned: bool = True) -> str:
         """The parameter that points to an operand."""
-        self._pointers.setdefault(name, (POINTERS[dtype], aligned))
+        self._pointers.setdefault(name, (pointer(dtype), aligned))
         return f"p_{name}"
 
     def workspace(self, numbers: int) -> str:
@@ -78,7 +70,7 @@ class Text:
     def finish(
         self, symbol: str, grid: int, warps: int, stages: int, growth_bytes: int = 0
     ) -> TritonCode:
-        head = HEAD + DEPENDENT * self.dependent + FETCH * self.fetches
+        head = HEADER + FETCH * self.fetches + self.functions.text
         parameters = ", ".join(f"p_{name}" for name in self._pointers)
         body = "\n".join(self.lines)
         return TritonCode(
@@ -121,11 +113,6 @@ def load(pointer: str, mask: str = "", extra: str = "") -> str:
     """A load that gives zero where it is masked."""
     masked = f", mask={mask}, other=0.0" if mask else ""
     return f"tl.load({pointer}{masked}{extra})"
-
-
-def literal(number: float) -> str:
-    """A float as Triton reads it."""
-    return repr(float(number)) if math.isfinite(number) else f'float("{float(number)}")'
 
 
 def power_of_two(size: int) -> int:

@@ -27,7 +27,7 @@ import numpy as np
 
 from planck.codegen.triton.code import TritonCode
 from planck.codegen.triton.convolution import Taps
-from planck.codegen.triton.product import Product, write
+from planck.codegen.triton.product import Product, Tile, write
 from planck.codegen.triton.stem import Gather
 from planck.codegen.triton.text import power_of_two
 from planck.dtypes import SHORT_FLOATS, Array, f32
@@ -42,6 +42,7 @@ from planck.tactics.triton.tiles import Work, config_of, configs, ranked, tile_o
 MAX_OFFERS: Final = 12
 FEW_CHANNELS: Final = 4  # below which a step of one tap would be mostly empty
 WIDEST_STEP: Final = 128  # of a stem
+MAX_WARPS: Final = 8
 GATHERED: Final = 32 * 32  # elements of a step, for one warp: addresses take registers
 DEPENDENT_SM: Final = 90
 
@@ -124,8 +125,7 @@ class StemConvolution:
                     written_bytes(problem.form), shape.multiplied.bytes, precision,
                 )  # fmt: skip
                 whole_sums = [t for t in ranked(work, kernel.target) if t.splits == 1]
-                tiles = [t for t in whole_sums if t.bm * bk <= GATHERED * t.warps]
-                cut = list(dict.fromkeys(replace(t, bk=bk, stages=2) for t in tiles))[:4]
+                cut = list(dict.fromkeys(_gathering(t, bk) for t in whole_sums))[:5]
                 made += [{**config_of(t), "together": together} for t in cut]
                 made.insert(len(made) - len(cut) + 1, {**made[-len(cut)], "trigger": 3})
             found.append(made)
@@ -183,6 +183,13 @@ def _interleaved(found: list[list[dict[str, object]]]) -> tuple[Config, ...]:
     longest = max(map(len, found))
     mixed = [own[k] for k in range(longest) for own in found if k < len(own)]
     return tuple(mixed[:MAX_OFFERS])
+
+
+def _gathering(tile: Tile, bk: int) -> Tile:
+    """A tile whose loads cannot be in flight, with threads enough for its addresses."""
+    warps = max(tile.warps, power_of_two(-(-tile.bm * bk // GATHERED)))
+    bm = tile.bm if warps <= MAX_WARPS else tile.bm * MAX_WARPS // warps
+    return replace(tile, bm=bm, bk=bk, stages=2, warps=min(warps, MAX_WARPS))
 
 
 def _padded(taps: int, together: int, width: int) -> int:
