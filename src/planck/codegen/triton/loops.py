@@ -184,14 +184,16 @@ class _Writer:
         count = size(found.columns)
         if tiling.way != "rows":
             tiles = -(-count // tiling.columns)
-            begin = self.let(f"{block} % {tiles} * {tiling.columns}" if tiles > 1 else "0")
+            own = f"{block} % {tiles}" if found.rows else block
+            begin = self.let(f"{own} * {tiling.columns}" if tiles > 1 else "0")
             block = self.let(f"{block} // {tiles}" if tiles > 1 else block)
         tiles = -(-size(found.rows) // tiling.rows)
         if found.outer:
             self._bind(found.outer, self.let(f"{block} // {tiles}"), "")
             block = self.let(f"{block} % {tiles}")
-        rows = self.let(f"{block} * {tiling.rows} + tl.arange(0, {tiling.rows})[:, None]", "r")
-        self._bind(found.rows, rows, "r")
+        if found.rows:
+            rows = self.let(f"{block} * {tiling.rows} + tl.arange(0, {tiling.rows})[:, None]", "r")
+            self._bind(found.rows, rows, "r")
         if size(found.rows) % tiling.rows:
             self.masks["r"] = self.let(f"{rows} < {size(found.rows)}", "m")
         if tiling.way != "rows":
@@ -420,11 +422,12 @@ class _Writer:
         value = term.args[0]
         sums = self._start(kind, value.dtype, self._shape(self.axes(term)))
         self._hoist([value], over)
-        turns = "tl.static_range" if size(over) <= _UNROLLED else "range"
+        unrolled = size(over) <= _UNROLLED
         depth, position = len(self.scopes), ""
         for name, extent in over:
             at = f"j{len(self.lines)}"
-            self.do(f"for {at} in {turns}({extent}):")
+            turns = f"tl.range({extent}, loop_unroll_factor={min(extent, 4)})"
+            self.do(f"for {at} in {f'tl.static_range({extent})' if unrolled else turns}:")
             self.depth += 1
             self.scopes.append(_Scope())
             step = self.let(f"{at} + tl.full([1, 1], 0, tl.int32)", "i")

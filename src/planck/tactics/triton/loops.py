@@ -22,6 +22,8 @@ from planck.tactics.loops import buffers_of, nests_of
 MOST_COLUMNS: Final = 4096  # of a tile: registers of eight warps
 TILE: Final = 4096  # elements of a tile of rows
 LANES: Final = 32  # of a warp
+THREADS: Final = 256  # of a multiprocessor, below which it idles
+ALONE: Final = 16  # elements of a reduction that one thread goes through at once
 FEW: Final = 64  # elements of a reduction that one thread may as well go through
 WAVES: Final = 2  # blocks for each multiprocessor, at the least, before blocks grow
 MAX_OFFERS: Final = 8
@@ -97,7 +99,8 @@ def _configs(kernel: Kernel, nest: Nest) -> list[Config]:
     reduced = max((size(t.what[1]) for t in reductions(nest)), default=0)
     found = groups(nest, "rows")
     tiles: list[tuple[Way, int, int]]
-    if reduced and (size(found.columns) > 1 or reduced > FEW):
+    few = size(nest.loops) < kernel.target.cores * THREADS
+    if reduced and (size(found.columns) > 1 or reduced > (ALONE if few else FEW)):
         tiles = _row_tiles(kernel, nest, reduced)
     else:
         tiles = [("flat", 1, n) for n in _flat_blocks(kernel, size(nest.loops))]
@@ -108,10 +111,12 @@ def _configs(kernel: Kernel, nest: Nest) -> list[Config]:
                        for side in sides]  # fmt: skip
             across: list[tuple[Way, int, int]] = [("across", r, c) for r, c in fitting]
             tiles = [*dict.fromkeys(across), tiles[0]]
-        elif reduced and size(nest.loops) < 1 << 14:
+        elif reduced > ALONE:
             tiles += _row_tiles(kernel, nest, reduced)[:2]
+    # Elements of a thread: 16 bytes of what is stored.
+    share = max(4, 16 // max(store.dtype.bytes for store in nest.stores))
     configs: list[Config] = [
-        {"way": way, "rows": r, "columns": c, "warps": _warps(r * c), "trigger": trigger}
+        {"way": way, "rows": r, "columns": c, "warps": _warps(r * c, share), "trigger": trigger}
         for trigger, (way, r, c) in product((2, 3), tiles)
     ]
     return configs[:MAX_OFFERS]
@@ -133,9 +138,11 @@ def _row_tiles(kernel: Kernel, nest: Nest, reduced: int) -> list[tuple[Way, int,
     columns = min(_power(longest), MOST_COLUMNS)
     if _rows_are_contiguous(nest):
         wide = min(32, _power(rows))
+        while wide > 8 and rows < wide * kernel.target.cores:
+            wide //= 2  # eight elements are a sector of 16 bits
         columns = min(columns, max(16, TILE // wide))
-        shapes = [(wide, columns), (wide, max(columns // 4, 1)), (min(64, _power(rows)), columns)]
-        shapes.append((max(wide // 4, 1), columns))
+        shapes = [(wide, columns), (wide * 2, columns), (wide, max(columns // 4, 1))]
+        shapes.append((max(wide // 2, 1), columns))
     else:
         share = max(1, rows // (WAVES * max(kernel.target.cores, 1)))
         most = max(1, TILE // columns)
@@ -159,8 +166,8 @@ def _rows_are_contiguous(nest: Nest) -> bool:
     return score > 0
 
 
-def _warps(elements: int) -> int:
-    return 1 if elements <= 64 else 2 if elements <= 128 else 4 if elements <= 2048 else 8
+def _warps(elements: int, share: int) -> int:
+    return max(1, min(8, elements // (LANES * share)))
 
 
 def _power(n: int) -> int:
