@@ -141,6 +141,19 @@ def test_rows_longer_than_a_tile() -> None:
         check(graph, m.arrays, interpret_float64(graph, m.arrays), 2, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("kind", ["mean", "max", "sum_square"])
+def test_reductions_that_blocks_share(kind: str) -> None:
+    for shape, axes in (((3, 9001), (1,)), ((5000, 17), (0,)), ((70001,), (0,))):
+        m = Maker(x=draw(dtypes.bf16, shape))
+        graph = m.graph(m(Pointwise("relu"), m(Reduce(kind, axes, False), m["x"])))
+        work, offers = offered(graph)
+        assert offers[0]["parts"] > 1
+        code = Loops().build(work, offers[0])
+        assert code.counters
+        assert compile_cubin(code, H100).image
+        check(graph, m.arrays, interpret(graph, m.arrays), rtol=8e-3, atol=1e-6)
+
+
 SHAPES = [(1, 3, 5, 7), (7, 5, 4, 3), (1, 17, 6, 5)]
 
 
