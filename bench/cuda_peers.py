@@ -15,9 +15,13 @@ except ImportError:  # the peer is not there
     torch = None  # type: ignore[assignment]
 
 
+def there() -> bool:
+    return torch is not None and torch.cuda.is_available()
+
+
 def reference(layer: Layer, arrays: Mapping[str, Any]) -> Any:
     """The layer's result in float32 without TF32, as a NumPy array; None without PyTorch."""
-    if torch is None:
+    if not there():
         return None
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
@@ -42,7 +46,7 @@ def _plain(layer: Layer, t: Mapping[str, Any]) -> Any:
 
 def measure(layer: Layer, arrays: Mapping[str, Any], copies: int, repeats: int) -> float | None:
     """Microseconds a layer in a CUDA graph, operands rotated, with the fastest algorithm found."""
-    if torch is None:
+    if not there():
         return None
     torch.backends.cudnn.benchmark = True
     sets = [_short(layer, arrays) for _ in range(copies)]

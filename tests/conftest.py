@@ -11,6 +11,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Tests marked gpu are skipped, with the reason, where no GPU can be used."""
+    if item.get_closest_marker("gpu"):
+        from planck.device.cuda.bindings import open_driver
+        from planck.errors import DeviceError, MissingExtraError
+
+        try:
+            count = open_driver().count()
+        except (DeviceError, MissingExtraError) as error:
+            pytest.skip(str(error).splitlines()[0])
+        if not count:
+            pytest.skip("there is no GPU")
+
+
 @pytest.fixture
 def update_golden(request: pytest.FixtureRequest) -> bool:
     return bool(request.config.getoption("--update-golden"))

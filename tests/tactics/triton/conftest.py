@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,8 @@ from planck.dtypes import DType, bf16
 from planck.tactics.kernel import Kernel
 from planck.target import Target
 from tests.tactics.conftest import Case
-from tests.tactics.triton.interpreting import run_triton
+from tests.tactics.triton.interpreting import RUNNERS, run_triton
+from tests.tactics.triton.launching import device, launch
 
 Array = np.ndarray[Any, Any]
 H100 = Target("sm_90", "cuda", ("tf32",), cores=132, l1_bytes=227 * 1024, l2_bytes=50 << 20)
@@ -33,6 +35,22 @@ class TritonCase(Case):
 
     def compile(self, tactic: Any, kernel: Kernel, config: Any) -> Cubin:
         return compile_cubin(tactic.build(kernel, config), kernel.target)
+
+
+@pytest.fixture(
+    params=["interpreter", pytest.param("gpu", marks=pytest.mark.gpu)], autouse=True, scope="module"
+)
+def where(request: pytest.FixtureRequest) -> Iterator[None]:
+    """All kernels of this folder run twice: in the interpreter, and on a GPU if there is one."""
+    if request.param == "interpreter":
+        yield
+        return
+    found = device()
+    if isinstance(found, str):
+        pytest.skip(found)
+    RUNNERS.append(launch)
+    yield
+    RUNNERS.pop()
 
 
 @pytest.fixture

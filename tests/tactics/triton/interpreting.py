@@ -38,13 +38,13 @@ POISON = 255
 
 
 class Memory:
-    """One guarded buffer: `address` is given to the kernel."""
+    """One guarded buffer: `address`, `begin` bytes into `raw`, is given to the kernel."""
 
     def __init__(self, content: Array, aligned: bool = True) -> None:
         body = np.ascontiguousarray(content).reshape(-1)
-        self.raw = np.full(2 * GUARD + body.nbytes + 128, POISON, np.uint8)
-        begin = GUARD + -(self.raw.ctypes.data + GUARD) % 64
-        begin += 0 if aligned else max(body.itemsize, 1)
+        whole = np.full(2 * GUARD + body.nbytes + 192, POISON, np.uint8)
+        self.raw = whole[-whole.ctypes.data % 64 :]
+        self.begin = begin = GUARD + (0 if aligned else body.itemsize)
         self.flat = self.raw[begin : begin + body.nbytes].view(body.dtype)
         self.flat[:] = body
         self.address = self.raw.ctypes.data + begin
@@ -58,7 +58,7 @@ class Memory:
         """Nothing but an output's elements may have changed."""
         now, then = self.raw.copy(), self.before
         if operand is not None:
-            inner = now[self.address - self.raw.ctypes.data :][: self.flat.nbytes]
+            inner = now[self.begin :][: self.flat.nbytes]
             strided(inner.view(self.flat.dtype), operand).view(f"V{self.flat.itemsize}")[...] = (
                 np.full((), POISON, f"({self.flat.itemsize},)u1").view(f"V{self.flat.itemsize}")
             )
@@ -94,7 +94,7 @@ def run_triton(
     memory |= {name: Memory(array) for name, array in packed.items()}
     memory[WORKSPACE] = Memory(np.full(code.workspace_bytes, POISON, np.uint8))
     memory[COUNTERS] = Memory(np.zeros(code.counters, np.int32))
-    interpret(code, {name: memory[name].address for name in code.arguments}, seed)
+    run_code(code, memory, seed)
     for name, place in memory.items():
         if name in outputs:
             place.check_written(name, operands[name])
@@ -104,8 +104,16 @@ def run_triton(
     return {name: read_back(memory[name].flat, operands[name]) for name in outputs}
 
 
-def interpret(code: TritonCode, addresses: Mapping[str, int], seed: int = 0) -> None:
-    """Run all blocks of a kernel."""
+def run_code(code: TritonCode, memory: Mapping[str, Memory], seed: int = 0) -> None:
+    """Run all blocks of a kernel, in the interpreter or where the fixture `device` says."""
+    (RUNNERS[-1] if RUNNERS else interpret)(code, memory, seed)
+
+
+RUNNERS: list[Any] = []
+
+
+def interpret(code: TritonCode, memory: Mapping[str, Memory], seed: int = 0) -> None:
+    """Run all blocks of a kernel in Triton's interpreter, in a random order."""
     assert len(code.arguments) == len(code.types) == len(code.aligned)
     with _interpreting(), function_of(code) as function:
         patched = interpreter._patch_lang(_SEEN)
@@ -116,7 +124,7 @@ def interpret(code: TritonCode, addresses: Mapping[str, int], seed: int = 0) -> 
                 function.arg_names, code.arguments, code.types, strict=True
             ):
                 pointer = tl.str_to_ty(kind, None)
-                where = np.array([addresses[argument]], np.uint64)
+                where = np.array([memory[argument].address], np.uint64)
                 parameters[name] = tl.tensor(interpreter.TensorHandle(where, pointer), pointer)
             interpreter.interpreter_builder.set_grid_dim(code.grid, 1, 1)
             for block in np.random.default_rng(seed).permutation(code.grid):

@@ -13,19 +13,17 @@ row fits into one tile reads and exponentiates it once. Other reductions are loo
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Final
 
+from planck.codegen.triton.code import COUNTERS, WORKSPACE
 from planck.codegen.triton.scalar import Functions, literal, memory, plain, register
+from planck.codegen.triton.tiles import Loop, Tiling, blocks, groups, reductions, size
 from planck.dtypes import DType, bool_, i32, i64
-from planck.loops.lower import Buffer, Nest, walk_outside_reductions
+from planck.loops.lower import Buffer, Nest
 from planck.loops.terms import Term, walk
-
-Way = Literal["flat", "across", "rows"]
-Loop = tuple[str, int]
 
 _UNROLLED: Final = 16  # steps of a loop that are written out
 _COMBINE: Final = {
@@ -33,63 +31,6 @@ _COMBINE: Final = {
     "all": "_least", "argmax": "_first_most", "argmin": "_first_least",
     "argmax_last": "_last_most", "argmin_last": "_last_least",
 }  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Tiling:
-    """How a nest is cut into blocks.
-
-    rows, columns:  of a tile, powers of two
-    trigger:        0 never; 2 right after the wait, 3 before the last stores
-    """
-
-    way: Way
-    rows: int
-    columns: int
-    trigger: int = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Groups:
-    """The loops of a nest by what they are in a tile."""
-
-    outer: tuple[Loop, ...]
-    rows: tuple[Loop, ...]
-    columns: tuple[Loop, ...]
-
-
-def groups(nest: Nest, way: Way) -> Groups:
-    """The loops of a nest by what they are in a tile."""
-    if way == "flat":
-        return Groups((), (), nest.loops)
-    if way == "across":
-        pick = {nest.across: "rows", nest.vector: "columns"}
-        outer = tuple(loop for loop in nest.loops if loop[0] not in pick)
-        rows, columns = (
-            tuple(loop for loop in nest.loops if pick.get(loop[0]) == side)
-            for side in ("rows", "columns")
-        )
-        return Groups(outer, rows, columns)
-    free = frozenset().union(*(t.free for t in reductions(nest)))
-    rows = tuple(loop for loop in nest.loops if loop[0] in free)
-    return Groups((), rows, tuple(loop for loop in nest.loops if loop[0] not in free))
-
-
-def reductions(nest: Nest) -> list[Term]:
-    """The reductions of a nest that stand in no other."""
-    return [
-        t for t in walk_outside_reductions([s.value for s in nest.stores]) if t.kind == "reduce"
-    ]
-
-
-def size(loops: Sequence[Loop]) -> int:
-    return math.prod(n for _, n in loops)
-
-
-def blocks(nest: Nest, tiling: Tiling) -> int:
-    found = groups(nest, tiling.way)
-    along = 1 if tiling.way == "rows" else -(-size(found.columns) // tiling.columns)
-    return size(found.outer) * -(-size(found.rows) // tiling.rows) * along
 
 
 def write(
@@ -182,18 +123,19 @@ class _Writer:
     def run(self, block: str) -> list[str]:
         tiling, found = self.tiling, self.groups
         count = size(found.columns)
+        if tiling.parts > 1:
+            return self._shared(block)
         if tiling.way != "rows":
             tiles = -(-count // tiling.columns)
-            begin = self.let(f"{block} % {tiles} * {tiling.columns}" if tiles > 1 else "0")
+            own = f"{block} % {tiles}" if found.rows else block
+            begin = self.let(f"{own} * {tiling.columns}" if tiles > 1 else "0")
             block = self.let(f"{block} // {tiles}" if tiles > 1 else block)
         tiles = -(-size(found.rows) // tiling.rows)
         if found.outer:
             self._bind(found.outer, self.let(f"{block} // {tiles}"), "")
             block = self.let(f"{block} % {tiles}")
-        rows = self.let(f"{block} * {tiling.rows} + tl.arange(0, {tiling.rows})[:, None]", "r")
-        self._bind(found.rows, rows, "r")
-        if size(found.rows) % tiling.rows:
-            self.masks["r"] = self.let(f"{rows} < {size(found.rows)}", "m")
+        if found.rows:
+            self._rows(block)
         if tiling.way != "rows":
             self._columns(found.columns, begin)
             self._store()
@@ -203,6 +145,50 @@ class _Writer:
             self._store()
         return self.lines
 
+    def _shared(self, block: str) -> list[str]:
+        """Several blocks reduce a part each; the last one adds their results and goes on."""
+        tiling, parts, height = self.tiling, self.tiling.parts, self.tiling.rows
+        (term,) = reductions(self.nest)
+        (kind, over), function = term.what, self.functions.need(_COMBINE[term.what[0]])
+        part = self.let(f"{block} % {parts}")
+        block = self.let(f"{block} // {parts}")
+        inner = self.let(f"tl.arange(0, {height})[:, None]")
+        self._rows(block)
+        loops = self._canonical(over)
+        value = self._renamed(term.args[0], over, loops)
+        (total,) = self._start(kind, value.dtype, self._shape("rc"))
+        self._hoist([value], loops)
+        length = -(-size(loops) // (tiling.columns * parts)) * tiling.columns
+        with self.loop(f"for at in range(0, {length}, {tiling.columns}):"):
+            self._columns(loops, self.let(f"{part} * {length} + at"), length * parts)
+            neutral = _neutral(kind, value.dtype)
+            text = f"tl.broadcast_to({self._wide(kind, value)}, {self._shape('rc')})"
+            if self.masks["c"]:
+                text = f"tl.where({self.masks['c']}, {text}, {neutral})"
+            self.do(f"{total} = {function}({total}, {text})")
+        own = self.let(f"tl.reduce({total}, 1, {function}, keep_dims=True)")
+        place = self.let(f"{WORKSPACE} + {block} * {parts * height} + {inner}")
+        self.do(f"tl.store({place} + {part} * {height}, {own})")
+        self.do("tl.debug_barrier()")
+        done = self.let(f'tl.atomic_add({COUNTERS} + {block}, 1, sem="acq_rel", scope="gpu")')
+        with self.loop(f"if {done} == {parts - 1}:") as scope:
+            self.do("tl.debug_barrier()")
+            all_ = self.let(f"tl.arange(0, {parts})[None, :] * {height}")
+            read = self.let(f'tl.load({place} + {all_}, cache_modifier=".cg")')
+            made = self.let(f"tl.reduce({read}, 1, {function}, keep_dims=True)")
+            scope.known[term] = self.let(f"{made} != 0") if kind in ("any", "all") else made
+            self._store()
+            self.do(f"tl.store({COUNTERS} + {block}, 0)")
+        return self.lines
+
+    def _rows(self, block: str) -> None:
+        """Bind the rows of a tile."""
+        height, count = self.tiling.rows, size(self.groups.rows)
+        rows = self.let(f"{block} * {height} + tl.arange(0, {height})[:, None]", "r")
+        self._bind(self.groups.rows, rows, "r")
+        if count % height:
+            self.masks["r"] = self.let(f"{rows} < {count}", "m")
+
     def _bind(self, loops: Sequence[Loop], position: str, axes: str) -> None:
         """The variables of loops at a position in the product of their extents."""
         for k, (name, extent) in reversed(list(enumerate(loops))):
@@ -210,11 +196,12 @@ class _Writer:
             position = position if not k else self.let(f"{position} // {extent}")
             self.scopes[-1].variables[name] = (own, axes)
 
-    def _columns(self, loops: tuple[Loop, ...], begin: str) -> None:
-        """Bind the columns of one tile."""
+    def _columns(self, loops: tuple[Loop, ...], begin: str, end: int = 0) -> None:
+        """Bind the columns of one tile. Tiles go up to `end`, if that is beyond all columns."""
         width, count = self.tiling.columns, size(loops)
         position = self.let(f"{begin} + tl.arange(0, {width})[None, :]", "c")
-        mask = self.let(f"{position} < {count}", "m") if count % width else ""
+        within = max(end, -(-count // width) * width) == count
+        mask = "" if within else self.let(f"{position} < {count}", "m")
         self._bind(loops, position, "c")
         self.scopes[-1].columns[loops] = (position, mask)
         self.masks["c"] = mask
@@ -420,11 +407,12 @@ class _Writer:
         value = term.args[0]
         sums = self._start(kind, value.dtype, self._shape(self.axes(term)))
         self._hoist([value], over)
-        turns = "tl.static_range" if size(over) <= _UNROLLED else "range"
+        unrolled = size(over) <= _UNROLLED
         depth, position = len(self.scopes), ""
         for name, extent in over:
             at = f"j{len(self.lines)}"
-            self.do(f"for {at} in {turns}({extent}):")
+            turns = f"tl.range({extent}, loop_unroll_factor={min(extent, 4)})"
+            self.do(f"for {at} in {f'tl.static_range({extent})' if unrolled else turns}:")
             self.depth += 1
             self.scopes.append(_Scope())
             step = self.let(f"{at} + tl.full([1, 1], 0, tl.int32)", "i")

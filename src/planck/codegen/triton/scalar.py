@@ -92,7 +92,7 @@ class Functions:
         numbers:  the values of operands that are known
         """
         if fn == "pow" and dtype.is_float and len(numbers) == 2 and numbers[1] in _POWERS:
-            return _POWERS[numbers[1]].format(*args)
+            return _POWERS[numbers[1]].format(args[0])
         for table in _tables(dtype):
             if fn in table:
                 text = table[fn]
@@ -122,7 +122,7 @@ def _tables(dtype: DType) -> tuple[dict[str, str], ...]:
 
 
 _POWERS: Final[dict[float | None, str]] = {
-    0.5: "tl.sqrt_rn({0})", 1.0: "{0}", 2.0: "({0} * {0})", 3.0: "({0} * {0} * {0})",
+    1.0: "{0}", 2.0: "({0} * {0})", 3.0: "({0} * {0} * {0})",
 }  # fmt: skip
 
 _ANY: Final[dict[str, str]] = {
@@ -292,8 +292,9 @@ def _mish(x):
     "_gelu": f"""
 def _gelu(x):
     return 0.5 * x * libdevice.erfc(x * {-_SQRT_HALF!r})""",
+    # (1 + tanh(u)) / 2 is the sigmoid of 2 u, which loses nothing where u is negative.
     "_gelu_tanh": f"""
 def _gelu_tanh(x):
-    return 0.5 * x * (1.0 + libdevice.tanh({_TANH_SCALE!r} * (x + 0.044715 * x * x * x)))""",
+    return x * _sigmoid({2 * _TANH_SCALE!r} * (x + 0.044715 * x * x * x))""",
 }
 """Functions of a kernel's module; each names only those before it, or standing in this table."""

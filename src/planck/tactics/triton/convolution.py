@@ -187,7 +187,8 @@ def _interleaved(found: list[list[dict[str, object]]]) -> tuple[Config, ...]:
 
 def _gathering(tile: Tile, bk: int) -> Tile:
     """A tile whose loads cannot be in flight, with threads enough for its addresses."""
-    warps = max(tile.warps, power_of_two(-(-tile.bm * bk // GATHERED)))
+    room = GATHERED // 2 if tile.precision == "tf32x3" else GATHERED
+    warps = max(tile.warps, power_of_two(-(-tile.bm * bk // room)))
     bm = tile.bm if warps <= MAX_WARPS else tile.bm * MAX_WARPS // warps
     return replace(tile, bm=bm, bk=bk, stages=2, warps=min(warps, MAX_WARPS))
 

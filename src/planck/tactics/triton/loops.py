@@ -8,10 +8,11 @@ from typing import Final
 
 import numpy as np
 
-from planck.codegen.triton.code import TritonCode
-from planck.codegen.triton.loops import Tiling, Way, groups, reductions, size, write
+from planck.codegen.triton.code import COUNTERS, WORKSPACE, TritonCode
+from planck.codegen.triton.loops import write
 from planck.codegen.triton.scalar import HEADER, pointer, supported
-from planck.dtypes import Array
+from planck.codegen.triton.tiles import Tiling, Way, divisible, groups, reductions, size
+from planck.dtypes import SHORT_FLOATS, Array, bool_, f32, i32
 from planck.ir.graph import Graph
 from planck.loops.lower import Nest, frugal
 from planck.loops.terms import factor_of, walk
@@ -22,7 +23,11 @@ from planck.tactics.loops import buffers_of, nests_of
 MOST_COLUMNS: Final = 4096  # of a tile: registers of eight warps
 TILE: Final = 4096  # elements of a tile of rows
 LANES: Final = 32  # of a warp
+THREADS: Final = 256  # of a multiprocessor, below which it idles
+LEAST_TILES: Final = 2  # of a part of a shared reduction
+ALONE: Final = 16  # elements of a reduction that one thread goes through at once
 FEW: Final = 64  # elements of a reduction that one thread may as well go through
+LEAST: Final = 256  # elements of a tile
 WAVES: Final = 2  # blocks for each multiprocessor, at the least, before blocks grow
 MAX_OFFERS: Final = 8
 
@@ -58,16 +63,28 @@ class Loops:
         ends = (*kernel.graph.inputs, *kernel.graph.outputs)
         names = [n for n in dict.fromkeys((*(v.name for v in ends), *tables)) if n in used]
         symbol = f"loops_{kernel.key}_{'_'.join(str(v) for v in config.values())}"
+        types = [pointer(values[name]) for name in names]
+        aligned = [n not in kernel.operands or kernel.operands[n].aligned for n in names]
+        rows = partial = 0
+        if config["parts"] > 1:
+            names, aligned = [*names, WORKSPACE, COUNTERS], [*aligned, True, True]
+            kind = reductions(main)[0].args[0].dtype
+            kind = i32 if kind is bool_ else f32 if kind in SHORT_FLOATS else kind
+            types += [pointer(kind), pointer(i32)]
+            rows = -(-size(groups(main, "rows").rows) // config["rows"])
+            partial = rows * config["rows"] * config["parts"] * kind.bytes
         text, count = write(symbol, nests, names, buffers_of(kernel), tilings)
         return TritonCode(
             symbol=symbol,
             source=HEADER + text,
             arguments=tuple(names),
-            types=tuple(pointer(values[name]) for name in names),
-            aligned=tuple(n not in kernel.operands or kernel.operands[n].aligned for n in names),
+            types=tuple(types),
+            aligned=tuple(aligned),
             grid=count,
             warps=config["warps"],
             dependent=True,
+            workspace_bytes=partial,
+            counters=rows,
         )
 
     def pack(
@@ -89,7 +106,9 @@ def fusible(graph: Graph) -> bool | No:
 
 
 def _tiling(config: Config) -> Tiling:
-    return Tiling(config["way"], config["rows"], config["columns"], config["trigger"])
+    return Tiling(
+        config["way"], config["rows"], config["columns"], config["trigger"], config["parts"]
+    )
 
 
 def _configs(kernel: Kernel, nest: Nest) -> list[Config]:
@@ -97,24 +116,49 @@ def _configs(kernel: Kernel, nest: Nest) -> list[Config]:
     reduced = max((size(t.what[1]) for t in reductions(nest)), default=0)
     found = groups(nest, "rows")
     tiles: list[tuple[Way, int, int]]
-    if reduced and (size(found.columns) > 1 or reduced > FEW):
+    few = size(nest.loops) < kernel.target.cores * THREADS
+    if reduced and (size(found.columns) > 1 or reduced > (ALONE if few else FEW)):
         tiles = _row_tiles(kernel, nest, reduced)
     else:
         tiles = [("flat", 1, n) for n in _flat_blocks(kernel, size(nest.loops))]
         if nest.across and not reduced:
             sides = ((32, 32), (64, 32), (32, 64), (16, 64), (64, 64))
             extents = [nest.extent(nest.across), nest.extent(nest.vector or "")]
-            fitting = [[min(s, _power(n)) for s, n in zip(side, extents, strict=True)]
-                       for side in sides]  # fmt: skip
-            across: list[tuple[Way, int, int]] = [("across", r, c) for r, c in fitting]
+            across: list[tuple[Way, int, int]] = []
+            for r, c in sides:
+                c = min(c, _power(extents[1]))
+                across.append(("across", min(max(r, 512 // c), _power(extents[0])), c))
             tiles = [*dict.fromkeys(across), tiles[0]]
-        elif reduced and size(nest.loops) < 1 << 14:
+        elif reduced > ALONE:
             tiles += _row_tiles(kernel, nest, reduced)[:2]
+    # Elements of a thread: 16 bytes of what is stored.
+    share = max(4, 16 // max(store.dtype.bytes for store in nest.stores))
     configs: list[Config] = [
-        {"way": way, "rows": r, "columns": c, "warps": _warps(r * c), "trigger": trigger}
+        {
+            "way": way,
+            "rows": r,
+            "columns": c,
+            "warps": _warps(r * c, share),
+            "trigger": trigger,
+            "parts": 1,
+        }
         for trigger, (way, r, c) in product((2, 3), tiles)
     ]
-    return configs[:MAX_OFFERS]
+    return (_shared(kernel, nest, configs[0], reduced) + configs)[:MAX_OFFERS]
+
+
+def _shared(kernel: Kernel, nest: Nest, config: Config, reduced: int) -> list[Config]:
+    """The same where several blocks share a tile's reduction, if there are few and it is long."""
+    if config["way"] != "rows" or not divisible(nest):
+        return []
+    tiles = -(-size(groups(nest, "rows").rows) // config["rows"])
+    columns = min(config["columns"], max(LEAST, 1024 // config["rows"]))
+    parts = min(kernel.target.cores // tiles, reduced // (LEAST_TILES * columns), 64)
+    if parts < 2:
+        return []
+    parts = _power(parts + 1) // 2
+    shared = {"columns": columns, "warps": 4}
+    return [{**config, **shared, "parts": n} for n in dict.fromkeys((parts, max(parts // 4, 2)))]
 
 
 def _flat_blocks(kernel: Kernel, count: int) -> list[int]:
@@ -133,13 +177,15 @@ def _row_tiles(kernel: Kernel, nest: Nest, reduced: int) -> list[tuple[Way, int,
     columns = min(_power(longest), MOST_COLUMNS)
     if _rows_are_contiguous(nest):
         wide = min(32, _power(rows))
+        while wide > 8 and rows < wide * kernel.target.cores:
+            wide //= 2  # eight elements are a sector of 16 bits
         columns = min(columns, max(16, TILE // wide))
-        shapes = [(wide, columns), (wide, max(columns // 4, 1)), (min(64, _power(rows)), columns)]
-        shapes.append((max(wide // 4, 1), columns))
+        shapes = [(wide, columns), (wide * 2, columns), (wide, max(columns // 4, 1))]
+        shapes.append((max(wide // 2, 1), columns))
     else:
         share = max(1, rows // (WAVES * max(kernel.target.cores, 1)))
         most = max(1, TILE // columns)
-        guess = min(_power(share + 1) // 2 or 1, most, 16)
+        guess = max(min(_power(share + 1) // 2, most, 16), LEAST // columns, 1)
         shapes = [(guess, columns), (guess * 2, columns), (max(guess // 2, 1), columns)]
         if columns > 1024:
             shapes.append((1, 1024))
@@ -159,8 +205,8 @@ def _rows_are_contiguous(nest: Nest) -> bool:
     return score > 0
 
 
-def _warps(elements: int) -> int:
-    return 1 if elements <= 64 else 2 if elements <= 128 else 4 if elements <= 2048 else 8
+def _warps(elements: int, share: int) -> int:
+    return max(1, min(8, elements // (LANES * share)))
 
 
 def _power(n: int) -> int:

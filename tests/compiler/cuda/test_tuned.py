@@ -1,0 +1,85 @@
+"""Tuned builds for a GPU, timed by a clock that pretends: what is kept, and that it is repeated."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench import models
+from planck.compiler.cuda import build as build_module
+from planck.compiler.cuda.build import compile_cuda
+from planck.compiler.options import Options
+from planck.compiler.stages import run_stages
+from planck.frontends import read
+from planck.plan.check import check_plan
+from planck.plan.model import Plan
+from planck.runtime.report import report
+from tests.compiler.cuda.test_build import NoCompilers
+from tests.tune.cuda.pretending import TARGET, Timer, Timing
+
+
+class Dice(Timer):
+    """Each function takes a time of its own; in a longer graph another than alone."""
+
+    def __init__(self) -> None:
+        super().__init__({})
+
+    def open(self, trial: Any) -> Rolled:
+        self.trials.append(trial)
+        return Rolled(self, trial)
+
+
+class Rolled(Timing):
+    def run_us(self, graph: list[str], cold: bool) -> float:
+        alone = "alone" if len(set(graph)) == 1 else "together"
+        digests = (hashlib.sha256(f"{symbol} {alone}".encode()).digest()[0] for symbol in graph)
+        return sum(5.0 + digest / 256 for digest in digests)
+
+
+@pytest.fixture(autouse=True)
+def no_compilers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(build_module, "CubinPool", NoCompilers)
+
+
+def built(clock: Dice, cache: Path, level: int = 3, name: str = "squeezenet") -> Plan:
+    given = read(models.build(name, small=True))
+    options = Options(TARGET, "fp16", level=level, timing_cache=cache, accuracy=0.0)
+    return compile_cuda(given, run_stages(given, options), options, clock)
+
+
+def test_kernels_are_timed_and_then_the_graph(tmp_path: Path) -> None:
+    plan = built(Dice(), tmp_path / "timings")
+    check_plan(plan)
+    assert plan.target.machine == "pretended"
+    assert report(plan).tuned
+    us = plan.build["graph_us"]
+    assert us["after"] < us["before"]
+    for step in plan.steps:
+        first = plan.build["timings"][step.kernel][0]
+        assert (first["tactic"], first["config"]) == (step.tactic, step.config)
+        assert step.measured_us == first["us"]
+
+
+def test_a_build_from_the_cache_times_nothing_and_gives_the_same_bytes(tmp_path: Path) -> None:
+    cold, warm = Dice(), Dice()
+    first, second = (built(clock, tmp_path / "timings") for clock in (cold, warm))
+    assert cold.trials
+    assert not warm.trials
+    assert first == second
+
+
+def test_level_1_leaves_the_graph_alone(tmp_path: Path) -> None:
+    plan = built(Dice(), tmp_path / "timings", level=1)
+    assert "graph_us" not in plan.build
+    assert all(step.measured_us for step in plan.steps)
+
+
+def test_level_0_times_nothing_and_says_so(tmp_path: Path) -> None:
+    clock = Dice()
+    plan = built(clock, tmp_path / "timings", level=0)
+    assert not clock.trials
+    assert plan.target.machine == "generic"
+    assert not report(plan).tuned
