@@ -53,7 +53,7 @@ def compile_cuda(given: Graph, graph: Graph, options: Options, clock: Clock | No
     raises:  BuildError; MissingExtraError without Triton; DeviceError
     """
     if options.level == 0:
-        options = replace(options, target=replace(options.target, machine=GENERIC))
+        options, clock = replace(options, target=replace(options.target, machine=GENERIC)), None
     target = options.target
     if clock is None and target.machine != GENERIC:
         clock = GpuClock()

@@ -2,8 +2,20 @@
 
 from __future__ import annotations
 
+from planck.tactics.triton.attention import FlashAttention
+from planck.tactics.triton.convolution import StemConvolution, TensorConvolution
+from planck.tactics.triton.depthwise import DepthwiseConvolution
 from planck.tactics.triton.loops import Loops
+from planck.tactics.triton.matmul import FewRows, TensorMatMul
 from planck.tactics.triton.tactic import CudaTactic
 
-TACTICS: tuple[CudaTactic, ...] = (Loops(),)
+TACTICS: tuple[CudaTactic, ...] = (
+    TensorConvolution(),
+    StemConvolution(),
+    DepthwiseConvolution(),
+    TensorMatMul(),
+    FewRows(),
+    FlashAttention(),
+    Loops(),
+)
 """In the order in which they are asked; all that offer are compared."""
