@@ -78,18 +78,17 @@ def ours(case: Case, stream: Any, level: int, cache: str, feeds: Sequence[Arrays
     context: Any = engine.create_execution_context()
     driver = context._driver
     handle = driver.stream(stream.cuda_stream)
-    launches, tensors = [], []
+    launches = []
     for feed in feeds:
         given = {name: torch.from_numpy(array).cuda() for name, array in feed.items()}
-        tensors.append(given)
         context.bind(given)
         # A context keeps the graphs of the last sets of pointers: these, for as long as it lives.
         executables = context._bound
 
+        # PyTorch has made the GPU's primary context the thread's own, and Planck's is the same.
         def launch(executables: Any = executables, keep: Any = (context, given)) -> None:
-            with context._device:
-                for executable in executables:
-                    driver.launch_graph(executable, handle)
+            for executable in executables:
+                driver.launch_graph(executable, handle)
 
         launches.append(launch)
     found = context(feeds[0])

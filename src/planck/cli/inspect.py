@@ -7,9 +7,8 @@ from typing import Annotated
 import typer
 
 from planck.cli.app import console, show_json
-from planck.cli.options import AsJson, Building, Model, engine_of, stage_of, takes_building
+from planck.cli.options import AsJson, Building, Model, plan_of, stage_of, takes_building
 from planck.errors import InputError
-from planck.plan.format import load_plan, read_header
 from planck.runtime.report import report as report_of
 
 
@@ -40,14 +39,7 @@ def inspect(
         graph = stage_of(model, stage, building)
         print(text(graph), end="")
         return
-    if model.suffix == ".plan" and read_header(model).target.is_cuda:
-        report = report_of(load_plan(model, any_target=True))  # the GPU need not be here
-    else:
-        report = engine_of(
-            model,
-            building,
-            progress=not as_json,
-        ).inspect()
+    report = report_of(plan_of(model, building, not as_json))
     if as_json:
         show_json(report.to_json())
         return

@@ -16,6 +16,8 @@ import planck
 from planck.device.system import cpu_list
 from planck.errors import BuildError, InputError, ShapeError
 from planck.ir.graph import Graph
+from planck.plan.format import load_plan, read_header
+from planck.plan.model import Plan
 from planck.runtime import Engine
 
 Model = Annotated[Path, typer.Argument(help="A plan, or a model: .plan, .onnx, .cfg, .graph")]
@@ -181,6 +183,17 @@ def engine_of(
         cpus=building.cpu_list,
         progress=progress,
     )
+
+
+def plan_of(
+    model: Path,
+    building: Building,
+    progress: bool | Callable[[str, int, int, str], None] = True,
+) -> Plan:
+    """A plan to look at: the GPU that it is for need not be here. raises: as engine_of"""
+    if model.suffix == ".plan" and read_header(model).target.is_cuda:
+        return load_plan(model, any_target=True)
+    return engine_of(model, building, progress=progress).plan
 
 
 def stage_of(model: Path, stop_after: str, building: Building) -> Graph:

@@ -8,7 +8,7 @@ import typer
 from rich.markup import escape
 
 from planck.cli.app import console, show_json, table
-from planck.cli.options import AsJson, Building, Model, engine_of, takes_building
+from planck.cli.options import AsJson, Building, Model, plan_of, takes_building
 from planck.errors import InputError
 from planck.plan.model import Plan, Step
 
@@ -30,11 +30,7 @@ def why(
       planck why yolov5s.plan /model.0/conv/Conv
       planck why yolov5s.plan 12
     """
-    plan = engine_of(
-        model,
-        building,
-        progress=not as_json,
-    ).plan
+    plan = plan_of(model, building, not as_json)
     number, step = _find(plan, layer)
     timings: list[dict[str, Any]] = plan.build.get("timings", {}).get(step.kernel, [])
     reason = plan.build.get("references", {}).get(step.name, "")

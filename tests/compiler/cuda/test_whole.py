@@ -7,6 +7,7 @@ kernels, and the runtime that launches them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -53,7 +54,7 @@ def codes(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, TritonCode]]:
 
 def kernel_of(code: TritonCode) -> Callable[..., None]:
     def run(*arrays: Any) -> None:
-        own = [array.ctypes.data for array in arrays]
+        own: Any = [SimpleNamespace(address=array.ctypes.data) for array in arrays]
         interpret(code, dict(zip(code.arguments, own, strict=True)))
 
     return run

@@ -1,7 +1,7 @@
 """Chooses a tactic and a configuration for each kernel of a GPU: from the cache, by time, by rank.
 
-All candidates are compiled first, in processes, and then timed, each in a graph of its own
-(tune/cuda/trial.py). Where nothing is timed, each kernel takes the first offer that compiles.
+Candidates are compiled in processes, and timed, each in a graph of its own (tune/cuda/trial.py),
+while others still compile: a graph runs without the host. Where nothing is timed, each kernel takes the first offer that compiles.
 """
 
 from __future__ import annotations
@@ -79,12 +79,10 @@ def choose(
     jobs = [_Job(kernel, tactics, cache, level, cold) for kernel in kernels]
     for job in jobs:
         job.start(pool, (known or {}).get(job.kernel.key))
-    for number, job in enumerate(jobs):
-        report("compile", number, len(jobs), job.title)
-        job.wait(pool)
     found = Found()
     for number, job in enumerate(jobs):
-        report("tune", number, len(jobs), job.title)
+        report("tune" if level else "compile", number, len(jobs), job.title)
+        job.wait(pool)
         if clock and level and time.monotonic() < end and not job.settled:
             with turn(LOCK):
                 job.measure(clock)

@@ -20,7 +20,7 @@ from planck.tune.cuda.clock import Clock, Session, Trial, medians_us
 log = logging.getLogger(__name__)
 
 GAIN: Final = 0.002
-RUNS: Final = 15
+RUNS: Final = 11
 SWEEPS: Final = 2  # a change of one kernel may move another's best; the second finds little
 
 Report = Callable[[str, int, int, str], None]
