@@ -1,7 +1,8 @@
 """Chooses a tactic and a configuration for each kernel of a GPU: from the cache, by time, by rank.
 
 Candidates are compiled in processes, and timed, each in a graph of its own (tune/cuda/trial.py),
-while others still compile: a graph runs without the host. Where nothing is timed, each kernel takes the first offer that compiles.
+while others still compile: a graph runs without the host. Where nothing is timed, each kernel takes
+the first offer that compiles.
 """
 
 from __future__ import annotations
