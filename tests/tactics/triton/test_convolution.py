@@ -162,6 +162,18 @@ def test_a_part_of_a_concatenation_is_read_and_written() -> None:
     layer.check(TensorConvolution(), kernel)
 
 
+@pytest.mark.parametrize("fixed", [True, False])
+def test_operands_along_the_channels_and_scalars(fixed: bool) -> None:
+    """Known when the plan is built, or read as they lie: in a block of their own."""
+    layer = Layer((2, 16, 5, 4), 11, 1)
+    slope, slopes = layer.operand((1, 11, 1, 1), not fixed, f16, constant=fixed)
+    factor, number = layer.operand((1,), False, f16, constant=fixed)
+    layer.made = layer.case.pointwise("prelu", layer.made, slope)
+    layer.made = layer.case.pointwise("mul", layer.made, factor)
+    layer.wanted = np.where(layer.wanted < 0, layer.wanted * slopes, layer.wanted) * number
+    layer.check(TensorConvolution())
+
+
 def test_parts() -> None:
     layer = Layer((1, 24, 6, 5), 40, 1).then("silu")
     outputs, whole, wanted = [], layer.made, layer.wanted
