@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from planck.codegen.triton.compile import compile_cubin
 from planck.dtypes import bf16, f16, f32
 from planck.ir.graph import Node, Value
 from planck.ir.types import TensorType
@@ -16,6 +17,7 @@ from planck.ops.pointwise import Cast
 from planck.tactics.kernel import Operand
 from planck.tactics.triton.convolution import StemConvolution, TensorConvolution
 from planck.tactics.triton.depthwise import DepthwiseConvolution
+from planck.target import Target
 from tests.tactics.conftest import convolve
 from tests.tactics.triton.conftest import H100, TritonCase
 
@@ -102,6 +104,7 @@ class Layer:
         ((1, 16, 9, 8), 16, 1, {"stride": 2}),
         ((1, 40, 8, 9), 8, 3, {"pad": 2, "dilation": 2}),
         ((2, 8, 11), 20, 5, {"pad": 2, "stride": 2}),
+        ((2, 24, 6, 5), 10, 3, {"pad": 1, "rows": True}),
     ],
 )
 def test_against_float64(x: Any, m: int, r: int, more: Any, dtype: Any) -> None:
@@ -157,6 +160,18 @@ def test_a_part_of_a_concatenation_is_read_and_written() -> None:
         kernel.operands[value.name] = Operand(type_, (48 * h * w * n, 48, 48 * w, 48, 1), False)  # type: ignore[index]
         kernel.operands[value.name] = Operand(type_, (48 * h * w, 48, 48 * w, 48, 1), False)  # type: ignore[index]
     layer.check(TensorConvolution(), kernel)
+
+
+@pytest.mark.parametrize("fixed", [True, False])
+def test_operands_along_the_channels_and_scalars(fixed: bool) -> None:
+    """Known when the plan is built, or read as they lie: in a block of their own."""
+    layer = Layer((2, 16, 5, 4), 11, 1)
+    slope, slopes = layer.operand((1, 11, 1, 1), not fixed, f16, constant=fixed)
+    factor, number = layer.operand((1,), False, f16, constant=fixed)
+    layer.made = layer.case.pointwise("prelu", layer.made, slope)
+    layer.made = layer.case.pointwise("mul", layer.made, factor)
+    layer.wanted = np.where(layer.wanted < 0, layer.wanted * slopes, layer.wanted) * number
+    layer.check(TensorConvolution())
 
 
 def test_parts() -> None:
@@ -223,6 +238,7 @@ def test_what_is_refused() -> None:
 
 
 # input, output channels, taps, what else; the tactic; bytes of shared memory a block may have
+A100 = Target("sm_80", "cuda", cores=108, l1_bytes=163 * 1024)
 SIZES = {
     "resnet50 3x3 256@14": ((8, 256, 14, 14), 256, 3, {"pad": 1}, TensorConvolution()),
     "resnet50 1x1 64-256@56": ((64, 64, 56, 56), 256, 1, {}, TensorConvolution()),
@@ -253,3 +269,14 @@ def test_compiles(name: str) -> None:
     cubin = case.compile(tactic, kernel, offers[0])
     assert cubin.shared_bytes <= H100.l1_bytes
     assert cubin.registers * cubin.threads <= 65536
+
+
+@pytest.mark.parametrize("dtype", [f16, f32])
+def test_compiles_for_what_knows_no_dependent_launches(dtype: Any) -> None:
+    layer = Layer((1, 32, 9, 9), 32, 3, dtype, pad=1).then("silu")
+    layer.case.target = A100
+    kernel = layer.case.kernel(layer.finish())
+    code = TensorConvolution().build(kernel, TensorConvolution().offers(kernel)[0])
+    assert not code.dependent
+    assert "gdc_wait()" not in code.source
+    assert compile_cubin(code, A100).image

@@ -66,6 +66,7 @@ def check(
         ((2, 3, 7, 16), (2, 3, 16, 9), False, (False, False)),
         ((2, 3, 7, 16), (3, 9, 16), False, (False, True)),
         ((4, 16, 7), (16, 24), False, (True, False)),
+        ((2, 3, 7, 16), (3, 16, 9), True, (False, False)),
     ],
 )
 def test_against_float64(a: Any, b: Any, constant: bool, transposes: Any, dtype: Any) -> None:

@@ -274,7 +274,7 @@ class Taps:
         shape, tile = self.shape, self.tile
         line = 128 // shape.weights_dtype.bytes
         w = t.pointer(shape.weights, shape.weights_dtype)
-        t(f"lines = {w} + row * {self.steps * tile.bk}", "for step in range(first, last):")
+        t(f"lines = {w} + row * {self.steps * tile.bk}", f"for step in {t.share}:")
         for at in range(0, tile.bk, line):
             t(f"    fetch(lines + (step * {tile.bk}" + (f" + {at}))" if at else "))"))
 

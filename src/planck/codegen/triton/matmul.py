@@ -175,7 +175,7 @@ def _widened(dtype: DType, to: DType) -> str:
 def write_fetch(t: Text, weights: str, steps: int, bk: int, dtype: DType) -> None:
     """Fetch a block's share of the rows `n` of packed weights to L2."""
     line = 128 // dtype.bytes
-    t(f"lines = {weights} + n * {steps * bk}", "for step in range(first, last):")
+    t(f"lines = {weights} + n * {steps * bk}", f"for step in {t.share}:")
     for at in range(0, bk, line):
         t(f"    fetch(lines + (step * {bk}" + (f" + {at}))" if at else "))"))
 
@@ -218,7 +218,7 @@ def write_rows(rows: Rows) -> TritonCode:
     t.wait()
     if rows.trigger == 2:
         t.trigger()
-    t("for step in range(first, last):")
+    t(f"for step in {t.share}:")
     t.indent += 1
     t(f"b = tl.load(w + step * {bk}).to(tl.float32)", f"at = step * {bk} + kk")
     for k in range(shape.m):

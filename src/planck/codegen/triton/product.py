@@ -70,7 +70,7 @@ class Loads(Protocol):
         ...
 
     def fetch(self, t: Text) -> None:
-        """Fetch the weights of steps `first` to `last`."""
+        """Fetch the weights of the block's share of the steps."""
         ...
 
     def step(self, t: Text) -> None:
@@ -114,7 +114,7 @@ def write(product: Product) -> TritonCode:
     t.wait()
     if tile.trigger == 2:
         t.trigger()
-    t("for step in range(first, last):")
+    t(f"for step in {t.share}:")
     t.indent += 1
     loads.step(t)
     precise = f', input_precision="{tile.precision}"' if tile.precision else ""
@@ -144,13 +144,15 @@ def _which_block(t: Text, product: Product) -> None:
 
 
 def split_block(t: Text, splits: int, steps: int) -> None:
-    """Which tile, and which steps of its sum, are this block's: block, share, first, last."""
+    """Which tile, and which steps of its sum, are this block's: block, share, and t.share."""
     if splits == 1:
-        t("block = tl.program_id(0)", "first = 0", f"last = {steps}")
+        t("block = tl.program_id(0)")
+        t.share = f"range({steps})"
         return
     each = -(-steps // splits)
     t("pid = tl.program_id(0)", f"block = pid // {splits}", f"share = pid % {splits}")
     t(f"first = share * {each}", f"last = tl.minimum(first + {each}, {steps})")
+    t.share = "range(first, last)"
 
 
 def share_sums(t: Text, splits: int, tiles: int, shape: tuple[int, int]) -> None:

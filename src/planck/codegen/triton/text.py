@@ -28,10 +28,12 @@ class Text:
 
     dependent:  whether the GPU knows programmatic dependent launches (sm_90 and later)
     fetches:    whether the text calls `fetch`
+    share:      the steps of a sum that are the block's, as a range
     """
 
     dependent: bool
     fetches: bool = False
+    share: str = ""
     lines: list[str] = field(default_factory=list)
     indent: int = 1
     workspace_bytes: int = 0

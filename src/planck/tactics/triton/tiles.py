@@ -1,10 +1,10 @@
 """Which tiles a product may be cut into, and what they would take on a GPU like Hopper.
 
-The model (H100, from 61 tuned layers of ResNet-50 and BERT; it finds the order of tiles, not
-times): a launch is LAUNCH_US; a block's loads are in flight for LATENCY_US, those of stages - 1
+The model: a launch is LAUNCH_US; a block's loads are in flight for LATENCY_US, those of stages - 1
 steps at a time; blocks that share a multiprocessor share its tensor cores and its way to L2;
-nothing is faster than memory. Tiles of 128 x 256 are the best where rows are many, 64 x 32 where
-they are few.
+nothing is faster than memory. Against a prototype's tuned layers on an H100 (ResNet-50 and BERT at
+batch 1, 8, 18, 64): the fastest tile is among its first eight in 107 of 108, and the first in 36;
+its times are 0.65 to 1.5 of the measured ones.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ SHARE_US: Final = 2.0  # the sums of others, the counter, and waiting for the la
 FLOPS_PER_US: Final = 5.0e6  # of a multiprocessor, 16 bits
 L2_BYTES_PER_US: Final = 110e3  # to one multiprocessor
 MEMORY_BYTES_PER_US: Final = 3.0e6
+APART: Final = 0.2  # of the shorter of both, computing and memory, that they do not overlap
 SHARED_BYTES: Final = 227 * 1024
 MULTIPROCESSORS: Final = 132
 SLOWER: Final = {"": 1.0, "tf32": 2.0, "tf32x3": 6.0, "ieee": 16.0}
@@ -35,7 +36,7 @@ TILES: Final = (
     (128, 256, 64, 8, 3), (256, 128, 64, 8, 3), (64, 256, 64, 4, 3), (64, 64, 128, 4, 3),
     (256, 64, 64, 8, 3), (128, 32, 64, 4, 4), (256, 32, 64, 8, 3), (16, 64, 128, 4, 4),
     (16, 32, 128, 4, 5), (128, 16, 64, 4, 4), (64, 32, 64, 4, 8), (64, 64, 64, 4, 6),
-    (32, 32, 64, 4, 8),
+    (32, 32, 64, 4, 8), (128, 256, 64, 8, 4),
 )  # fmt: skip
 SPLITS: Final = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
 LEAST_STEPS: Final = 2  # of one share
@@ -130,7 +131,8 @@ def cost_us(work: Work, tile: Tile, target: Target) -> float:
     time = waves * (BLOCK_US + steps * busy + stored)
     if tile.splits > 1:
         time += SHARE_US + tile.splits * tile.bm * tile.bn * 4 / L2_BYTES_PER_US
-    return LAUNCH_US + max(time, work.bytes / MEMORY_BYTES_PER_US)
+    memory = work.bytes / MEMORY_BYTES_PER_US
+    return LAUNCH_US + max(time, memory) + APART * min(time, memory)
 
 
 def _cores(target: Target) -> int:
