@@ -71,9 +71,13 @@ class Group:
         self.rowwise += isinstance(node.op, ROWWISE)
 
 
-def fuse(graph: Graph) -> Graph:
-    """Graph -> graph of Region nodes (and lone views, control flow and reference operators)."""
-    return _Fuser(part_moves(graph)).run()
+def fuse(graph: Graph, join_pointwise: bool = False) -> Graph:
+    """Graph -> graph of Region nodes (and lone views, control flow and reference operators).
+
+    join_pointwise:  pointwise kernels that one other reads become part of it: worth it where a
+                     launch costs more than what a small kernel does
+    """
+    return _Fuser(part_moves(graph)).run(join_pointwise)
 
 
 class _Fuser:
@@ -85,13 +89,17 @@ class _Fuser:
         self.group_of: dict[int, Group] = {}  # by node
         self.maker: dict[str, Group] = {}  # by value
 
-    def run(self) -> Graph:
+    def run(self, join_pointwise: bool) -> Graph:
         for node in self.graph.nodes:
             if isinstance(node.op, ANCHORS):
                 self._grow_anchor(node)
         for node in self.graph.nodes:
             if id(node) not in self.group_of:
                 self._join_or_start(node)
+        if join_pointwise:
+            for node in reversed(self.graph.nodes):
+                while self._join_makers(self.group_of[id(node)]):
+                    pass
         return self._emit()
 
     # Anchors and their epilogues
@@ -269,6 +277,26 @@ class _Fuser:
             self._depends(v, group.makes) for v in node.inputs if v.name not in group.makes
         )
 
+    def _join_makers(self, group: Group) -> bool:
+        """Take in a pointwise group of the same shape that only this one reads, if there is one.
+
+        No cycle comes of it: who is read here depends on nothing that is made here.
+        """
+        makers = {id(g): g for n in group.nodes for v in n.inputs if (g := self.maker.get(v.name))}
+        shape = _pointwise_shape(group)
+        for other in makers.values():
+            few = len(group.nodes) + len(other.nodes) <= 24
+            if other is group or shape is None or _pointwise_shape(other) != shape or not few:
+                continue
+            nodes, makes = group.nodes + other.nodes, group.makes | other.makes
+            if self._escaping(nodes, makes) <= group.makes:
+                group.nodes = sorted(nodes, key=lambda n: self.position[id(n)])
+                group.makes = makes
+                for node in other.nodes:
+                    self._own(group, node)
+                return True
+        return False
+
     def _widens(self, node: Node, group: Group) -> bool:
         return node.outputs[0].type.shape != group.nodes[-1].outputs[0].type.shape
 
@@ -381,6 +409,13 @@ def ordered(nodes: list[Node]) -> tuple[Node, ...]:
             result.append(nodes[at])
             stack.pop()
     return tuple(result)
+
+
+def _pointwise_shape(group: Group) -> tuple[object, ...] | None:
+    """The shape of all that a group makes; None if it is not made point by point."""
+    shapes = {v.type.shape for n in group.nodes for v in n.outputs}
+    plain = not group.anchor and all(isinstance(n.op, Pointwise | Cast) for n in group.nodes)
+    return shapes.pop() if plain and len(shapes) == 1 else None
 
 
 def _is_pointwise(node: Node) -> bool:

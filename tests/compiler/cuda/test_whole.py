@@ -34,7 +34,7 @@ CASES = (
     ("mlp", "fp32"), ("mlp", "fp16"), ("mlp", "bf16"), ("squeezenet", "tf32"),
     ("squeezenet", "fp16"), ("yolov4_tiny", "fp16"), ("bert_base", "fp16"), ("vit_b16", "fp32"),
     ("mobilenet_v2", "fp16"), ("yolov8n", "fp16"), ("yolov5s", "fp32"), ("resnet50", "fp16"),
-    ("unet", "fp16"),
+    ("unet", "fp16"), ("lstm", "fp16"),
 )  # fmt: skip
 
 
