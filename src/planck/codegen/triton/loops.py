@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from planck.codegen.triton.code import COUNTERS, WORKSPACE
+from planck.codegen.triton.guards import Guards, computed
 from planck.codegen.triton.scalar import Functions, literal, memory, plain, register
 from planck.codegen.triton.tiles import Loop, Tiling, blocks, groups, reductions, size
 from planck.dtypes import DType, bool_, i32, i64
@@ -96,6 +97,7 @@ class _Writer:
         self.depth = self.names = 0
         self.scopes = [_Scope()]
         self.masks = {"r": "", "c": ""}
+        self.guards = Guards(s.value for s in nest.stores)
         self.chunked = False
 
     # Text
@@ -132,7 +134,8 @@ class _Writer:
             block = self.let(f"{block} // {tiles}" if tiles > 1 else block)
         tiles = -(-size(found.rows) // tiling.rows)
         if found.outer:
-            self._bind(found.outer, self.let(f"{block} // {tiles}"), "")
+            outer = self.let(f"{block} // {tiles} + {literal(0, i32)}")
+            self._bind(found.outer, outer, "")
             block = self.let(f"{block} % {tiles}")
         if found.rows:
             self._rows(block)
@@ -339,13 +342,29 @@ class _Writer:
         return self.functions.call(term.what, names, dtype, numbers)
 
     def _load(self, term: Term) -> str:
-        place = f"{term.what} + {self._block(term.args[-1])}"
-        mask = self._mask(term)
+        offset, guard = self._guarded(term)
+        place = f"{term.what} + {self._block(offset)}"
+        mask = " & ".join(part for part in (self._mask(offset), guard) if part)
         text = f"tl.load({place}, mask={mask}, other=0)" if mask else f"tl.load({place})"
         if term.dtype is bool_:
             return f"{text} != 0"
         kind = register(term.dtype)
         return text if kind == memory(term.dtype) else f"{text}.to({kind})"
+
+    def _guarded(self, load: Term) -> tuple[Term, str]:
+        """A load's position, clamped unless the mask that comes with it keeps it in range."""
+        conditions, complete = self.guards.of(load)
+        if self.nest.guard is not None:
+            conditions.append((self.nest.guard, True))
+        bound = {name for scope in self.scopes for name in scope.variables}
+        fitting = [
+            (condition, holds)
+            for condition, holds in conditions
+            if condition.free <= bound and set(self.axes(condition)) <= set(self.axes(load))
+        ]
+        names = [self.value(c) if holds else f"(~{self.value(c)})" for c, holds in fitting]
+        in_range = complete and len(fitting) == len(conditions) and computed(load)
+        return load.args[0 if in_range else -1], " & ".join(names)
 
     # Reductions
 
@@ -398,7 +417,10 @@ class _Writer:
             old: self.pool.index(new, n) for (old, n), (new, _) in zip(over, loops, strict=True)
         }
         memo = {t: t for t in walk((value,)) if t.kind == "reduce" and t.free.isdisjoint(names)}
-        return self.pool.replace(value, names, memo)
+        renamed = self.pool.replace(value, names, memo)
+        if renamed is not value:
+            self.guards.add([renamed])
+        return renamed
 
     def _each(self, term: Term) -> str:
         """A reduction as loops of every element of the tile."""
