@@ -15,7 +15,7 @@ from planck.compiler.accuracy import BUDGET
 from planck.compiler.options import SHORT, TF32, Options, Progress
 from planck.compiler.stages import compile_graph, run_stages
 from planck.device.system import available_cpus, check_cpus, confined
-from planck.errors import BuildError, ShapeError
+from planck.errors import BuildError, NoDeviceError, ShapeError
 from planck.ir.graph import Graph
 from planck.runtime import Engine, engine_or_plan
 
@@ -167,7 +167,12 @@ def options_of(
             f"weight_growth_mb must be a number of MB from 0 on, not {weight_growth_mb!r}",
             try_="leave it out for the default, or give inf for no limit",
         )
-    resolved = targets.resolve(target)
+    try:
+        resolved = targets.resolve(target)
+    except NoDeviceError as error:
+        elsewhere = 'target="cuda:sm_90" builds, without timing, for a GPU that is elsewhere'
+        try_ = f"{error.try_}; {elsewhere}" if error.try_ else elsewhere
+        raise NoDeviceError(error.what, know=error.know, try_=try_) from error
     if precision == TF32:
         if not resolved.is_cuda:
             raise BuildError(

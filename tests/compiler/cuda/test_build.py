@@ -14,7 +14,7 @@ from bench import models
 from planck.codegen.triton.code import Cubin, TritonCode
 from planck.compiler.api import options_of, stage
 from planck.compiler.cuda import build as build_module
-from planck.errors import BuildError, DeviceError, MissingExtraError
+from planck.errors import BuildError, DeviceError, MissingExtraError, NoDeviceError
 from planck.plan.check import check_plan
 from planck.plan.format import load_plan
 from planck.runtime.engine import PlanOnly, engine_or_plan
@@ -104,6 +104,15 @@ def test_tf32_is_no_precision_of_processors() -> None:
     options = options_of("cuda:sm_90", "tf32", None, 3, None, None)
     assert options.target.extras == ("tf32",)
     assert options.threads == 1
+
+
+def test_a_gpu_that_is_missing_can_be_built_for_elsewhere() -> None:
+    try:
+        options_of("cuda", "fp16", None, 3, None, None)
+    except NoDeviceError as error:
+        assert 'target="cuda:sm_90"' in error.try_  # noqa: PT017 - or there is a GPU
+    except MissingExtraError:
+        pytest.skip("cuda-bindings are not installed")
 
 
 def test_stages_of_a_gpu_are_its_own() -> None:
