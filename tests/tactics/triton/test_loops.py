@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from planck import dtypes
+from planck.codegen.triton import loops
 from planck.codegen.triton.compile import compile_cubin
 from planck.codegen.triton.scalar import supported
 from planck.dtypes import Array, DType
@@ -154,6 +155,18 @@ def test_reductions_that_blocks_share(kind: str) -> None:
         check(graph, m.arrays, interpret(graph, m.arrays), rtol=8e-3, atol=1e-6)
 
 
+@pytest.mark.parametrize("name", ["softmax wide", "layer", "hardmax", "max pool", "crop"])
+def test_positions_of_64_bits(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loops, "_is_wide", lambda *_: True)
+    m, output = CASES[name]()
+    graph = m.graph(output)
+    work, offers = offered(graph)
+    code = Loops().build(work, offers[0])
+    assert "tl.int64" in code.source
+    assert compile_cubin(code, H100).image
+    check(graph, m.arrays, interpret(graph, m.arrays), rtol=2e-5, atol=3e-6)
+
+
 SHAPES = [(1, 3, 5, 7), (7, 5, 4, 3), (1, 17, 6, 5)]
 
 
@@ -196,6 +209,18 @@ def test_outputs_of_several_layouts() -> None:
     other = m(movement.Transpose((1, 0)), m["z"])
     graph = m.graph(m(Pointwise("mul"), gate, other), gate, m(Pointwise("neg"), m["z"]))
     check(graph, m.arrays, interpret(graph, m.arrays), 8, rtol=1e-6, atol=1e-6)
+
+
+def test_loads_are_masked_by_the_conditions_of_their_use() -> None:
+    m = Maker(x=draw(dtypes.f32, (2, 3, 20)), y=draw(dtypes.f32, (2, 5, 20)))
+    graph = m.graph(m(movement.Concat(1), m["x"], m(Pointwise("relu"), m["y"])))
+    work, offers = offered(graph)
+    source = Loops().build(work, offers[0]).source
+    loads = [line for line in source.splitlines() if "tl.load" in line]
+    assert len(loads) == 2
+    assert sum("~" in line for line in loads) == 1
+    assert "_least" not in source  # no position is clamped
+    check(graph, m.arrays, interpret(graph, m.arrays))
 
 
 FAMILIES = {

@@ -1,4 +1,17 @@
-"""The tactic "loops" of GPUs: any kernel whose operators say their bodies."""
+"""The tactic "loops" of GPUs: any kernel whose operators say their bodies.
+
+Notebook (Triton 3.9, sm_90; no time on a GPU measured yet, all first guesses are reasoned)
+
+- PTX of the best guesses, bfloat16: a chain of 1x64x56x56 in NHWC, a max pool, a softmax of 128, a
+  layer norm of 768 and a reordering of heads all load and store 16 bytes at once. A float32 image
+  in NCHW to bfloat16 in NHWC does so too, through shared memory. A transpose to rows of 255 must
+  store two bytes.
+- A softmax whose row fits into a tile loads it once and computes each exponential once.
+- Compile times: 0.04 to 0.2 s, 9 windows of a pool 0.1, 25 windows 0.6; 14 to 56 registers for the
+  43 different regions without products of seven networks.
+- A global average of 1280x7x7 in NHWC would be ten blocks if each thread summed its own channel,
+  one read after the other: tiles of 8 channels and 64 pixels make it 160 blocks.
+"""
 
 from __future__ import annotations
 
