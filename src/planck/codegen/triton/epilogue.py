@@ -8,7 +8,7 @@ from typing import Protocol
 from planck.codegen.epilogue import Epilogue
 from planck.codegen.triton.scalar import literal, memory
 from planck.codegen.triton.text import Text, load
-from planck.dtypes import DType, f32
+from planck.dtypes import SHORT_FLOATS, DType, f32
 
 
 class Placing(Protocol):
@@ -65,6 +65,7 @@ class Tail:
             more = load(f"{bias} + {column}", placing.columns)
             t(f"{value} += {more}[None, :]")
         known |= {name: literal(number, f32) for name, number in self.epilogue.constants.items()}
+        short = all(self.epilogue.dtype(name) in SHORT_FLOATS for name in self.epilogue.outputs)
         for step in self.epilogue.steps:
             for name in step.args:
                 if name not in known:
@@ -72,7 +73,7 @@ class Tail:
                     t(f"{known[name]} = {self._load(t, name, placing)}")
             made = f"{prefix}_{step.result}"
             numbers = [self.epilogue.constants.get(a) for a in step.args]
-            call = t.functions.call(step.fn, [known[a] for a in step.args], f32, numbers)
+            call = t.functions.call(step.fn, [known[a] for a in step.args], f32, numbers, short)
             t(f"{made} = {call}")
             known[step.result] = made
         if self.parts:
