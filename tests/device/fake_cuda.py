@@ -25,8 +25,8 @@ from planck.errors import CudaError, DeviceMemoryError
 _HEAD = b"\x7fELF fake "
 _FREE_OF_CONTEXT = {"count", "properties", "retain", "release", "push", "pop", "stream"}
 _NEVER_FAIL = {
-    "pop", "release", "free", "free_host", "destroy_stream", "destroy_event", "unload_module",
-    "end_capture", "destroy_graph", "destroy_executable", "stream",
+    "push", "pop", "release", "free", "free_host", "destroy_stream", "destroy_event",
+    "unload_module", "end_capture", "destroy_graph", "destroy_executable", "stream",
 }  # fmt: skip
 
 
@@ -99,6 +99,8 @@ def call(method: Any) -> Any:
                 if self.fail_in < 0:
                     self.fail_in = None
                     self.failed += 1
+                    if name == "synchronize":  # which tells of what failed before
+                        method(self, *arguments)
                     raise CudaError(f"{name} failed", know="CUDA_ERROR_UNKNOWN: made to fail")
             return method(self, *arguments, **named)
 

@@ -12,7 +12,6 @@ from planck.device.cuda.arrays import DeviceArray
 from planck.device.cuda.device import Device
 from planck.ir.types import TensorType
 from planck.plan.model import Launch, Place, Plan, Slot, Step
-from planck.runtime.cuda.engine import CudaEngine
 from planck.target import Target, resolve
 from tests.device.fake_cuda import FakeDriver, cubin
 
@@ -112,13 +111,6 @@ def with_references(count: int = 100) -> tuple[Plan, Any]:
 
 def fake(count: int = 1000, **options: Any) -> FakeDriver:
     return FakeDriver({"axpy": axpy_kernel(count)}, **options)
-
-
-def engine(plan: Plan, driver: FakeDriver) -> CudaEngine:
-    """An engine that opened the device itself, as `planck.load` does."""
-    made = CudaEngine(plan, Device(driver))
-    made._shared = False
-    return made
 
 
 class Owned:

@@ -22,6 +22,7 @@ from planck.errors import (
     PlanTargetError,
     ShapeError,
 )
+from planck.runtime.cuda.engine import CudaEngine
 from planck.runtime.cuda.launches import GRAPHS
 from tests.device.fake_cuda import FakeDriver
 from tests.runtime.cuda.plans import (
@@ -29,7 +30,6 @@ from tests.runtime.cuda.plans import (
     Owned,
     Packed,
     chain,
-    engine,
     fake,
     with_references,
 )
@@ -53,7 +53,7 @@ def random(seed: int = 0, count: int = COUNT) -> Any:
 @pytest.mark.parametrize("length", [1, 2, 7])
 def test_results_of_arrays_of_the_host(driver: FakeDriver, length: int) -> None:
     plan, expected = chain(length)
-    with engine(plan, driver) as made, made.create_execution_context() as context:
+    with CudaEngine(plan, driver) as made, made.create_execution_context() as context:
         for seed in range(3):
             x = random(seed)
             np.testing.assert_array_equal(context({X: x})[Y], expected(x))
@@ -67,7 +67,7 @@ def test_results_of_arrays_of_the_host(driver: FakeDriver, length: int) -> None:
 
 def test_every_launch_is_as_the_plan_says(driver: FakeDriver) -> None:
     plan, _ = chain(3)
-    with engine(plan, driver) as made:
+    with CudaEngine(plan, driver) as made:
         made(random())
     ran = [(r.grid, r.threads, r.shared_bytes, r.dependent) for r in driver.ran]
     # The first of a graph depends on nothing in it.
@@ -78,7 +78,7 @@ def test_every_launch_is_as_the_plan_says(driver: FakeDriver) -> None:
 @pytest.mark.parametrize("kind", [Packed, Interfaced])
 def test_arrays_of_the_gpu_are_used_where_they_lie(driver: FakeDriver, kind: Any) -> None:
     plan, expected = chain(2)
-    with engine(plan, driver) as made, made.create_execution_context() as context:
+    with CudaEngine(plan, driver) as made, made.create_execution_context() as context:
         x, y = kind(made.device, random()), kind(made.device, random(1))
         driver.calls.clear()
         result = context({X: x}, {Y: y})
@@ -94,7 +94,7 @@ def test_arrays_of_the_gpu_are_used_where_they_lie(driver: FakeDriver, kind: Any
 
 def test_outputs_stay_on_the_gpu_if_asked(driver: FakeDriver) -> None:
     plan, expected = chain(2)
-    with engine(plan, driver) as made, made.create_execution_context() as context:
+    with CudaEngine(plan, driver) as made, made.create_execution_context() as context:
         y = context(random(), device_outputs=True)[Y]
         assert isinstance(y, DeviceArray)
         assert (y.shape, y.dtype, y.nbytes) == ((COUNT,), np.float32, 4 * COUNT)
@@ -106,7 +106,7 @@ def test_outputs_stay_on_the_gpu_if_asked(driver: FakeDriver) -> None:
 
 def test_unaligned_inputs_are_copied_and_outputs_refused(driver: FakeDriver) -> None:
     plan, expected = chain(1)
-    with engine(plan, driver) as made, made.create_execution_context() as context:
+    with CudaEngine(plan, driver) as made, made.create_execution_context() as context:
         x = Packed(made.device, random(), offset=4)
         np.testing.assert_array_equal(context(x)[Y], expected(random()))
         with pytest.raises(InputError, match="in place"):
@@ -116,7 +116,7 @@ def test_unaligned_inputs_are_copied_and_outputs_refused(driver: FakeDriver) -> 
 
 def test_a_stream_of_the_array_is_waited_for(driver: FakeDriver) -> None:
     plan, expected = chain(1)
-    with engine(plan, driver) as made, made.create_execution_context() as context:
+    with CudaEngine(plan, driver) as made, made.create_execution_context() as context:
         source, x = Owned(made.device, random(3)), Interfaced(made.device, random())
         with made.device:
             stream = driver.create_stream()
@@ -130,7 +130,7 @@ def test_a_stream_of_the_array_is_waited_for(driver: FakeDriver) -> None:
 
 def test_execute_async_is_one_launch_of_a_graph(driver: FakeDriver) -> None:
     plan, expected = chain(5)
-    with engine(plan, driver) as made, made.create_execution_context() as context:
+    with CudaEngine(plan, driver) as made, made.create_execution_context() as context:
         with pytest.raises(InputError, match="bound"):
             context.execute_async()
         x = Packed(made.device, random())
@@ -173,7 +173,7 @@ class PyTorchStream:
 
 def test_own_buffers_are_bound_where_nothing_is_given(driver: FakeDriver) -> None:
     plan, expected = chain(2)
-    with engine(plan, driver) as made, made.create_execution_context() as context:
+    with CudaEngine(plan, driver) as made, made.create_execution_context() as context:
         y = context.bind()[Y]
         x = context.input_buffers[X]
         driver.array(x.address, x.nbytes)[:] = random(4).view(np.uint8)
@@ -190,7 +190,7 @@ def test_own_buffers_are_bound_where_nothing_is_given(driver: FakeDriver) -> Non
 def test_calls_take_no_memory_after_the_first(driver: FakeDriver) -> None:
     plan, _ = chain(3)
     taking = {"allocate", "allocate_host", "create_event", "create_stream", "instantiate"}
-    with engine(plan, driver) as made, made.create_execution_context() as context:
+    with CudaEngine(plan, driver) as made, made.create_execution_context() as context:
         x = Interfaced(made.device, random())
         x.stream = 0
         context(random()), context(x)
@@ -203,7 +203,7 @@ def test_calls_take_no_memory_after_the_first(driver: FakeDriver) -> None:
 
 def test_graphs_are_kept_for_the_last_sets_of_pointers(driver: FakeDriver) -> None:
     plan, expected = chain(3)
-    with engine(plan, driver) as made, made.create_execution_context() as context:
+    with CudaEngine(plan, driver) as made, made.create_execution_context() as context:
         y = context.bind()[Y]
         given = [Packed(made.device, random(seed)) for seed in range(2 * GRAPHS)]
         for _ in range(2):
@@ -227,7 +227,7 @@ def test_graphs_are_kept_for_the_last_sets_of_pointers(driver: FakeDriver) -> No
 def test_contexts_share_weights_and_run_side_by_side(driver: FakeDriver) -> None:
     plan, expected = chain(20)
     failures: list[BaseException] = []
-    with engine(plan, driver) as made:
+    with CudaEngine(plan, driver) as made:
         before = len(driver.memory)
 
         def work(seed: int) -> None:
@@ -258,7 +258,7 @@ def test_a_second_thread_gets_an_error(driver: FakeDriver) -> None:
         assert go.wait(30)
 
     plan, _ = chain(1)
-    with engine(plan, driver) as made, made.create_execution_context() as context:
+    with CudaEngine(plan, driver) as made, made.create_execution_context() as context:
         driver.kernels["axpy"] = slow
         thread = threading.Thread(target=context, args=(random(),))
         thread.start()
@@ -274,7 +274,7 @@ def test_reference_steps_run_between_graphs(
     driver: FakeDriver, caplog: pytest.LogCaptureFixture
 ) -> None:
     plan, expected = with_references(COUNT)
-    with engine(plan, driver) as made, made.create_execution_context() as context:
+    with CudaEngine(plan, driver) as made, made.create_execution_context() as context:
         assert "3 steps run by their NumPy reference" in caplog.text
         assert made.inspect().reference_steps == 3
         for seed in range(3):
@@ -291,7 +291,7 @@ def test_reference_steps_run_between_graphs(
 
 def test_profile_has_a_time_for_every_step(driver: FakeDriver) -> None:
     plan, expected = chain(8)
-    with engine(plan, driver) as made, made.create_execution_context() as context:
+    with CudaEngine(plan, driver) as made, made.create_execution_context() as context:
         profile = context.profile(random(), runs=3)
         assert [(s.number, s.us, s.min_us) for s in profile.steps] == [
             (number, 5.0, 5.0) for number in range(8)
@@ -326,7 +326,7 @@ def test_wrong_inputs_say_what_was_expected(
     driver: FakeDriver, make: Any, kind: Any, words: str
 ) -> None:
     plan, expected = chain(1)
-    with engine(plan, driver) as made, made.create_execution_context() as context:
+    with CudaEngine(plan, driver) as made, made.create_execution_context() as context:
         given = make(made.device)
         for act in (context, context.bind):
             with pytest.raises(kind) as caught:
@@ -374,7 +374,7 @@ def broken(array: Any) -> Any:
 )
 def test_wrong_outputs_are_refused(driver: FakeDriver, make: Any, kind: Any) -> None:
     plan, _ = chain(1)
-    with engine(plan, driver) as made, made.create_execution_context() as context:
+    with CudaEngine(plan, driver) as made, made.create_execution_context() as context:
         host, packed = random(), Packed(made.device, random())
         for x in (host, packed):
             with pytest.raises(kind):
@@ -385,7 +385,7 @@ def test_wrong_outputs_are_refused(driver: FakeDriver, make: Any, kind: Any) -> 
 
 def test_closed_and_dropped_things_leave_nothing(driver: FakeDriver) -> None:
     plan, expected = chain(3)
-    made = engine(plan, driver)
+    made = CudaEngine(plan, driver)
     context = made.create_execution_context()
     context.close()
     context.close()
@@ -399,7 +399,7 @@ def test_closed_and_dropped_things_leave_nothing(driver: FakeDriver) -> None:
     with pytest.raises(InputError, match="closed"):
         other(random())
     assert not driver.leaks()
-    dropped = engine(plan, driver)
+    dropped = CudaEngine(plan, driver)
     np.testing.assert_array_equal(dropped(random())[Y], expected(random()))
     y = dropped.create_execution_context()(random(), device_outputs=True)[Y]
     del dropped
@@ -415,7 +415,7 @@ def test_whichever_call_fails_nothing_is_left(driver: FakeDriver) -> None:
     for number in range(1000):
         driver.fail_in, driver.failed = number, 0
         try:
-            with engine(plan, driver) as made, made.create_execution_context() as context:
+            with CudaEngine(plan, driver) as made, made.create_execution_context() as context:
                 context(random())
                 context.times_us(random())
         except CudaError:
@@ -424,7 +424,7 @@ def test_whichever_call_fails_nothing_is_left(driver: FakeDriver) -> None:
             break
     assert 50 < number < 999
     driver.fail_in = None
-    with engine(plan, driver) as made:
+    with CudaEngine(plan, driver) as made:
         context = made.create_execution_context()
         driver.fail_in = 3
         with pytest.raises(CudaError):
@@ -435,7 +435,7 @@ def test_whichever_call_fails_nothing_is_left(driver: FakeDriver) -> None:
 def test_too_little_memory_says_how_much(caplog: pytest.LogCaptureFixture) -> None:
     plan, _ = chain(2)
     small = fake(memory_bytes=len(plan.weights) + 8000)
-    with engine(plan, small) as made:
+    with CudaEngine(plan, small) as made:
         with pytest.raises(DeviceMemoryError) as caught:
             made.create_execution_context()
         assert "asked for" in caught.value.know
@@ -449,16 +449,16 @@ def test_another_gpu_is_refused() -> None:
     for sm in (100, 120):
         other = fake(sm=sm)
         with pytest.raises(PlanTargetError, match="compute capability") as caught:
-            engine(plan, other)
+            CudaEngine(plan, other)
         assert f"sm_90 in the plan, sm_{sm} here" in caught.value.know
         other.finish()
     none = fake(gpus=0)
     with pytest.raises(DeviceError, match="no GPU 0"):
-        engine(plan, none)
+        CudaEngine(plan, none)
 
 
 def test_networks_of_no_steps_and_of_empty_tensors(driver: FakeDriver) -> None:
     plan, _ = chain(1)
     empty = replace(plan, steps=(), inputs=(), outputs=(), slots=())
-    with engine(empty, driver) as made:
+    with CudaEngine(empty, driver) as made:
         assert made({}) == {}

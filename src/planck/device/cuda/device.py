@@ -64,6 +64,7 @@ class Resources:
     def __init__(self, device: Device, parent: Resources | None = None) -> None:
         self.device, self.closed = device, False
         self._undo: list[tuple[Callable[[Any], None], Any]] = []
+        self._streams: list[Handle] = []
         self._children: weakref.WeakSet[Resources] = weakref.WeakSet()
         if parent is not None:
             parent._children.add(self)
@@ -93,7 +94,9 @@ class Resources:
         return np.frombuffer(memory, np.uint8)[:bytes_]
 
     def stream(self) -> Handle:
-        return self.undo(self.device.driver.create_stream(), self.device.driver.destroy_stream)
+        """A stream, which is waited for before anything is given back."""
+        self._streams.append(self.device.driver.create_stream())
+        return self.undo(self._streams[-1], self.device.driver.destroy_stream)
 
     def event(self, timed: bool = False) -> Handle:
         return self.undo(self.device.driver.create_event(timed), self.device.driver.destroy_event)
@@ -115,11 +118,15 @@ class Resources:
             child.close()
         try:
             with self.device:
+                for stream in self._streams:
+                    self._tried(self.device.driver.synchronize, stream)
                 while self._undo:
-                    how, taken = self._undo.pop()
-                    try:
-                        how(taken)
-                    except DeviceError as error:
-                        _log.warning("a resource of the GPU was not given back: %s", error)
+                    self._tried(*self._undo.pop())
         except DeviceError as error:
             _log.warning("the GPU's resources were not given back: %s", error)
+
+    def _tried(self, how: Callable[[Any], None], taken: Any) -> None:
+        try:
+            how(taken)
+        except DeviceError as error:
+            _log.warning("a resource of the GPU was not given back: %s", error)

@@ -10,7 +10,7 @@ import numpy as np
 from planck.device import system
 from planck.device.cuda.bindings import open_driver
 from planck.device.cuda.device import Device, Resources
-from planck.device.cuda.driver import Handle
+from planck.device.cuda.driver import Driver, Handle
 from planck.plan.check import check_target
 from planck.plan.model import Plan
 from planck.runtime.cuda.context import CudaContext
@@ -26,15 +26,18 @@ class CudaEngine(Engine):
         with planck.load("yolov5s.plan") as engine:
             outputs = engine({"images": x})
 
-    device:  None: the first GPU, opened for this engine alone
+    driver:  None: this machine's
     raises:  PlanFormatError, PlanTargetError; MissingExtraError and DeviceError where there is no
              GPU or driver, or not enough memory
     """
 
-    def __init__(self, plan: Plan, device: Device | None = None) -> None:
-        self._shared = device is not None
-        self.device = device or Device(open_driver())
-        super().__init__(plan)
+    def __init__(self, plan: Plan, driver: Driver | None = None) -> None:
+        self.device = Device(driver or open_driver())
+        try:
+            super().__init__(plan)
+        except BaseException:
+            self.device.close()
+            raise
 
     def _ready(self) -> None:
         check_target(self.plan.target, gpu_target(self.device.properties), any_machine=True)
@@ -66,8 +69,7 @@ class CudaEngine(Engine):
             context.close()
         self._idle.clear()
         self.resources.close()
-        if not self._shared:
-            self.device.close()
+        self.device.close()
 
     def __enter__(self) -> CudaEngine:
         return self

@@ -1,0 +1,193 @@
+"""The bound driver without a GPU: right arguments for `cuda.bindings`, clear errors from it."""
+
+from __future__ import annotations
+
+import ctypes
+import inspect
+import re
+import subprocess
+import sys
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from planck.device.cuda import bindings
+from planck.device.cuda.bindings import BoundDriver, open_driver
+from planck.device.cuda.driver import Driver, Parameters
+from planck.errors import (
+    CudaError,
+    DeviceMemoryError,
+    DriverTooOldError,
+    MissingExtraError,
+    NoDeviceError,
+    PlanTargetError,
+)
+from tests.device.fake_cuda import FakeDriver
+
+cuda = pytest.importorskip("cuda.bindings.driver", reason="needs cuda-bindings")
+RESULT = cuda.CUresult
+OK = RESULT.CUDA_SUCCESS
+
+
+def library(**calls: Any) -> Any:
+    """`cuda.bindings.driver` with some calls replaced: by what they give, or by a function."""
+    names = {name: getattr(cuda, name) for name in dir(cuda) if not name.startswith("cu")}
+    given = {
+        name: value if callable(value) else (lambda *_, value=value: value)
+        for name, value in calls.items()
+    }
+    given.setdefault("cuGetErrorString", lambda error: (OK, b"what it means"))
+    return SimpleNamespace(**names, **given)
+
+
+def test_all_calls_exist() -> None:
+    source = inspect.getsource(bindings)
+    names = set(re.findall(r"\bcu[A-Z]\w+", source))
+    assert len(names) > 35
+    assert not [name for name in names if not hasattr(cuda, name)]
+
+
+@pytest.mark.parametrize("kind", [BoundDriver, FakeDriver])
+def test_all_of_the_interface_is_there(kind: type) -> None:
+    for name, wanted in inspect.getmembers(Driver, inspect.isfunction):
+        if not name.startswith("_"):
+            own = inspect.signature(getattr(kind, name))
+            # The fake's are wrapped; both take the same.
+            assert list(own.parameters) == list(inspect.signature(wanted).parameters), name
+
+
+def test_constants_are_the_librarys() -> None:
+    assert cuda.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_RELAXED == bindings._RELAXED
+    assert cuda.CUevent_record_flags.CU_EVENT_RECORD_EXTERNAL == bindings._EXTERNAL
+    assert cuda.CUevent_flags.CU_EVENT_DISABLE_TIMING == bindings._UNTIMED
+    assert cuda.CUstream_flags.CU_STREAM_NON_BLOCKING == bindings._APART
+    assert RESULT.CUDA_ERROR_GRAPH_EXEC_UPDATE_FAILURE == bindings._GRAPH_UPDATE_FAILURE
+    assert RESULT.CUDA_ERROR_OUT_OF_MEMORY == bindings._OUT_OF_MEMORY
+    assert RESULT.CUDA_ERROR_INVALID_VALUE == bindings._INVALID_VALUE
+
+
+def test_parameters_are_as_the_driver_reads_them() -> None:
+    parameters = Parameters([0x1000, 0x2000])
+    parameters.values[1] = 0x3000
+    table = (ctypes.c_void_p * 4).from_address(parameters.address)
+    values = [ctypes.c_uint64.from_address(address).value for address in table]
+    assert values == [0x1000, 0x3000, 0, 0]  # two for Triton's scratch
+
+
+@pytest.mark.parametrize("dependent", [False, True])
+def test_launches_say_all_that_was_prepared(dependent: bool) -> None:
+    seen: list[Any] = []
+
+    def launch(config: Any, function: Any, parameters: int, extra: int) -> tuple[Any]:
+        seen.append((config, function, parameters, extra))
+        return (OK,)
+
+    driver = BoundDriver(library(cuLaunchKernelEx=launch))
+    parameters = Parameters([0x1000])
+    driver.launch(driver.prepare("f", 7, 128, 2048, dependent, parameters), cuda.CUstream(64))
+    ((config, function, table, extra),) = seen
+    assert (config.gridDimX, config.gridDimY, config.gridDimZ) == (7, 1, 1)
+    assert (config.blockDimX, config.blockDimY, config.blockDimZ) == (128, 1, 1)
+    assert (config.sharedMemBytes, int(config.hStream), config.numAttrs) == (2048, 64, dependent)
+    assert (function, table, extra) == ("f", parameters.address, 0)
+    ids = cuda.CUlaunchAttributeID
+    assert [(a.id, a.value.programmaticStreamSerializationAllowed) for a in config.attrs] == (
+        [(ids.CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION, 1)] if dependent else []
+    )
+
+
+def test_errors_have_the_call_and_the_name() -> None:
+    driver = BoundDriver(library(cuMemFree=(RESULT.CUDA_ERROR_ILLEGAL_ADDRESS,)))
+    with pytest.raises(CudaError, match="cuMemFree failed") as caught:
+        driver.free(5)
+    assert caught.value.know == "CUDA_ERROR_ILLEGAL_ADDRESS: what it means"
+
+
+def test_memory_that_is_used_up_says_how_much() -> None:
+    calls = {
+        "cuMemAlloc": (RESULT.CUDA_ERROR_OUT_OF_MEMORY, None),
+        "cuMemGetInfo": (OK, 5_000_000, 80_000_000),
+    }
+    with pytest.raises(DeviceMemoryError) as caught:
+        BoundDriver(library(**calls)).allocate(7_000_000)
+    assert caught.value.know == "asked for 7.0 MB; 5.0 MB of 80.0 MB are free"
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (RESULT.CUDA_ERROR_NO_BINARY_FOR_GPU, PlanTargetError),
+        (RESULT.CUDA_ERROR_UNSUPPORTED_PTX_VERSION, DriverTooOldError),
+        (RESULT.CUDA_ERROR_NOT_INITIALIZED, CudaError),
+    ],
+)
+def test_code_that_does_not_load(error: Any, kind: Any) -> None:
+    calls = {"cuModuleLoadData": (error, None), "cuDriverGetVersion": (OK, 12030)}
+    with pytest.raises(kind) as caught:
+        BoundDriver(library(**calls)).load_module(b"")
+    assert error.name in caught.value.know
+
+
+def test_small_answers() -> None:
+    calls = {
+        "cuPointerGetAttribute": lambda _, at: (OK, 0) if at else (RESULT(1), None),
+        "cuGraphExecUpdate": lambda _, good: (OK if good else RESULT(910), None),
+        "cuStreamEndCapture": (OK, cuda.CUgraph(0)),
+        "cuEventElapsedTime": (OK, 0.25),
+    }
+    driver = BoundDriver(library(**calls))
+    assert (driver.ordinal(64), driver.ordinal(0)) == (0, None)
+    assert (driver.update(1, True), driver.update(1, False)) == (True, False)
+    assert driver.end_capture(cuda.CUstream(1)) is None
+    assert driver.elapsed_us(1, 2) == 250.0
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Opens the driver of a library whose calls are given."""
+
+    def open_(**calls: Any) -> Driver:
+        for name, value in calls.items():
+            monkeypatch.setattr(cuda, name, value if callable(value) else lambda value=value: value)
+        return open_driver.__wrapped__()
+
+    return open_
+
+
+def test_drivers_that_do_not_work_are_named(opened: Any) -> None:
+    def missing(_: int) -> Any:
+        raise RuntimeError("libcuda.so.1 is not there")
+
+    with pytest.raises(NoDeviceError, match="NVIDIA driver") as caught:
+        opened(cuInit=missing)
+    assert "install" in caught.value.try_
+    for name in ("NO_DEVICE", "STUB_LIBRARY", "SYSTEM_DRIVER_MISMATCH"):
+        error = getattr(RESULT, f"CUDA_ERROR_{name}")
+        with pytest.raises(NoDeviceError):
+            opened(cuInit=lambda _, error=error: (error,))
+    with pytest.raises(CudaError):
+        opened(cuInit=lambda _: (RESULT.CUDA_ERROR_INVALID_DEVICE,))
+    with pytest.raises(DriverTooOldError) as old:
+        opened(cuInit=lambda _: (OK,), cuDriverGetVersion=(OK, 11080))
+    assert old.value.know == "it is for CUDA 11.8; planck needs 12.3"
+    assert isinstance(opened(cuInit=lambda _: (OK,), cuDriverGetVersion=(OK, 13000)), BoundDriver)
+
+
+def test_a_missing_library_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cuda.bindings", None)
+    with pytest.raises(MissingExtraError) as caught:
+        open_driver.__wrapped__()
+    assert "planckrt[cuda]" in caught.value.try_
+
+
+def test_nothing_is_imported_before_a_device_is_used() -> None:
+    code = (
+        "import sys, planck.runtime, planck.runtime.cuda.engine, planck.target\n"
+        "planck.target.resolve('cuda:sm_90')\n"
+        "print([m for m in sys.modules if m.split('.')[0] in ('cuda', 'triton', 'torch')])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.stdout.strip(), done.returncode) == ("[]", 0), done.stderr

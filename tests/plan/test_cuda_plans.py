@@ -1,0 +1,160 @@
+"""Plans for GPUs: in files as any, and refused where a number in them cannot be."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import planck
+from planck.device.cuda import bindings
+from planck.errors import BuildError, DeviceError, PlanFormatError, PlanTargetError
+from planck.plan.check import check_plan, check_target
+from planck.plan.codec import plan_to_json
+from planck.plan.format import load_plan, read_header, save_plan
+from planck.plan.model import Launch, Place
+from planck.runtime import Engine, engine_of
+from planck.runtime.cuda.engine import CudaEngine
+from planck.target import counterpart, host, resolve
+from tests.device.fake_cuda import FakeDriver
+from tests.runtime.cuda.plans import GENERIC, chain, fake
+from tests.runtime.kernels import chain as cpu_chain
+
+
+@pytest.fixture
+def driver(monkeypatch: pytest.MonkeyPatch) -> FakeDriver:
+    """This machine's GPU."""
+    made = fake()
+    monkeypatch.setattr(bindings, "open_driver", lambda: made)
+    monkeypatch.setattr("planck.runtime.cuda.engine.open_driver", lambda: made)
+    return made
+
+
+def test_a_saved_plan_loads_and_runs(tmp_path: Path, driver: FakeDriver) -> None:
+    plan, expected = chain(3)
+    path = tmp_path / "a.plan"
+    save_plan(plan, path)
+    assert read_header(path).target == GENERIC
+    loaded = load_plan(path)
+    assert replace(loaded, weights=bytes(loaded.weights)) == plan
+    x = np.linspace(-1, 1, 1000, dtype=np.float32)
+    engine = planck.load(path)
+    assert isinstance(engine, CudaEngine)
+    with engine:
+        np.testing.assert_array_equal(engine(x)["my:output"], expected(x))
+        assert "cuda:sm_90" in repr(engine)
+        assert "cuda:sm_90" in str(engine.inspect())
+        assert [b.name for b in (*engine.inputs, *engine.outputs)] == ["my input", "my:output"]
+        engine.save(tmp_path / "b.plan")
+    assert (tmp_path / "b.plan").read_bytes() == path.read_bytes()
+    driver.finish()
+
+
+def test_engines_are_of_the_plans_device(driver: FakeDriver) -> None:
+    plan, _ = chain(1)
+    with pytest.raises(PlanTargetError, match="cuda:sm_90"):
+        Engine(plan)
+    assert type(engine_of(cpu_chain(1, 10)[0])) is Engine
+    made = engine_of(plan)
+    assert isinstance(made, CudaEngine)
+    made.close()
+    driver.finish()
+
+
+def test_plans_for_processors_say_nothing_of_gpus() -> None:
+    data = plan_to_json(cpu_chain(1, 10)[0])
+    assert not {"workspace_bytes", "counter_bytes"} & set(data)
+    assert "launch" not in data["steps"][0]
+
+
+def launch(**changes: Any) -> Any:
+    return lambda p: step(p, launch=replace(p.steps[0].launch, **changes))
+
+
+def step(plan: Any, **changes: Any) -> Any:
+    return replace(plan, steps=(replace(plan.steps[0], **changes), *plan.steps[1:]))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        launch(grid=0),
+        launch(grid=2**31),
+        launch(threads=0),
+        launch(threads=1056),
+        launch(threads=100),
+        launch(shared_bytes=-1),
+        launch(shared_bytes=227 * 1024 + 1),
+        lambda p: step(p, launch=None),
+        lambda p: step(p, symbol="nothing"),
+        lambda p: step(p, symbol="", reference="graph"),
+        lambda p: step(p, arguments=(Place("workspace", 4001),)),
+        lambda p: step(p, arguments=(Place("counters", 9),)),
+        lambda p: step(p, arguments=(Place("counters", -4),)),
+        lambda p: replace(p, workspace_bytes=-1),
+        lambda p: replace(p, counter_bytes=-8),
+        lambda p: replace(p, slots=(replace(p.slots[0], place=Place("workspace")), *p.slots[1:])),
+        lambda p: replace(p, symbols={**p.symbols, "axpy": len(p.code)}),
+    ],
+)
+def test_numbers_that_cannot_be_are_refused(change: Any) -> None:
+    plan, _ = chain(2)
+    check_plan(plan)
+    with pytest.raises(PlanFormatError):
+        check_plan(change(plan))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda p: step(p, launch=Launch(1, 32)),
+        lambda p: step(p, arguments=(Place("workspace"),)),
+        lambda p: step(p, arguments=(Place("counters"),)),
+    ],
+)
+def test_processors_have_nothing_of_gpus(change: Any) -> None:
+    plan, _ = cpu_chain(2, 10)
+    with pytest.raises(PlanFormatError):
+        check_plan(change(plan))
+
+
+def test_targets_by_name(driver: FakeDriver) -> None:
+    generic = resolve("cuda:sm_90")
+    assert (generic.is_cuda, generic.sm, generic.machine) == (True, 90, "generic")
+    here = resolve("cuda")
+    assert (str(here), here.machine) == ("cuda:sm_90", "Fake H100 1 GiB")
+    assert (here.cores, here.l1_bytes, here.l2_bytes) == (132, 227 * 1024, 50 << 20)
+    assert counterpart(generic) == here
+    assert counterpart(host()) == host()
+    for name in ("cuda:sm_20", "cuda:", "tpu"):
+        with pytest.raises(BuildError, match="no target") as caught:
+            resolve(name)
+        assert "cuda:sm_90" in caught.value.know
+    driver.sm = 86
+    with pytest.raises(BuildError, match="Fake H100") as old:
+        resolve("cuda")
+    assert "8.6" in old.value.know
+    driver.gpus = 0
+    with pytest.raises(DeviceError):
+        resolve("cuda")
+
+
+def test_which_gpu_runs_what() -> None:
+    here = replace(GENERIC, machine="H100")
+    check_target(GENERIC, here, any_machine=False)  # built where no GPU was
+    check_target(replace(GENERIC, extras=("tf32",)), here, any_machine=False)
+    check_target(GENERIC, replace(here, isa="sm_91"), any_machine=False)
+    for isa in ("sm_100", "sm_89"):
+        with pytest.raises(PlanTargetError, match="compute capability") as caught:
+            check_target(GENERIC, replace(here, isa=isa), any_machine=True)
+        assert caught.value.know == f"compute capability: sm_90 in the plan, {isa} here"
+    with pytest.raises(PlanTargetError, match="shared memory"):
+        check_target(GENERIC, replace(here, l1_bytes=99 * 1024), any_machine=True)
+    with pytest.raises(PlanTargetError, match="architecture"):
+        check_target(GENERIC, host(), any_machine=True)
+    with pytest.raises(PlanTargetError, match="another machine"):
+        check_target(here, replace(here, machine="H200"), any_machine=False)
+    check_target(here, replace(here, machine="H200"), any_machine=True)
