@@ -344,11 +344,11 @@ class FakeDriver:
     # Modules and launches.
 
     @call
-    def load_module(self, image: bytes) -> Any:
-        self.expect(type(image) is bytes and image.startswith(_HEAD), "no image of a module")
+    def load_module(self, cubin: bytes) -> Any:
+        self.expect(type(cubin) is bytes and cubin.startswith(_HEAD), "no cubin of a module")
         at = len(_HEAD)
-        size = int.from_bytes(image[at : at + 4], "little")
-        module = tuple([*json.loads(image[at + 4 : at + 4 + size]), object()])
+        size = int.from_bytes(cubin[at : at + 4], "little")
+        module = tuple([*json.loads(cubin[at + 4 : at + 4 + size]), object()])
         self.live["module"].add(module)
         return module
 
