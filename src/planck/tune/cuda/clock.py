@@ -94,9 +94,9 @@ class GpuSession:
     """As `Session` says."""
 
     def __init__(self, trial: Trial, device: Device) -> None:
-        self.engine = CudaEngine(trial.plan, device)
-        self.device, self.driver = device, device.driver
-        self.resources = Resources(device, self.engine.resources)
+        self.engine = CudaEngine(trial.plan, device.driver)
+        self.device, self.driver = self.engine.device, device.driver
+        self.resources = Resources(self.device, self.engine.resources)
         with self.resources.filling():
             self.stream = self.resources.stream()
             self.events = [self.resources.event(timed=True) for _ in range(2)]
