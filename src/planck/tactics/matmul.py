@@ -9,6 +9,9 @@ Notebook (EPYC with Zen 4 cores, AVX-512, one core; a loop of fused multiply-add
   14 x 2 to 75 %, 6 x 4 is unharmed. Zen 5 (128xKx768, GFLOP/s of 14 x 2, 9 x 3, 6 x 4): rows of
   3 KiB 251, 257, 257; of 2 KiB, two sets, 175, 246, 258; of 4 KiB 95, 149, 217, 5 x 5 242, 4 x 6
   258; of 8 KiB 93, 144, 211, 237, 233. So the model adds to the time by the rows in a set.
+- AVX2, Zen 5, peak 129 to 134, GFLOP/s of 4 x 3, 6 x 2, 3 x 3, 2 x 4: 128x768x768 126, 125, 115,
+  111; 128x1040x1024 125, 123, 113, 109; 128x1024x1024, whose rows share a set, 113, 80, 111, 109.
+  Eight sums are at the latency's bound, and reach 121 even without loads.
 - One row (GEMV) is as fast as memory: 97 GB/s from L3, 36 GB/s from DRAM.
 - bfloat16 pairs, one core of Zen 5, peak 566 GFLOP/s: BERT's 128x768x2304 568, 128x768x768 562,
   128x3072x768 566; with GELU behind it 128x768x3072 505. 14 x 2 falls to 340 where K is 1024
