@@ -10,6 +10,7 @@ from planck.tactics.matmul import Multiply
 from planck.tactics.sliding import Depthwise, Grouped, Pooling
 from planck.tactics.strassen import StrassenMultiply
 from planck.tactics.strassen_convolution import StrassenConvolution
+from planck.tactics.strassen_twice import StrassenTwice
 from planck.tactics.winograd import WinogradConvolution
 
 TACTICS: tuple[Tactic, ...] = (
@@ -22,6 +23,7 @@ TACTICS: tuple[Tactic, ...] = (
     Transposed(),
     Multiply(),
     StrassenMultiply(),
+    StrassenTwice(),
     FusedAttention(),
     Pooling(),
     GlobalPooling(),
