@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -13,12 +13,12 @@ from planck.benchmark.limits import save_limits
 from planck.codegen.processes import CompilePool
 from planck.compiler.accuracy import BUDGET, Check, hold_budget
 from planck.compiler.assemble import Packs, assemble
-from planck.compiler.chains import Answers, Tune, settle
+from planck.compiler.chains import Answers, settle
 from planck.compiler.dump import dump_kernels, dump_stage
 from planck.compiler.feasible import take_apart
 from planck.compiler.layouts import choose_layouts
 from planck.compiler.place import place
-from planck.compiler.split import Launch, split
+from planck.compiler.split import Launch, repeated, split
 from planck.compiler.weigh import weigh
 from planck.dtypes import DType, bf16, f16, string
 from planck.errors import BuildError
@@ -153,7 +153,8 @@ def compile_graph(graph: Graph, options: Options) -> Plan:
     cache = TimingCache.open(options.timing_cache, options.target)
     _know_limits(options, cache)
     from_memory = _weights_from_memory(graph, options.target)
-    tune = _tuner(options, cache, from_memory)
+    end = time.monotonic() + options.seconds if options.seconds is not None else None
+    tune = _Tuner(options, cache, from_memory, end)
     graph, answers = settle(graph, options.target, options.threads, tune if options.level else None)
     notes: dict[str, Any] = {"layouts": []}
     if options.level:
@@ -164,7 +165,8 @@ def compile_graph(graph: Graph, options: Options) -> Plan:
     placement = place(graph)
     launches = split(placement, graph.weights, options.target, options.threads)
     kernels = {launch.kernel.key: launch.kernel for launch in launches if launch.kernel}
-    answers |= tune({key: kernel for key, kernel in kernels.items() if key not in answers})
+    left = {key: kernel for key, kernel in kernels.items() if key not in answers}
+    answers |= tune(left, repeated(launches))
     answers = {key: answers[key] for key in kernels}
     choices: dict[str, Choice] = {k: a for k, a in answers.items() if not isinstance(a, No)}
     references = _references(launches, answers)
@@ -229,25 +231,30 @@ def _weights_from_memory(graph: Graph, target: Target) -> bool:
     return sum(constants.values()) > target.l3_bytes // 2
 
 
-def _tuner(options: Options, cache: TimingCache, weights_from_memory: bool) -> Tune:
+@dataclass(frozen=True)
+class _Tuner:
     """Chooses code for kernels, for as long as the build has seconds left."""
-    end = time.monotonic() + options.seconds if options.seconds is not None else None
 
-    def tune(kernels: Mapping[str, Kernel]) -> Answers:
+    options: Options
+    cache: TimingCache
+    weights_from_memory: bool
+    end: float | None
+
+    def __call__(self, kernels: Mapping[str, Kernel], again: Collection[str] = ()) -> Answers:
+        options = self.options
         jobs = 1 if len(kernels) * CANDIDATES[options.level] <= FEW else 0
         with CompilePool(options.target, jobs) as pool:
             return choose(
                 list(kernels.values()),
                 TACTICS,
                 pool,
-                cache,
+                self.cache,
                 level=options.level,
-                seconds=end - time.monotonic() if end is not None else None,
-                weights_from_memory=weights_from_memory,
+                seconds=self.end - time.monotonic() if self.end is not None else None,
+                weights_from_memory=self.weights_from_memory,
+                again=again,
                 report=options.progress,
             )
-
-    return tune
 
 
 def _refuse_strings(graph: Graph) -> None:
