@@ -19,8 +19,8 @@ Notebook (EPYC with Zen 5 cores, AVX-512; us of the best tile of matmul and of t
 - VGG-16's first, 1x25088x4096, 13199 and 10875 on one core, 8005 and 6103 on two. float16 reads two
   bytes: 1x4096x4096 from memory 843 on one core.
 - From L3 few rows wait, from memory eight; beyond, widening costs more than reading saves. For up
-  to two rows fetching the next panel costs up to 60 % from L3 and wins little from memory; for
-  eight it wins 20 %. Tiles of 4 vectors are as good as wider ones from L3, 10 % better from L2.
+  to two rows fetching the next panel costs up to two thirds from L3 and wins little from memory;
+  for eight it wins 20 %. Tiles of 4 vectors are as good as wider ones from L3, 10 % better from L2.
 - AVX2 widens half as much at a time: from L3 15 % slower than matmul at M = 1, from memory 0.82 of
   its time. Two loads of 16 bytes and one VPSHUFB, for VPERMD and VPSHUFB: 32.8, not 29.3, from L3.
 - A 7x7 image has 49 rows: at 268 GFLOP/s and 46 GB/s, a 1x1 convolution of ResNet-50 multiplies
