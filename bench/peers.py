@@ -20,7 +20,9 @@ How the comparison is kept fair:
   touched. Beside it stands the peak of a process that only imports the runtime: the difference is
   the model's share.
 - --isa avx2 holds to that ISA whoever can be held: Planck by PLANCK_CPU, oneDNN (OpenVINO, PyTorch)
-  and PyTorch's own kernels by their variables. ONNX Runtime, MNN and ncnn ask the processor alone.
+  and PyTorch's own kernels by their variables. ONNX Runtime, MNN and ncnn ask the processor alone,
+  and so does the MLAS in OpenVINO, to which products go that have no more than a bias behind them:
+  most of a transformer's (docs/performance.md).
 - Outputs of all are compared with those of the first rival that works: largest absolute
   difference over largest absolute value.
 """

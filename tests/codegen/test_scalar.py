@@ -121,6 +121,15 @@ def test_one_lane_is_as_right_as_many(target: Target, kind: str) -> None:
         )
 
 
+@pytest.mark.parametrize("target", TARGETS, ids=str)
+@pytest.mark.parametrize("kind", ["float", "double"])
+def test_exp_is_zero_below_its_denormals(target: Target, kind: str) -> None:
+    highest, lanes = (-104.0, target.lanes) if kind == "float" else (-745.2, target.lanes // 2)
+    far = np.array([-1e4, -1e9, np.finfo(NUMPY[kind]).min, -np.inf])
+    x = np.concatenate([highest * np.linspace(1.0, 3.0, 4092), far]).astype(NUMPY[kind])
+    assert not run(target, "exp", f"<{lanes} x {kind}>", x).any()
+
+
 SPECIAL = np.array(
     [0.0, -0.0, np.inf, -np.inf, np.nan, 1.0, -1.0, 88.8, 1e38, -1e38, -104.5, 1e-45]
 )

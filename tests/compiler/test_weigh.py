@@ -91,6 +91,24 @@ def test_what_the_limit_leaves_is_used() -> None:
     assert {choice.timings[0].growth_bytes for choice in tight.values()} <= {0, 1500, 2000}
 
 
+def test_weights_that_shrink_leave_room_for_others() -> None:
+    """Rows of 24 bits take less than the model's own."""
+    large, small, short = kernel_of(32), kernel_of(48), kernel_of(64)
+    choices = {large.key: choice_of(large, 20.0, 4000), small.key: choice_of(small, 60.0, 2000)}
+    choices[short.key] = choice_of(short, 20.0, -1500)
+    launches = [launch_of(k, k.key) for k in (large, small, short)]
+    with CompilePool(host(), 1) as pool:
+        tight = weigh(launches, choices, TACTICS, pool, limit=2600)
+        less = weigh(launches, choices, TACTICS, pool, limit=500)
+        none = weigh(launches, choices, TACTICS, pool, limit=-2000)
+    assert tight[large.key] == choices[large.key]
+    assert tight[small.key].tactic.name == "direct"
+    assert tight[short.key] == choices[short.key]
+    assert less[small.key] == choices[small.key]
+    assert less[large.key].tactic.name == "direct"
+    assert {choice.timings[0].growth_bytes for choice in none.values()} == {0, -1500}
+
+
 def test_weights_that_layers_share_count_once() -> None:
     kernel = kernel_of(32)
     choices = {kernel.key: choice_of(kernel, 20.0, 1000)}

@@ -89,6 +89,19 @@ def test_flushing_leaves_memory_as_it_is() -> None:
     np.testing.assert_array_equal(numbers, before)
 
 
+def test_weights_read_again_lie_once() -> None:
+    kernel = product_kernel()
+    row = candidate(kernel)
+    sizes = [len(plan_of(kernel, *row, again=again).weights) for again in (False, True)]
+    assert sizes[0] > 2 * sizes[1]
+    cache = TimingCache(None, kernel.target)
+    with CompilePool(kernel.target, 1) as pool:
+        choose(
+            [kernel], TACTICS, pool, cache, level=1, weights_from_memory=True, again={kernel.key}
+        )
+    assert list(cache.entries) == [f"{kernel.key}/1/again"]
+
+
 def test_a_cache_keeps_both_kinds_of_time_apart() -> None:
     kernel = product_kernel()
     cache = TimingCache(None, kernel.target)

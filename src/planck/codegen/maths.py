@@ -81,6 +81,10 @@ _ERFC_SCALED: Final = (
 def exp(v: Lanes, x: str) -> str:
     """e^x: infinity from 88.73 (709.79) on, denormals below, zero under -104 (-746)."""
     high, low = (89.0, -105.0) if v.bits == 32 else (710.0, -746.0)
+    if not _scales(v):
+        # So low that both factors of `_scale` are zeros. Where products underflow instead, Zen 5
+        # takes a third longer for attention that masks half of its keys by -10000.
+        low = -176.0 if v.bits == 32 else -1418.0
     x = v.most(v.c(low), v.least(v.c(high), x))
     n, r = _reduce(v, x)
     return _scale(v, _exp_core(v, r), n)
@@ -121,9 +125,17 @@ def _exp_core(v: Lanes, r: str) -> str:
     return v.fma(v.mul(r, r), v.polynomial(r, _EXP[v.bits]), v.add(r, v.c(1.0)))
 
 
+def _scales(v: Lanes) -> bool:
+    """Whether x * 2^n is one instruction."""
+    return v.target.isa == "avx512" and v.bits * count(v.kind) == 512
+
+
 def _scale(v: Lanes, x: str, n: str, bounded: bool = False) -> str:
-    """x * 2^n for a whole n, rounded once; bounded: n and the result are normal exponents."""
-    if v.target.isa == "avx512" and v.bits * count(v.kind) == 512:
+    """x * 2^n for a whole n, rounded once; bounded: n and the result are normal exponents.
+
+    Otherwise n is at least -254 (-2046).
+    """
+    if _scales(v):
         name = f"llvm.x86.avx512.mask.scalef.{'ps' if v.bits == 32 else 'pd'}.512"
         mask = f"i{count(v.kind)}"
         pairs = [(v.kind, x), (v.kind, n), (v.kind, x), (mask, "-1"), ("i32", "4")]

@@ -53,7 +53,7 @@ class Multiplication:
     panel_first:  neighbouring units share a panel rather than rows
     pairs:        both operands are bfloat16 and multiplied in pairs, half as many steps as k
     ahead:        lines of the next packed panel to prefetch in each trip of the innermost loop
-    packed:       of panels made at build time that are no pairs: float32, or float16
+    packed:       of panels made at build time that are no pairs: float32, float16 or float24
     """
 
     batch: tuple[int, ...]
@@ -108,6 +108,11 @@ class Multiplication:
         """Of B's panels."""
         vector = self.column_bytes if self.form == "packed" else self.lanes * 4
         return self.steps * self.vectors * vector
+
+    @property
+    def weight_bytes(self) -> int:
+        """Of all panels made at build time."""
+        return self.steps * self.columns * self.column_bytes
 
     @property
     def copied_bytes(self) -> int:

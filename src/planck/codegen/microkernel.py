@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from planck.codegen import bfloat, half
+from planck.codegen.float24 import f24, widen
 from planck.codegen.llvm import Builder
 from planck.dtypes import DType, f16, f32
 from planck.target import Target
@@ -21,7 +22,7 @@ LINE_BYTES: Final = 64
 
 @dataclass(frozen=True, slots=True)
 class Vector:
-    """Float32 vectors of a number of lanes; in memory they may be bfloat16 or float16.
+    """Float32 vectors of a number of lanes; in memory they may be bfloat16, float16 or float24.
 
     fast:      whether the processor rounds to bfloat16 and multiplies it (bfloat.native)
     converts:  whether it converts from and to float16 (half.native)
@@ -50,6 +51,8 @@ class Vector:
         return f"<{self.lanes} x i32>"
 
     def load(self, b: Builder, pointer: str, dtype: DType = f32) -> str:
+        if dtype is f24:
+            return widen(b, pointer, self.lanes)
         if dtype is not f32:
             return self._widen(b, b.load(f"<{self.lanes} x i16>", pointer, 2), dtype, self.lanes)
         return b.load(self.kind, pointer, 4)
@@ -345,11 +348,15 @@ def budget(target: Target) -> int:
     return {"avx512": 28, "neon": 24, "avx2": 12, "portable": 8}[target.isa]
 
 
-def tallest(target: Target, vectors: int) -> int:
-    """Rows of the tallest tile that leaves registers for a row of weights and a broadcast."""
+def tallest(target: Target, vectors: int, others: int = 0) -> int:
+    """Rows of the tallest tile that leaves registers for a row of weights and a broadcast.
+
+    others:  registers that are needed besides
+    """
     if vectors == 1 and target.registers < 32:
-        return budget(target) - 2  # all sums share one register of weights: the allocator is tight
-    return min(budget(target), target.registers - vectors - 1) // vectors
+        # All sums share one register of weights: the allocator is tight.
+        return budget(target) - 2 - others
+    return min(budget(target), target.registers - vectors - 1 - others) // vectors
 
 
 def step_apart(b: Builder) -> None:

@@ -32,11 +32,12 @@ both halves, and is written from the upper one.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from planck.codegen.llvm import function
 from planck.codegen.matmul import batch_offset
-from planck.codegen.microkernel import LINE_BYTES, Ahead, Steps, accumulate
+from planck.codegen.microkernel import LINE_BYTES, Ahead, Steps, accumulate, prefetch
 from planck.codegen.strassen_spec import (
     A11,
     A12,
@@ -68,7 +69,7 @@ def write(target: Target, symbol: str, spec: Strassen) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class _Right:
+class Right:
     """The right side of a product: a slab of B, or slab - minus.
 
     differs:  which of the two, a bit at run time
@@ -82,14 +83,18 @@ class _Right:
 
 
 @dataclass(frozen=True, slots=True)
-class _Product:
-    """One of the seven: goal = source + left * right; zero: whether the source is zeros instead."""
+class Tile:
+    """A strip of one of the seven products: goal = source + rows of left * right (+ plus).
+
+    soon:  tiles that will be read next, and come from further than L2
+    """
 
     left: str
-    right: _Right
-    zero: str
+    right: Right
     source: str
     goal: str
+    plus: str = ""
+    soon: tuple[str, ...] = ()
 
 
 class StrassenWriter(Writing):
@@ -104,12 +109,17 @@ class StrassenWriter(Writing):
         self.lefts = [b.offset("%scratch", i * spec.left_bytes) for i in range(spec.lefts)]
         self.zeros = b.offset("%scratch", spec.lefts * spec.left_bytes)
         self.tiles = b.offset(self.zeros, spec.tile_bytes)
-        for i in range(spec.rows * spec.vectors):
-            place = b.offset(self.zeros, i * self.vector.bytes)
-            self.vector.store(b, "zeroinitializer", place)
+        self.clear(self.zeros, str(spec.rows * spec.vectors))
         with b.loop("%begin", "%end") as unit:
             self.unit(unit)
         b.do("ret void")
+
+    def clear(self, place: str, count: str) -> None:
+        """Zeros in a number of vectors."""
+        b = self.b
+        with b.loop(0, count, hint="i") as i:
+            here = b.offset(place, b.times(i, self.vector.bytes))
+            self.vector.store(b, "zeroinitializer", here)
 
     def unit(self, unit: str) -> None:
         b, spec = self.b, self.spec
@@ -124,7 +134,7 @@ class StrassenWriter(Writing):
         b.branch(ready)
         b.block(ready)
         self.multiply(group, panel)
-        self.write_panel(group, panel)
+        self.write_panel(group, panel, ("0", "2"), ("0", "2"))
 
     def group(self, number: str) -> Group:
         b, spec = self.b, self.spec
@@ -142,10 +152,6 @@ class StrassenWriter(Writing):
                 pointer = b.offset(pointer, b.times(row, memory.row))
             at[name] = pointer
         return Group(low, high, b.let(f"sub nsw i64 {end}, {row}"), at[spec.a], at)
-
-    def least(self, value: str, most: int) -> str:
-        b = self.b
-        return b.call("i64", "llvm.smin.i64", ("i64", value), ("i64", str(most)))
 
     # The sums of A
 
@@ -169,51 +175,54 @@ class StrassenWriter(Writing):
 
     def sum_vector(self, rows: tuple[str, str], far: int, places: list[str], at: str) -> None:
         """Sums of a vector of each quarter; the right quarters' lie so many bytes further on."""
-        b, kind, right = self.b, self.vector.kind, self.spec.depth * 4
+        b, right = self.b, self.spec.depth * 4
         (a11, a12), (a21, a22) = (
             (self.vector.load(b, row), self.vector.load(b, b.offset(row, far))) for row in rows
         )
-        s1 = b.let(f"fadd {kind} {a21}, {a22}")
-        s2 = b.let(f"fsub {kind} {s1}, {a11}")
-        s3 = b.let(f"fsub {kind} {a11}, {a21}")
-        s4 = b.let(f"fsub {kind} {a12}, {s2}")
+        s1, s2, s3, s4 = self.sums(a11, a12, a21, a22)
         pairs = ((s1, s2), (s3, s4), (a11, a12), (a22,))
         for place, pair in zip(places, pairs[: len(places)], strict=True):
             for i, value in enumerate(pair):
                 self.vector.store(b, value, b.offset(b.offset(place, at), i * right))
+
+    def sums(self, a11: str, a12: str, a21: str, a22: str) -> tuple[str, str, str, str]:
+        """S1 to S4."""
+        b, kind = self.b, self.vector.kind
+        s1 = b.let(f"fadd {kind} {a21}, {a22}")
+        s2 = b.let(f"fsub {kind} {s1}, {a11}")
+        return s1, s2, b.let(f"fsub {kind} {a11}, {a21}"), b.let(f"fsub {kind} {a12}, {s2}")
 
     # The seven products
 
     def multiply(self, group: Group, panel: str) -> None:
         b, spec = self.b, self.spec
         panel_at = b.offset(self.base[spec.b], b.times(panel, SLABS * spec.slab_bytes))
-        tiles = spec.strips * spec.tile_bytes
         with b.loop(0, len(PRODUCTS), hint="product") as product:
             self.combine_at(product, group)
-            source = b.offset(
-                self.tiles, b.entry([(s or 0) * tiles for _, s, _ in PRODUCTS], product)
+            source, goal = (
+                b.offset(
+                    self.tiles, b.entry([(p[i] or 0) * spec.part_bytes for p in PRODUCTS], product)
+                )
+                for i in (1, 2)
             )
-            goal = b.offset(self.tiles, b.entry([g * tiles for _, _, g in PRODUCTS], product))
             zero = b.let(f"icmp eq i64 {product}, 0")
-            right = self.right(product, panel_at)
-            work = _Product(self.left(product, group), right, zero, source, goal)
-            whole = spec.pairs // spec.rows
-            with b.loop(group.low, self.least(group.high, whole), hint="strip") as strip:
-                self.strip(strip, group, work, spec.rows)
-            if whole < spec.all_strips:
-                first = b.call("i64", "llvm.smax.i64", ("i64", group.low), ("i64", str(whole)))
-                with b.loop(first, group.high, hint="strip") as strip:
-                    last = spec.pairs % spec.rows
-                    self.strip(strip, group, work, last)
+            fetched = b.offset(
+                panel_at, b.entry([slab * spec.slab_bytes for slab in FETCH], product)
+            )
+            left, right = self.left(product, group), self.right(product, panel_at, fetched)
+            for own, size in self.strips(group):
+                at = b.times(own, spec.tile_bytes)
+                first = b.let(f"select i1 {zero}, ptr {self.zeros}, ptr {b.offset(source, at)}")
+                rows = b.offset(left, b.times(own, spec.rows * spec.row_bytes))
+                self.tile(Tile(rows, right, first, b.offset(goal, at)), own, size)
 
-    def right(self, product: str, panel: str) -> _Right:
-        """What a product multiplies from the right."""
+    def right(self, product: str, panel: str, fetched: str) -> Right:
+        """What a product multiplies from the right, of the slabs of a panel."""
         b, size = self.b, self.spec.slab_bytes
         weights = b.offset(panel, b.entry([plus * size for plus, _ in RIGHT], product))
         minus = b.offset(panel, b.entry([(minus or 0) * size for _, minus in RIGHT], product))
-        fetched = b.offset(panel, b.entry([slab * size for slab in FETCH], product))
         differs = b.entry([int(minus is not None) for _, minus in RIGHT], product)
-        return _Right(weights, minus, b.let(f"icmp ne i64 {differs}, 0"), fetched)
+        return Right(weights, minus, b.let(f"icmp ne i64 {differs}, 0"), fetched)
 
     def left(self, product: str, group: Group) -> str:
         """The first row of what a product multiplies from the left."""
@@ -232,27 +241,38 @@ class StrassenWriter(Writing):
             start = b.let(f"select i1 {test}, ptr {pointer}, ptr {start}")
         return b.offset(start, b.entry([offset for _, offset in rows], product))
 
-    def strip(self, strip: str, group: Group, work: _Product, size: int) -> None:
-        """One strip of a product: with a slab of B, or with the difference of two."""
+    def strips(self, group: Group) -> Iterator[tuple[str, int]]:
+        """Loops over the strips of a group, by their rows: what is left of the rows has own code.
+
+        gives: a strip's number in the group, and its rows; what is written next is the loop's body
+        """
+        b, spec = self.b, self.spec
+        whole = spec.pairs // spec.rows
+        with b.loop(group.low, self.least(group.high, whole), hint="strip") as strip:
+            yield b.let(f"sub nsw i64 {strip}, {group.low}"), spec.rows
+        if whole < spec.all_strips:
+            with b.loop(self.most(group.low, whole), group.high, hint="strip") as strip:
+                yield b.let(f"sub nsw i64 {strip}, {group.low}"), spec.pairs % spec.rows
+
+    def tile(self, work: Tile, own: str, size: int) -> None:
+        """The tile of a strip: with a slab of B, or with the difference of two."""
         b, right = self.b, work.right
-        own = b.let(f"sub nsw i64 {strip}, {group.low}")
         two, one, done = b.label("two"), b.label("one"), b.label("stripdone")
         b.branch_if(right.differs, two, one)
         for block, minus in ((two, right.minus), (one, "")):
             b.block(block)
-            self.tile(own, work, size, minus)
+            self.multiply_tile(work, own, size, minus)
             b.branch(done)
         b.block(done)
 
-    def tile(self, own: str, work: _Product, size: int, minus: str) -> None:
-        """accumulators = source + rows of A or S times B."""
-        b, spec, bytes_, right = self.b, self.spec, self.vector.bytes, work.right.slab
-        tile = b.times(own, spec.tile_bytes)
-        source = b.offset(work.source, tile)
-        source = b.let(f"select i1 {work.zero}, ptr {self.zeros}, ptr {source}")
+    def multiply_tile(self, work: Tile, own: str, size: int, minus: str) -> None:
+        """goal = source + rows of A or S times B (+ plus)."""
+        b, spec, bytes_, right, a = self.b, self.spec, self.vector.bytes, work.right.slab, work.left
         count = size * spec.vectors
-        acc = [self.vector.load(b, b.offset(source, i * bytes_)) for i in range(count)]
-        a = b.offset(work.left, b.times(own, spec.rows * spec.row_bytes))
+        acc = [self.vector.load(b, b.offset(work.source, i * bytes_)) for i in range(count)]
+        for place in work.soon:
+            for i in range(0, count * bytes_, LINE_BYTES):
+                prefetch(b, b.offset(place, i), 1)
         rest = spec.depth % spec.unroll
         share = b.times(own, spec.depth // spec.unroll * spec.ahead * LINE_BYTES)
         ahead = Ahead(b.offset(work.right.fetched, share), spec.ahead)
@@ -266,9 +286,13 @@ class StrassenWriter(Writing):
             done = steps * spec.vectors * bytes_
             a, right = b.offset(a, steps * 4), b.offset(right, done)
             minus = b.offset(minus, done) if minus else ""
-        goal = b.offset(work.goal, tile)
+        if work.plus:
+            values = [self.vector.load(b, b.offset(work.plus, i * bytes_)) for i in range(count)]
+            acc = [
+                b.let(f"fadd {self.vector.kind} {x}, {y}") for x, y in zip(acc, values, strict=True)
+            ]
         for i, value in enumerate(acc):
-            self.vector.store(b, value, b.offset(goal, i * bytes_))
+            self.vector.store(b, value, b.offset(work.goal, i * bytes_))
 
     def combine_at(self, product: str, group: Group) -> None:
         """Y = Z + W - Y, once both are there and before they are added to."""
@@ -276,12 +300,18 @@ class StrassenWriter(Writing):
         combine, done = b.label("combine"), b.label("combined")
         b.branch_if(b.let(f"icmp eq i64 {product}, {COMBINE_BEFORE}"), combine, done)
         b.block(combine)
-        tiles = spec.strips * spec.tile_bytes
-        with b.loop(0, b.times(group.pairs, spec.vectors), hint="i") as i:
-            here = b.offset(self.tiles, b.times(i, self.vector.bytes))
-            y, z, w = (self.vector.load(b, b.offset(here, q * tiles)) for q in (Y, Z, W))
-            both = b.let(f"fadd {self.vector.kind} {z}, {w}")
-            c22 = b.let(f"fsub {self.vector.kind} {both}, {y}")
-            self.vector.store(b, c22, b.offset(here, Y * tiles))
+        z, w, y = (b.offset(self.tiles, q * spec.part_bytes) for q in (Z, W, Y))
+        self.combine((z, w), y, y, b.times(group.pairs, spec.vectors))
         b.branch(done)
         b.block(done)
+
+    def combine(self, plus: Sequence[str], minus: str, goal: str, count: str) -> None:
+        """goal = sum - minus, of a number of vectors."""
+        b, kind, bytes_ = self.b, self.vector.kind, self.vector.bytes
+        with b.loop(0, count, hint="i") as i:
+            at = b.times(i, bytes_)
+            first, *others = (self.vector.load(b, b.offset(p, at)) for p in plus)
+            for value in others:
+                first = b.let(f"fadd {kind} {first}, {value}")
+            less = self.vector.load(b, b.offset(minus, at))
+            self.vector.store(b, b.let(f"fsub {kind} {first}, {less}"), b.offset(goal, at))

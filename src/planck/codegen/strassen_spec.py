@@ -93,14 +93,34 @@ class Strassen:
         return self.k // 2
 
     @property
-    def half(self) -> int:
-        """Vectors in a half of the columns; the right half may end before."""
+    def downs(self) -> tuple[int, ...]:
+        """The first row of each part of C."""
+        return (0, self.down)
+
+    @property
+    def shares(self) -> tuple[bool, ...]:
+        """Whether the first row of a part is the last one of the part before."""
+        return (False, self.m % 2 == 1)
+
+    @property
+    def quarters(self) -> tuple[int, ...]:
+        """Where the accumulators of each part of C lie, row by row."""
+        return QUARTERS
+
+    @property
+    def part(self) -> int:
+        """Vectors in each of the parts that columns are cut into; the last may end before."""
         columns = -(-self.n // self.lanes)
-        return -(-columns // 2)
+        return -(-columns // len(self.downs))
+
+    @property
+    def width(self) -> int:
+        """Columns, with those past the last one."""
+        return len(self.downs) * self.part * self.lanes
 
     @property
     def panels(self) -> int:
-        return -(-self.half // self.vectors)
+        return -(-self.part // self.vectors)
 
     @property
     def all_strips(self) -> int:
@@ -129,6 +149,16 @@ class Strassen:
         return self.depth * self.vectors * self.lanes * 4
 
     @property
+    def levels(self) -> int:
+        """How often products are made of seven."""
+        return 1
+
+    @property
+    def packed_bytes(self) -> int:
+        """B as it is packed."""
+        return self.panels * SLABS * self.slab_bytes
+
+    @property
     def copies(self) -> bool:
         """Whether A is copied beside its sums, as the rows of A fall into one set of L1."""
         return self.memory[self.a].row % WAY_BYTES == 0
@@ -154,6 +184,11 @@ class Strassen:
     def tile_bytes(self) -> int:
         """The accumulators of a strip."""
         return self.rows * self.vectors * self.lanes * 4
+
+    @property
+    def part_bytes(self) -> int:
+        """The accumulators of a panel of a group, for one part of C."""
+        return self.strips * self.tile_bytes
 
     @property
     def scratch_bytes(self) -> int:

@@ -1,4 +1,4 @@
-"""Strassen's last part: the quarters of C from scratch to memory, with the epilogue."""
+"""Strassen's last part: the parts of C from scratch to memory, with the epilogue."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from planck.codegen.microkernel import Vector
-from planck.codegen.strassen_spec import QUARTERS, Strassen
+from planck.codegen.strassen_spec import Strassen
 from planck.codegen.tables import TableBuilder
 from planck.target import Target
+
+Range = tuple[str, str]  # begin and end
 
 
 @dataclass(slots=True)
@@ -37,15 +39,16 @@ class Writing:
         self.target, self.spec, self.b = target, spec, b
         self.vector = Vector(target.lanes)
 
-    def write_panel(self, group: Group, panel: str) -> None:
-        """The epilogue, for the quarters one after the other; panels at an edge have own code."""
+    def write_panel(self, group: Group, panel: str, lower: Range, right: Range) -> None:
+        """The epilogue, for some parts of C one after the other; panels at an edge have own code.
+
+        lower, right:  the parts by row and column
+        """
         b, spec = self.b, self.spec
         cases: dict[tuple[tuple[int, ...], ...], list[int]] = {}
         for number in range(spec.panels):
-            first = number * spec.vectors
-            left = self.lanes_of(first, spec.half)
-            right = self.lanes_of(spec.half + first, 2 * spec.half)
-            cases.setdefault((left, right), []).append(number)
+            counts = tuple(self.lanes_of(number, right) for right in range(len(spec.downs)))
+            cases.setdefault(counts, []).append(number)
         *others, inner = sorted(cases, key=lambda counts: len(cases[counts]))
         written = b.label("written")
         for counts in others:
@@ -53,45 +56,65 @@ class Writing:
                 edge, other = b.label("edge"), b.label("other")
                 b.branch_if(b.let(f"icmp eq i64 {panel}, {number}"), edge, other)
                 b.block(edge)
-                self.write_halves(group, panel, counts)
+                self.write_columns(group, panel, lower, right, counts)
                 b.branch(written)
                 b.block(other)
-        self.write_halves(group, panel, inner)
+        self.write_columns(group, panel, lower, right, inner)
         b.branch(written)
         b.block(written)
 
-    def lanes_of(self, first: int, end: int) -> tuple[int, ...]:
-        """Lanes to write of each vector of a panel: from vector `first` on, in a half to `end`."""
+    def lanes_of(self, panel: int, right: int) -> tuple[int, ...]:
+        """Lanes to write of each vector of a panel in a part of the columns."""
         spec = self.spec
+        first, end = panel * spec.vectors, spec.part
         return tuple(
-            max(0, min(spec.lanes, spec.n - i * spec.lanes)) if i < end else 0
+            max(0, min(spec.lanes, spec.n - (right * end + i) * spec.lanes)) if i < end else 0
             for i in range(first, first + spec.vectors)
         )
 
-    def write_halves(self, group: Group, panel: str, counts: tuple[tuple[int, ...], ...]) -> None:
-        """The left and the right half, as one loop if they are alike."""
-        if counts[0] == counts[1]:
-            with self.b.loop(0, 2, hint="half") as half:
-                self.write_half(group, panel, half, counts[0])
+    def write_columns(
+        self,
+        group: Group,
+        panel: str,
+        lower: Range,
+        right: Range,
+        counts: tuple[tuple[int, ...], ...],
+    ) -> None:
+        """The parts of the columns, as one loop if they are alike."""
+        if len(set(counts)) == 1:
+            with self.b.loop(*right, hint="right") as part:
+                self.write_part(group, panel, lower, part, counts[0])
             return
         for number, own in enumerate(counts):
-            self.write_half(group, panel, str(number), own)
+            begin, end = self.most(right[0], number), self.least(right[1], number + 1)
+            with self.b.loop(begin, end, hint="right") as part:
+                self.write_part(group, panel, lower, part, own)
 
-    def write_half(self, group: Group, panel: str, half: str, counts: tuple[int, ...]) -> None:
+    def least(self, value: str, most: int) -> str:
+        b = self.b
+        return b.call("i64", "llvm.smin.i64", ("i64", value), ("i64", str(most)))
+
+    def most(self, value: str, least: int) -> str:
+        b = self.b
+        return b.call("i64", "llvm.smax.i64", ("i64", value), ("i64", str(least)))
+
+    def write_part(
+        self, group: Group, panel: str, rows: Range, right: str, counts: tuple[int, ...]
+    ) -> None:
         b, spec = self.b, self.spec
-        size = self.vector.bytes
-        with b.loop(0, 2, hint="lower") as lower:
-            quarter = b.plus(b.times(lower, 2), half)
-            tiles = spec.strips * spec.tile_bytes
-            source = b.offset(self.tiles, b.entry([q * tiles for q in QUARTERS], quarter))
-            down = b.times(lower, spec.down)
+        size, ways = self.vector.bytes, len(spec.downs)
+        with b.loop(*rows, hint="lower") as lower:
+            part = b.plus(b.times(lower, ways), right)
+            places = [q * spec.part_bytes for q in spec.quarters]
+            source = b.offset(self.tiles, b.entry(places, part))
+            down = b.entry(spec.downs, lower)
             at = {}
             for name in (*spec.epilogue.operands, *spec.epilogue.outputs):
                 pointer = group.at[name]
                 if spec.epilogue.operands.get(name) != "scalar":
                     step = self.across(name)
-                    right = b.times(half, spec.half * step)
-                    pointer = b.offset(pointer, b.plus(right, b.times(panel, spec.vectors * step)))
+                    along = b.times(right, spec.part * step)
+                    pointer = b.offset(pointer, b.plus(along, b.times(panel, spec.vectors * step)))
                 if self.has_rows(name):
                     pointer = b.offset(pointer, b.times(down, spec.memory[name].row))
                 at[name] = pointer
@@ -103,12 +126,13 @@ class Writing:
                         self.emit(at, value, row, n, count % spec.lanes)
 
     def skipped(self, group: Group, lower: str) -> str:
-        """1 in the lower half of the first group if its first row is the upper half's last."""
+        """1 in the first group of a part whose first row is that of the part before, too."""
         b = self.b
-        if self.spec.m % 2 == 0:
+        if not any(self.spec.shares):
             return "0"
         begins = b.let(f"icmp eq i64 {group.low}, 0")
-        return b.let(f"select i1 {begins}, i64 {lower}, i64 0")
+        shares = b.entry([int(shares) for shares in self.spec.shares], lower)
+        return b.let(f"select i1 {begins}, i64 {shares}, i64 0")
 
     def has_rows(self, name: str) -> bool:
         epilogue = self.spec.epilogue

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -34,6 +35,21 @@ def split(
 ) -> list[Launch]:
     """One launch for each step, in order."""
     return [_launch(node, placement, weights, target, threads) for node in placement.steps]
+
+
+def repeated(launches: Sequence[Launch]) -> frozenset[str]:
+    """Keys of the kernels whose weights are mostly those that were read last, as in recurrences."""
+    runs: Counter[str] = Counter()
+    again: Counter[str] = Counter()
+    last: tuple[str, ...] = ()
+    for launch in launches:
+        if launch.kernel is None or not launch.kernel.constants:
+            continue
+        own = tuple(launch.names[name].name for name in sorted(launch.kernel.constants))
+        runs[launch.kernel.key] += 1
+        again[launch.kernel.key] += own == last
+        last = own
+    return frozenset(key for key, count in runs.items() if 2 * again[key] > count)
 
 
 def _launch(

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from planck.benchmark.limits import save_limits
 from planck.codegen.processes import CompilePool
 from planck.compiler.accuracy import Check, hold_budget
 from planck.compiler.assemble import Packs, assemble
-from planck.compiler.chains import Answers, Tune, settle
+from planck.compiler.chains import Answers, settle
 from planck.compiler.cuda.build import compile_cuda
 from planck.compiler.cuda.stages import STAGES as CUDA_STAGES
 from planck.compiler.dump import dump_kernels, dump_stage
@@ -20,7 +21,7 @@ from planck.compiler.layouts import choose_layouts
 from planck.compiler.notes import or_reference, record, references, refuse_strings
 from planck.compiler.options import SHORT, Options, Stages
 from planck.compiler.place import place
-from planck.compiler.split import split
+from planck.compiler.split import repeated, split
 from planck.compiler.weigh import weigh
 from planck.dtypes import bf16
 from planck.errors import BuildError
@@ -134,7 +135,8 @@ def compile_graph(graph: Graph, options: Options) -> Plan:
     cache = TimingCache.open(options.timing_cache, options.target)
     _know_limits(options, cache)
     from_memory = _weights_from_memory(graph, options.target)
-    tune = _tuner(options, cache, from_memory)
+    end = time.monotonic() + options.seconds if options.seconds is not None else None
+    tune = _Tuner(options, cache, from_memory, end)
     graph, answers = settle(graph, options.target, options.threads, tune if options.level else None)
     notes: dict[str, Any] = {"layouts": []}
     if options.level:
@@ -145,7 +147,8 @@ def compile_graph(graph: Graph, options: Options) -> Plan:
     placement = place(graph)
     launches = split(placement, graph.weights, options.target, options.threads)
     kernels = {launch.kernel.key: launch.kernel for launch in launches if launch.kernel}
-    answers |= tune({key: kernel for key, kernel in kernels.items() if key not in answers})
+    left = {key: kernel for key, kernel in kernels.items() if key not in answers}
+    answers |= tune(left, repeated(launches))
     answers = {key: answers[key] for key in kernels}
     choices: dict[str, Choice] = {k: a for k, a in answers.items() if not isinstance(a, No)}
     slow = references(launches, answers)
@@ -210,22 +213,27 @@ def _weights_from_memory(graph: Graph, target: Target) -> bool:
     return sum(constants.values()) > target.l3_bytes // 2
 
 
-def _tuner(options: Options, cache: TimingCache, weights_from_memory: bool) -> Tune:
+@dataclass(frozen=True)
+class _Tuner:
     """Chooses code for kernels, for as long as the build has seconds left."""
-    end = time.monotonic() + options.seconds if options.seconds is not None else None
 
-    def tune(kernels: Mapping[str, Kernel]) -> Answers:
+    options: Options
+    cache: TimingCache
+    weights_from_memory: bool
+    end: float | None
+
+    def __call__(self, kernels: Mapping[str, Kernel], again: Collection[str] = ()) -> Answers:
+        options = self.options
         jobs = 1 if len(kernels) * CANDIDATES[options.level] <= FEW else 0
         with CompilePool(options.target, jobs) as pool:
             return choose(
                 list(kernels.values()),
                 TACTICS,
                 pool,
-                cache,
+                self.cache,
                 level=options.level,
-                seconds=end - time.monotonic() if end is not None else None,
-                weights_from_memory=weights_from_memory,
+                seconds=self.end - time.monotonic() if self.end is not None else None,
+                weights_from_memory=self.weights_from_memory,
+                again=again,
                 report=options.progress,
             )
-
-    return tune

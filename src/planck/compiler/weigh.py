@@ -105,22 +105,24 @@ def _fit(uses: Sequence[_Use], limit: int) -> None:
 
     Where even the smallest are too large together, they are what is taken.
     """
-    bin_bytes = max(1, limit // BINS)
-    room = limit // bin_bytes
+    least = [min(map(use.bytes_of, range(len(use.rows)))) for use in uses]  # below zero: shrinks
+    over = limit - sum(least)
+    if over < 0:
+        for use, bytes_ in zip(uses, least, strict=True):
+            use.at = next(row for row in range(len(use.rows)) if use.bytes_of(row) == bytes_)
+        return
+    bin_bytes = max(1, over // BINS)
+    room = over // bin_bytes
     best = np.zeros(room + 1)  # microseconds of the kernels so far, by the bins they may fill
     taken: list[tuple[list[int], npt.NDArray[np.intp]]] = []
-    for use in uses:
-        sizes = [-(-use.bytes_of(row) // bin_bytes) for row in range(len(use.rows))]
+    for use, own in zip(uses, least, strict=True):
+        sizes = [-(-(use.bytes_of(row) - own) // bin_bytes) for row in range(len(use.rows))]
         costs = np.full((len(sizes), room + 1), np.inf)
         for row, size in enumerate(sizes):
             if size <= room:
                 costs[row, size:] = best[: room + 1 - size] + use.us_of(row)
         taken.append((sizes, costs.argmin(0)))
         best = costs.min(0)
-    if not np.isfinite(best[room]):
-        for use in uses:
-            use.at = min(range(len(use.rows)), key=use.bytes_of)
-        return
     for use, (sizes, rows) in zip(reversed(uses), reversed(taken), strict=True):
         use.at = int(rows[room])
         room -= sizes[use.at]

@@ -7,9 +7,11 @@ from planck.tactics.globalpool import GlobalPooling
 from planck.tactics.kernel import Tactic
 from planck.tactics.loops import Loops
 from planck.tactics.matmul import Multiply
+from planck.tactics.matmul24 import NarrowMultiply
 from planck.tactics.sliding import Depthwise, Grouped, Pooling
 from planck.tactics.strassen import StrassenMultiply
 from planck.tactics.strassen_convolution import StrassenConvolution
+from planck.tactics.strassen_twice import StrassenTwice
 from planck.tactics.winograd import WinogradConvolution
 
 TACTICS: tuple[Tactic, ...] = (
@@ -21,7 +23,9 @@ TACTICS: tuple[Tactic, ...] = (
     StrassenConvolution(),
     Transposed(),
     Multiply(),
+    NarrowMultiply(),  # behind Multiply, which is exact: where nothing is timed, the first is taken
     StrassenMultiply(),
+    StrassenTwice(),
     FusedAttention(),
     Pooling(),
     GlobalPooling(),

@@ -76,7 +76,7 @@ class Code:
                 3 where LLVM should vectorise
     work_flops: operations that the algorithm does, where it saves some; 0: those of the operators
     pairs:      whether these are products of pairs of bfloat16 in one instruction
-    growth_bytes: by which the packed weights are more than the weights
+    growth_bytes: by which the packed weights are more than the weights; below zero if they are less
     """
 
     symbol: str

@@ -9,6 +9,9 @@ Notebook (EPYC with Zen 4 cores, AVX-512, one core; a loop of fused multiply-add
   14 x 2 to 75 %, 6 x 4 is unharmed. Zen 5 (128xKx768, GFLOP/s of 14 x 2, 9 x 3, 6 x 4): rows of
   3 KiB 251, 257, 257; of 2 KiB, two sets, 175, 246, 258; of 4 KiB 95, 149, 217, 5 x 5 242, 4 x 6
   258; of 8 KiB 93, 144, 211, 237, 233. So the model adds to the time by the rows in a set.
+- AVX2, Zen 5, peak 129 to 134, GFLOP/s of 4 x 3, 6 x 2, 3 x 3, 2 x 4: 128x768x768 126, 125, 115,
+  111; 128x1040x1024 125, 123, 113, 109; 128x1024x1024, whose rows share a set, 113, 80, 111, 109.
+  Eight sums are at the latency's bound, and reach 121 even without loads.
 - One row (GEMV) is as fast as memory: 97 GB/s from L3, 36 GB/s from DRAM.
 - bfloat16 pairs, one core of Zen 5, peak 566 GFLOP/s: BERT's 128x768x2304 568, 128x768x768 562,
   128x3072x768 566; with GELU behind it 128x768x3072 505. 14 x 2 falls to 340 where K is 1024
@@ -31,6 +34,7 @@ from typing import Final
 import numpy as np
 
 from planck.codegen.bfloat import native
+from planck.codegen.float24 import f24, narrow
 from planck.codegen.matmul import Form, Matrix, Multiplication, write
 from planck.codegen.microkernel import LINE_BYTES, tallest
 from planck.codegen.tiling import balanced
@@ -43,6 +47,7 @@ from planck.tactics.kernel import Code, Config, Kernel
 from planck.tactics.pattern import Anchored, anchored, constant, padded, symbol
 
 MAX_OFFERS: Final = 6
+MAX_TILES: Final = 3
 MAX_VECTORS: Final = 8
 MANY_STRIPS: Final = 4  # beside which fetching a panel is not felt
 CACHE_WAY_BYTES: Final = 4096  # of L1: lines so far apart fall into one set
@@ -65,9 +70,15 @@ class Multiply:
             return problem
         return tuple(_configs(problem)[:MAX_OFFERS])
 
+    def lying(self, problem: Problem) -> DType:
+        """How panels made at build time lie: as B does if it is short and the code reads it so."""
+        dtype = problem.b.type.dtype
+        return dtype if problem.pairs or dtype is f16 else f32
+
     def build(self, kernel: Kernel, config: Config) -> Code:
-        spec = _spec(_take(kernel), config)
-        name = symbol("matmul", kernel, config)
+        problem = _take(kernel)
+        spec = _spec(problem, config, self.lying(problem))
+        name, packed = symbol(self.name, kernel, config), spec.form == "packed"
         return Code(
             symbol=name,
             llvm=write(kernel.target, name, spec),
@@ -75,13 +86,14 @@ class Multiply:
             tiles=spec.units,
             scratch_bytes=spec.scratch_bytes,
             pairs=spec.pairs and native(kernel.target),
+            growth_bytes=min(0, spec.weight_bytes - problem.b.type.bytes) if packed else 0,
         )
 
     def pack(
         self, kernel: Kernel, config: Config, constants: Mapping[str, Array]
     ) -> Mapping[str, Array]:
         problem = _take(kernel)
-        spec = _spec(problem, config)
+        spec = _spec(problem, config, self.lying(problem))
         packed: dict[str, Array] = {}
         if spec.form == "packed":
             right = constant(kernel, constants, problem.b.name)
@@ -116,12 +128,6 @@ class Problem:
         """Whether neighbouring k are multiplied in pairs of bfloat16."""
         short = self.a.type.dtype is bf16 and self.b.type.dtype is bf16
         return short and (self.memory[self.a.name].column == 2 or self.k == 1)
-
-    @property
-    def packed(self) -> DType:
-        """How panels made at build time lie: as B does if it is short and the code reads it so."""
-        dtype = self.b.type.dtype
-        return dtype if self.pairs or dtype is f16 else f32
 
     @property
     def flops(self) -> int:
@@ -223,14 +229,8 @@ def _fold(
 
 def _configs(problem: Problem) -> list[dict[str, object]]:
     """Configurations, the one that the cost model likes best first."""
-    target = problem.form.kernel.target
-    found: dict[tuple[int, int], float] = {}
-    for vectors in range(1, min(MAX_VECTORS, problem.columns) + 1):
-        rows = min(tallest(target, vectors), problem.m)
-        if rows:
-            found[rows, vectors] = _cost(problem, rows, vectors)
     result: list[dict[str, object]] = []
-    for rows, vectors in sorted(found, key=lambda key: found[key])[:3]:
+    for rows, vectors in tiles(problem):
         tile: dict[str, object] = {"rows": rows, "vectors": vectors, "unroll": 4}
         strips = len(balanced(problem.m, rows))
         own = [
@@ -244,6 +244,20 @@ def _configs(problem: Problem) -> list[dict[str, object]]:
     return result
 
 
+def tiles(problem: Problem, widest: int = MAX_VECTORS, registers: int = 0) -> list[tuple[int, int]]:
+    """Rows and vectors of a few tiles, what the cost model likes best first.
+
+    registers:  that the code needs besides sums, a row of weights and a broadcast
+    """
+    target = problem.form.kernel.target
+    found: dict[tuple[int, int], float] = {}
+    for vectors in range(1, min(widest, problem.columns) + 1):
+        rows = min(tallest(target, vectors, registers), problem.m)
+        if rows > 0:
+            found[rows, vectors] = _cost(problem, rows, vectors)
+    return sorted(found, key=lambda key: found[key])[:MAX_TILES]
+
+
 def _fetches(problem: Problem, strips: int) -> tuple[bool, ...]:
     """Whether to fetch the next panel: at M = 1 it costs, beside many strips nothing."""
     if not problem.b_constant or problem.m == 1:
@@ -253,11 +267,12 @@ def _fetches(problem: Problem, strips: int) -> tuple[bool, ...]:
 
 def least_cycles(problem: Problem) -> float:
     """Cycles of the tile that the cost model likes best, on all threads, if memory keeps up."""
-    target = problem.form.kernel.target
-    widths = range(1, min(MAX_VECTORS, problem.columns) + 1)
-    tiles = [(min(tallest(target, vectors), problem.m), vectors) for vectors in widths]
-    step = min(_cost(problem, rows, vectors) for rows, vectors in tiles if rows)
-    return step * problem.k * math.prod(problem.batch) / problem.form.kernel.threads
+    return (
+        _cost(problem, *tiles(problem)[0])
+        * problem.k
+        * math.prod(problem.batch)
+        / problem.form.kernel.threads
+    )
 
 
 def _forms(problem: Problem) -> list[Form]:
@@ -290,7 +305,7 @@ def _cost(problem: Problem, rows: int, vectors: int) -> float:
     return total * (1 + 0.02 * (shapes - 1)) * clash
 
 
-def _spec(problem: Problem, config: Config) -> Multiplication:
+def _spec(problem: Problem, config: Config, packed: DType) -> Multiplication:
     form, kernel = problem.form, problem.form.kernel
     right = f"{problem.b.name}_panels" if config["form"] == "packed" else problem.b.name
     arguments = (problem.a.name, right, *form.epilogue.operands, *form.epilogue.outputs)
@@ -320,7 +335,7 @@ def _spec(problem: Problem, config: Config) -> Multiplication:
         epilogue=form.epilogue,
         lanes=kernel.target.lanes,
         pairs=problem.pairs,
-        packed=problem.packed,
+        packed=packed,
     )
     return replace(spec, ahead=_lines_ahead(spec, strips)) if config["fetch"] else spec
 
@@ -335,6 +350,7 @@ def _lines_ahead(spec: Multiplication, strips: int) -> int:
 def pack_panels(spec: Multiplication, right: Array, transpose: bool) -> Array:
     """[..., K, N] (or [..., N, K]) -> f32 or f16[panel][K][vectors * lanes], zeros past N.
 
+    In float24: u8[panel][K][vectors * lanes][3].
     In pairs: bf16[panel][K / 2][vectors * lanes][2], zeros past K.
     """
     matrix = right.reshape(right.shape[-2:]).astype(np.float32)
@@ -346,4 +362,5 @@ def pack_panels(spec: Multiplication, right: Array, transpose: bool) -> Array:
     rows = whole.reshape(spec.steps, pair, -1).swapaxes(1, 2)  # [step, column, pair]
     width = spec.vectors * spec.lanes
     panels = [rows[:, i : i + width].reshape(-1) for i in range(0, whole.shape[1], width)]
-    return np.concatenate(panels).astype(spec.packed.numpy)
+    flat = np.concatenate(panels)
+    return narrow(flat) if spec.packed is f24 else flat.astype(spec.packed.numpy)

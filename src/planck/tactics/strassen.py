@@ -26,6 +26,10 @@ from memory, bias, GELU or residual in the epilogue; us as the tuner measures)
   tiles, of which L2 holds three slabs: 128x3072x768 2116 in tiles of 13 x 2, 2172 in 8 x 3.
 - Rows of A a multiple of 4 KiB apart share a set of L1: copies of A beside its sums bring
   128x3072x768 from 2233 to 2074, and tiles of 13 x 2 from 11800 to 2083.
+- AVX2, two threads: 128x3072x768 takes 2193 us with copies, 2262 without; 197x3072x768, whose
+  copies and sums are 4.9 MB for each thread, 3605 and 3497 in tiles of 4 x 3, 3543 and 3444 in
+  6 x 2. Without the sums, which both threads make, it would take 5 % less; 197x768x3072 would take
+  3 to 4 % less without writing C.
 - All products for one strip of rows before the next strip would keep more in registers, but stream
   all of B through L2 for every strip. Product by product, a slab comes from memory once, while the
   one before it is at work: with seven slabs, tiles of 4 x 6 take 46.8 ms for BERT without that
@@ -55,7 +59,7 @@ import numpy as np
 
 from planck.codegen.microkernel import LINE_BYTES, tallest
 from planck.codegen.strassen import write
-from planck.codegen.strassen_spec import DIFFERENCES, PRODUCTS, SLABS, Strassen
+from planck.codegen.strassen_spec import DIFFERENCES, PRODUCTS, Strassen
 from planck.dtypes import Array
 from planck.ops.nn import MatMul
 from planck.refusal import No
@@ -87,7 +91,7 @@ class StrassenMultiply:
     exact = False  # sums and differences of entries are rounded before they are multiplied
 
     def offers(self, kernel: Kernel) -> tuple[Config, ...] | No:
-        problem = _problem(kernel)
+        problem = problem_of_kernel(kernel)
         if isinstance(problem, No):
             return problem
         refusal = _refusal(problem)
@@ -99,7 +103,7 @@ class StrassenMultiply:
         return tuple(config for _, config in configs[:MAX_OFFERS])
 
     def build(self, kernel: Kernel, config: Config) -> Code:
-        problem = _take(kernel)
+        problem = take(kernel)
         spec = _spec(problem, config)
         name = symbol("strassen", kernel, config)
         llvm = write(kernel.target, name, spec)
@@ -108,27 +112,20 @@ class StrassenMultiply:
     def pack(
         self, kernel: Kernel, config: Config, constants: Mapping[str, Array]
     ) -> Mapping[str, Array]:
-        problem = _take(kernel)
+        problem = take(kernel)
         spec = _spec(problem, config)
         right = constant(kernel, constants, problem.b.name)
-        packed = {spec.b: pack_slabs(spec, right, problem.transpose_b)}
-        whole = 2 * spec.half * spec.lanes
-        for name in spec.arguments:
-            if name in packed or not problem.form.is_constant(name):
-                continue
-            array = constant(kernel, constants, name)
-            along = problem.form.epilogue.operands.get(name) == "channel"
-            packed[name] = padded(array, whole) if along else np.ascontiguousarray(array)
-        return packed
+        slabs = pack_slabs(spec, right, problem.transpose_b)
+        return {spec.b: slabs, **pack_epilogue(problem, spec, constants)}
 
 
-def _problem(kernel: Kernel) -> Problem | No:
+def problem_of_kernel(kernel: Kernel) -> Problem | No:
     form = anchored(kernel, MatMul, -1)
     return problem_of(form) if isinstance(form, Anchored) else form
 
 
-def _take(kernel: Kernel) -> Problem:
-    problem = _problem(kernel)
+def take(kernel: Kernel) -> Problem:
+    problem = problem_of_kernel(kernel)
     assert isinstance(problem, Problem), problem
     return problem
 
@@ -148,6 +145,12 @@ def _refusal(problem: Problem) -> No | None:
 
 
 # The tuning space
+
+
+def least_cycles_once(problem: Problem) -> float | No:
+    """Cycles of the best configuration."""
+    refusal = _refusal(problem)
+    return refusal if refusal is not None else _configs(problem)[0][0]
 
 
 def _configs(problem: Problem) -> list[tuple[float, dict[str, int]]]:
@@ -269,7 +272,7 @@ def _spec(problem: Problem, config: Config) -> Strassen:
 
 def code_of(name: str, llvm: str, spec: Strassen, flops: int, weight_bytes: int) -> Code:
     """The code of a product that has so many operations and bytes of B without this algorithm."""
-    packed_bytes = spec.panels * SLABS * spec.slab_bytes
+    packed_bytes = spec.packed_bytes
     return Code(
         symbol=name,
         llvm=llvm,
@@ -277,9 +280,22 @@ def code_of(name: str, llvm: str, spec: Strassen, flops: int, weight_bytes: int)
         tiles=spec.units,
         scratch_bytes=spec.scratch_bytes,
         grain=spec.grain,
-        work_flops=flops * len(PRODUCTS) // 8,
+        work_flops=flops * len(PRODUCTS) ** spec.levels // 8**spec.levels,
         growth_bytes=max(0, packed_bytes - weight_bytes),
     )
+
+
+def pack_epilogue(
+    problem: Problem, spec: Strassen, constants: Mapping[str, Array]
+) -> dict[str, Array]:
+    """The constants of the epilogue, padded to whole panels."""
+    packed = {}
+    for name, kind in spec.epilogue.operands.items():
+        if problem.form.is_constant(name):
+            array = constant(problem.form.kernel, constants, name)
+            whole = padded(array, spec.width) if kind == "channel" else array
+            packed[name] = np.ascontiguousarray(whole)
+    return packed
 
 
 def pack_slabs(spec: Strassen, right: Array, transpose: bool) -> Array:
@@ -287,18 +303,32 @@ def pack_slabs(spec: Strassen, right: Array, transpose: bool) -> Array:
 
     The slabs are B11, T2, B22 and B21 of `codegen.strassen_spec`; zeros past N.
     """
+    return np.stack(
+        [panels_of(spec, slab) for slab in slabs_of(widened(spec, right, transpose))], 1
+    )
+
+
+def widened(spec: Strassen, right: Array, transpose: bool) -> Array:
+    """f32[..., K, N] (or [..., N, K]) -> f64[K, width], zeros past N."""
     matrix = right.reshape(right.shape[-2:])
     if transpose:
         matrix = matrix.T
-    whole = np.zeros((spec.k, 2 * spec.half * spec.lanes))
-    whole[:, : spec.n] = matrix
-    upper, lower = whole[: spec.depth], whole[spec.depth :]
-    middle = spec.half * spec.lanes
-    b11, b12, b21, b22 = upper[:, :middle], upper[:, middle:], lower[:, :middle], lower[:, middle:]
+    result = np.zeros((spec.k, spec.width))
+    result[:, : spec.n] = matrix
+    return result
+
+
+def slabs_of(matrix: Array) -> tuple[Array, Array, Array, Array]:
+    """B11, T2, B22 and B21 of a matrix."""
+    upper, lower = np.split(matrix, 2)
+    (b11, b12), (b21, b22) = np.split(upper, 2, axis=1), np.split(lower, 2, axis=1)
+    return b11, b22 - b12 + b11, b22, b21
+
+
+def panels_of(spec: Strassen, slab: Array) -> Array:
+    """[K, N] -> f32[panel, K, vectors * lanes], zeros past N."""
+    depth, columns = slab.shape
     width = spec.vectors * spec.lanes
-    packed = np.zeros((spec.panels, SLABS, spec.depth, width), np.float32)
-    for i, slab in enumerate((b11, b22 - b12 + b11, b22, b21)):
-        for panel in range(spec.panels):
-            part = slab[:, panel * width : (panel + 1) * width]
-            packed[panel, i, :, : part.shape[1]] = part
-    return packed
+    result = np.zeros((depth, spec.panels * width), np.float32)
+    result[:, :columns] = slab
+    return result.reshape(depth, spec.panels, width).swapaxes(0, 1)

@@ -100,7 +100,7 @@ class StrassenConvolution:
         for name, kind in spec.epilogue.operands.items():
             if problem.form.is_constant(name):
                 array = constant(kernel, constants, name)
-                whole = padded(array, 2 * spec.half * spec.lanes)
+                whole = padded(array, spec.width)
                 packed[name] = whole if kind == "channel" else np.ascontiguousarray(array)
         return packed
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
@@ -93,6 +93,7 @@ def choose(
     level: int = 3,
     seconds: float | None = None,
     weights_from_memory: bool = False,
+    again: Collection[str] = (),
     report: Report = lambda stage, done, total, what: None,
 ) -> dict[str, Choice | No]:
     """A choice for each distinct kernel, by key; No where no tactic takes it.
@@ -105,9 +106,13 @@ def choose(
     level:    0 takes each first offer unmeasured; 5 measures all offers
     seconds:  when these are over, kernels not measured yet take their first offer
     weights_from_memory:  no cache will hold the weights when a layer's turn comes
+    again:    keys of the kernels that read what weights they read just before
     """
     end = time.monotonic() + seconds if seconds is not None else float("inf")
-    jobs = [_Job(kernel, tactics, cache, level, weights_from_memory) for kernel in kernels]
+    jobs = [
+        _Job(kernel, tactics, cache, level, weights_from_memory, kernel.key in again)
+        for kernel in kernels
+    ]
     limits = {n: cache.limits_of(n) for n in sorted({kernel.threads for kernel in kernels})}
     for job in jobs:
         job.start(pool, time.monotonic() > end, limits[job.kernel.threads])
@@ -147,8 +152,10 @@ class _Job:
         cache: TimingCache,
         level: int,
         weights_from_memory: bool,
+        again: bool,
     ) -> None:
-        self.kernel, self.cache, self.level = kernel, cache, level
+        self.kernel, self.cache, self.level, self.again = kernel, cache, level, again
+        weights_from_memory = weights_from_memory and not again
         self.cold_outputs = weights_from_memory and bool(cold_outputs(kernel))
         self.weights_from_memory = weights_from_memory and bool(kernel.constants)
         self.candidates, self.refused = offers(kernel, tactics)
@@ -164,6 +171,8 @@ class _Job:
     @property
     def _key(self) -> str:
         key = f"{self.kernel.key}/{self.kernel.threads}"
+        if self.again:
+            return f"{key}/again"
         if self.cold_outputs:
             return f"{key}/memory/results"
         return f"{key}/memory" if self.weights_from_memory else key
@@ -256,7 +265,7 @@ class _Job:
         runs = [(c.tactic, c.config, code, object_) for c, code, object_ in self.ready]
         # Rounded as the cache keeps them, so that a build from the cache gives the same bytes.
         cold = self.weights_from_memory or self.cold_outputs
-        self.times = [round(us, 3) for us in measure(self.kernel, runs, cold)]
+        self.times = [round(us, 3) for us in measure(self.kernel, runs, cold, self.again)]
 
     def finish(self, end: float) -> Choice | No:
         """The fastest candidate. Timed unless the cache knows, or there is no time."""

@@ -4,6 +4,7 @@ In a network, a layer's weights have been pushed out of the caches by the other 
 kernel is repeated with copies of its weights, so many that a core's L2 cannot hold them all; and
 where the network's weights together are more than the last cache keeps, they are flushed to memory
 before every run. So are results that no L2 holds: the weights that passed pushed them out as well.
+What a recurrent layer multiplies with, step after step, stays where it is.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ def measure(
     kernel: Kernel,
     candidates: Sequence[tuple[Tactic, Config, Code, bytes]],
     weights_from_memory: bool = False,
+    again: bool = False,
 ) -> list[float]:
     """Microseconds of one launch of each candidate, on kernel.threads threads.
 
@@ -45,6 +47,7 @@ def measure(
     takes the core for a while then hits none of them harder than the others.
 
     weights_from_memory:  no cache holds a weight, or where a large result goes, when a run begins
+    again:  the caches hold what they can of the weights from the run before
     """
     contexts: list[ExecutionContext] = []
     cpus = separate_cpus(kernel.threads)
@@ -52,7 +55,8 @@ def measure(
     spent = [0.0] * len(candidates)
     try:
         for tactic, config, code, object_ in candidates:
-            plan = plan_of(kernel, tactic, config, code, object_, weights_from_memory)
+            row = (tactic, config, code, object_)
+            plan = plan_of(kernel, *row, weights_from_memory, again)
             engine = Engine(plan)
             contexts.append(engine.create_execution_context(kernel.threads, cpus))
         for number in range(_MOST_ROUNDS):
@@ -82,6 +86,7 @@ def plan_of(
     code: Code,
     object_: bytes,
     weights_from_memory: bool = False,
+    again: bool = False,
 ) -> Plan:
     """A plan of one kernel, repeated; it has no inputs and no outputs."""
     arena: dict[str, int] = {}
@@ -97,7 +102,7 @@ def plan_of(
     copies = min(_MAX_COPIES, max(1, math.ceil(2 * kernel.target.l2_bytes / one))) if one else 1
     cold = cold_outputs(kernel) if weights_from_memory else []
     flushed = weights_from_memory and bool(one or cold) and flush.can_flush(kernel.target)
-    if one <= 1 << 14 or flushed:
+    if one <= 1 << 14 or flushed or again:
         copies = 1
     pages = -(-one * copies // flush.TILE_BYTES)
     weights = np.zeros(pages * flush.TILE_BYTES + _OVERREAD_BYTES, np.uint8)

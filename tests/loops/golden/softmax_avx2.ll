@@ -160,8 +160,8 @@ body122:
   %t135 = fsub <8 x float> %t132, %t134
   %t136 = fcmp olt <8 x float> splat (float 0x4056400000000000), %t135
   %t137 = select <8 x i1> %t136, <8 x float> splat (float 0x4056400000000000), <8 x float> %t135
-  %t138 = fcmp ogt <8 x float> splat (float 0xC05A400000000000), %t137
-  %t139 = select <8 x i1> %t138, <8 x float> splat (float 0xC05A400000000000), <8 x float> %t137
+  %t138 = fcmp ogt <8 x float> splat (float 0xC066000000000000), %t137
+  %t139 = select <8 x i1> %t138, <8 x float> splat (float 0xC066000000000000), <8 x float> %t137
   %t140 = fmul <8 x float> %t139, splat (float 0x3FF7154760000000)
   %t141 = call  <8 x float> @llvm.roundeven.v8f32(<8 x float> %t140)
   %t142 = call  <8 x float> @llvm.fmuladd.v8f32(<8 x float> %t141, <8 x float> splat (float 0xBFE6300000000000), <8 x float> %t139)
@@ -202,8 +202,8 @@ body122:
   %t175 = fsub <8 x float> %t172, %t174
   %t176 = fcmp olt <8 x float> splat (float 0x4056400000000000), %t175
   %t177 = select <8 x i1> %t176, <8 x float> splat (float 0x4056400000000000), <8 x float> %t175
-  %t178 = fcmp ogt <8 x float> splat (float 0xC05A400000000000), %t177
-  %t179 = select <8 x i1> %t178, <8 x float> splat (float 0xC05A400000000000), <8 x float> %t177
+  %t178 = fcmp ogt <8 x float> splat (float 0xC066000000000000), %t177
+  %t179 = select <8 x i1> %t178, <8 x float> splat (float 0xC066000000000000), <8 x float> %t177
   %t180 = fmul <8 x float> %t179, splat (float 0x3FF7154760000000)
   %t181 = call  <8 x float> @llvm.roundeven.v8f32(<8 x float> %t180)
   %t182 = call  <8 x float> @llvm.fmuladd.v8f32(<8 x float> %t181, <8 x float> splat (float 0xBFE6300000000000), <8 x float> %t179)
@@ -244,8 +244,8 @@ body122:
   %t215 = fsub <8 x float> %t212, %t214
   %t216 = fcmp olt <8 x float> splat (float 0x4056400000000000), %t215
   %t217 = select <8 x i1> %t216, <8 x float> splat (float 0x4056400000000000), <8 x float> %t215
-  %t218 = fcmp ogt <8 x float> splat (float 0xC05A400000000000), %t217
-  %t219 = select <8 x i1> %t218, <8 x float> splat (float 0xC05A400000000000), <8 x float> %t217
+  %t218 = fcmp ogt <8 x float> splat (float 0xC066000000000000), %t217
+  %t219 = select <8 x i1> %t218, <8 x float> splat (float 0xC066000000000000), <8 x float> %t217
   %t220 = fmul <8 x float> %t219, splat (float 0x3FF7154760000000)
   %t221 = call  <8 x float> @llvm.roundeven.v8f32(<8 x float> %t220)
   %t222 = call  <8 x float> @llvm.fmuladd.v8f32(<8 x float> %t221, <8 x float> splat (float 0xBFE6300000000000), <8 x float> %t219)
@@ -286,8 +286,8 @@ body122:
   %t255 = fsub <8 x float> %t252, %t254
   %t256 = fcmp olt <8 x float> splat (float 0x4056400000000000), %t255
   %t257 = select <8 x i1> %t256, <8 x float> splat (float 0x4056400000000000), <8 x float> %t255
-  %t258 = fcmp ogt <8 x float> splat (float 0xC05A400000000000), %t257
-  %t259 = select <8 x i1> %t258, <8 x float> splat (float 0xC05A400000000000), <8 x float> %t257
+  %t258 = fcmp ogt <8 x float> splat (float 0xC066000000000000), %t257
+  %t259 = select <8 x i1> %t258, <8 x float> splat (float 0xC066000000000000), <8 x float> %t257
   %t260 = fmul <8 x float> %t259, splat (float 0x3FF7154760000000)
   %t261 = call  <8 x float> @llvm.roundeven.v8f32(<8 x float> %t260)
   %t262 = call  <8 x float> @llvm.fmuladd.v8f32(<8 x float> %t261, <8 x float> splat (float 0xBFE6300000000000), <8 x float> %t259)
@@ -332,8 +332,8 @@ done123:
   %t294 = fsub <8 x float> %t291, %t293
   %t295 = fcmp olt <8 x float> splat (float 0x4056400000000000), %t294
   %t296 = select <8 x i1> %t295, <8 x float> splat (float 0x4056400000000000), <8 x float> %t294
-  %t297 = fcmp ogt <8 x float> splat (float 0xC05A400000000000), %t296
-  %t298 = select <8 x i1> %t297, <8 x float> splat (float 0xC05A400000000000), <8 x float> %t296
+  %t297 = fcmp ogt <8 x float> splat (float 0xC066000000000000), %t296
+  %t298 = select <8 x i1> %t297, <8 x float> splat (float 0xC066000000000000), <8 x float> %t296
   %t299 = fmul <8 x float> %t298, splat (float 0x3FF7154760000000)
   %t300 = call  <8 x float> @llvm.roundeven.v8f32(<8 x float> %t299)
   %t301 = call  <8 x float> @llvm.fmuladd.v8f32(<8 x float> %t300, <8 x float> splat (float 0xBFE6300000000000), <8 x float> %t298)
@@ -373,8 +373,8 @@ done123:
   %t333 = fsub <8 x float> %t330, %t332
   %t334 = fcmp olt <8 x float> splat (float 0x4056400000000000), %t333
   %t335 = select <8 x i1> %t334, <8 x float> splat (float 0x4056400000000000), <8 x float> %t333
-  %t336 = fcmp ogt <8 x float> splat (float 0xC05A400000000000), %t335
-  %t337 = select <8 x i1> %t336, <8 x float> splat (float 0xC05A400000000000), <8 x float> %t335
+  %t336 = fcmp ogt <8 x float> splat (float 0xC066000000000000), %t335
+  %t337 = select <8 x i1> %t336, <8 x float> splat (float 0xC066000000000000), <8 x float> %t335
   %t338 = fmul <8 x float> %t337, splat (float 0x3FF7154760000000)
   %t339 = call  <8 x float> @llvm.roundeven.v8f32(<8 x float> %t338)
   %t340 = call  <8 x float> @llvm.fmuladd.v8f32(<8 x float> %t339, <8 x float> splat (float 0xBFE6300000000000), <8 x float> %t337)
