@@ -110,7 +110,8 @@ class YoloV5s(nn.Module):  # type: ignore[misc]
             y = head(x)
             n, _, h, w = y.shape
             y = y.view(n, 3, CLASSES + 5, h, w).permute(0, 1, 3, 4, 2).contiguous()
-            rows, columns = torch.meshgrid(torch.arange(h), torch.arange(w), indexing="ij")
+            sides = (torch.arange(side, device=y.device) for side in (h, w))
+            rows, columns = torch.meshgrid(*sides, indexing="ij")
             grid = torch.stack((columns, rows), 2).expand(1, 3, h, w, 2) - 0.5
             anchors = self.anchors[level].view(1, 3, 1, 1, 2).expand(1, 3, h, w, 2)
             xy, wh, score = y.sigmoid().split((2, 2, CLASSES + 1), 4)
@@ -159,7 +160,7 @@ class YoloV8n(nn.Module):  # type: ignore[misc]
             both = torch.cat((self.boxes[level](x), self.scores[level](x)), 1)
             n, c, h, w = both.shape
             flat.append(both.view(n, c, -1))
-            sy, sx = (torch.arange(side, dtype=x.dtype) + 0.5 for side in (h, w))
+            sy, sx = (torch.arange(side, dtype=x.dtype, device=x.device) + 0.5 for side in (h, w))
             rows, columns = torch.meshgrid(sy, sx, indexing="ij")
             centres.append(torch.stack((columns, rows), -1).view(-1, 2))
             strides.append(torch.full((h * w, 1), float(STRIDES[level])))
