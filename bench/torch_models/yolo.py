@@ -163,7 +163,7 @@ class YoloV8n(nn.Module):  # type: ignore[misc]
             sy, sx = (torch.arange(side, dtype=x.dtype, device=x.device) + 0.5 for side in (h, w))
             rows, columns = torch.meshgrid(sy, sx, indexing="ij")
             centres.append(torch.stack((columns, rows), -1).view(-1, 2))
-            strides.append(torch.full((h * w, 1), float(STRIDES[level])))
+            strides.append(torch.full((h * w, 1), float(STRIDES[level]), device=x.device))
         centre, stride = (torch.cat(parts).transpose(0, 1) for parts in (centres, strides))
         box, score = torch.cat(flat, 2).split((4 * REG_MAX, CLASSES), 1)
         n, _, total = box.shape
