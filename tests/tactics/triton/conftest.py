@@ -18,7 +18,7 @@ from tests.tactics.triton.interpreting import RUNNERS, run_triton
 from tests.tactics.triton.launching import device, launch
 
 Array = np.ndarray[Any, Any]
-H100 = Target("sm_90", "cuda", ("tf32",), cores=132, l1_bytes=227 * 1024, l2_bytes=50 << 20)
+H100 = Target("sm_90", "cuda", cores=132, l1_bytes=227 * 1024, l2_bytes=50 << 20)
 
 
 class TritonCase(Case):

@@ -116,8 +116,11 @@ class Functions:
         if to in dtypes.SHORT_FLOATS:
             inner = value if given.is_float else f"{value}.to(tl.float32)"
             return f"{inner}.to({memory(to)}).to(tl.float32)"
-        if given.is_float and to.is_integer and to is not dtypes.u64:
-            return f"{value}.to(tl.int64).to({register(to)})"
+        if given.is_float and to.is_integer:
+            wrapped = f"{value}.to(tl.int64).to({register(to)})"
+            if to is dtypes.u64:  # a GPU's own conversion makes zeros of what is negative
+                return f"tl.where({value} < 0, {wrapped}, {value}.to(tl.uint64))"
+            return wrapped
         return f"{value}.to({register(to)})"
 
 
