@@ -17,7 +17,6 @@ import planck
 from bench import models
 from planck.codegen.triton.code import TritonCode
 from planck.compiler.cuda import build as build_module
-from planck.device.cuda.device import Device
 from planck.frontends import read
 from planck.ir.interpret import interpret as interpret_graph
 from planck.runtime.cuda.engine import CudaEngine
@@ -68,7 +67,7 @@ def test_a_network(name: str, precision: str, codes: dict[str, TritonCode]) -> N
     assert all(step.symbol for step in plan.steps)
     driver = FakeDriver({symbol: kernel_of(code) for symbol, code in codes.items()})
     feed = models.inputs(model)
-    with CudaEngine(plan, Device(driver)) as engine:
+    with CudaEngine(plan, driver) as engine:
         got = engine(feed)
     graph = read(model)
     own = {v.name: feed[graph.names.get(v.name, v.name)] for v in graph.inputs}
