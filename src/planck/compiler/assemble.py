@@ -18,14 +18,11 @@ from planck.errors import BuildError
 from planck.ir.graph import Graph, Node, Value
 from planck.ir.text import text
 from planck.ir.types import strides_of
-from planck.plan.model import Place, Plan, Slot, Space, Step
+from planck.plan.model import OVERREAD_BYTES, Place, Plan, Slot, Space, Step
 from planck.tactics.kernel import Config, Kernel
 from planck.target import Target
 from planck.tune.cache import Timing
 from planck.tune.choose import Choice
-
-# A vector load may read past the last element: so many bytes follow the arena and the weights.
-OVERREAD_BYTES = 64
 
 # Operands that a GPU's kernels share: they stand for no tensor.
 SHARED: Final = ("workspace", "counters")

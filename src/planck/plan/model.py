@@ -10,10 +10,13 @@ tells a kernel what to fetch ahead.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from planck.ir.types import TensorType
 from planck.target import Target
+
+# A vector load may read past the last element: so many bytes follow the arena and the weights.
+OVERREAD_BYTES: Final = 64
 
 Space = Literal["arena", "weights", "input", "output", "workspace", "counters"]
 

@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from planck.codegen.attention import AttentionSpec, Rows, write
 from planck.codegen.bfloat import native
 from planck.dtypes import Array, bf16
-from planck.ir.graph import Node, Value
+from planck.ir.graph import Value
 from planck.ops.nn import Attention
 from planck.refusal import No
 from planck.tactics.kernel import Code, Config, Kernel
-from planck.tactics.pattern import Plain, symbol, without_casts
+from planck.tactics.pattern import first_node, symbol, without_casts
 
 CHUNKS = (768, 192, 96, 48)  # queries of one unit
 
@@ -48,7 +48,7 @@ class FusedAttention:
     def build(self, kernel: Kernel, config: Config) -> Code:
         spec = _spec(kernel, config["chunk"])
         name = symbol("attention", kernel, config)
-        values = (*_node(kernel).inputs, *kernel.graph.outputs)
+        values = (*first_node(kernel).inputs, *kernel.graph.outputs)
         return Code(
             symbol=name,
             llvm=write(kernel.target, name, spec),
@@ -64,14 +64,8 @@ class FusedAttention:
         return {}
 
 
-def _node(kernel: Kernel) -> Node:
-    plain = without_casts(kernel.graph)
-    assert isinstance(plain, Plain), plain
-    return plain.nodes[0]
-
-
 def _spec(kernel: Kernel, chunk: int) -> AttentionSpec:
-    node = _node(kernel)
+    node = first_node(kernel)
     op = node.op
     assert isinstance(op, Attention)
     (out,) = kernel.graph.outputs

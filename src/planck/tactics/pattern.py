@@ -238,6 +238,13 @@ def without_casts(graph: Graph) -> Plain | No:
     return Plain(tuple(nodes), rounded)
 
 
+def first_node(kernel: Kernel) -> Node:
+    """The heavy node of a kernel that a tactic has taken, without the casts around it."""
+    plain = without_casts(kernel.graph)
+    assert isinstance(plain, Plain), plain
+    return plain.nodes[0]
+
+
 def _kind(kernel: Kernel, value: Value, result: Value, axis: int) -> str:
     """How an operand of the epilogue lies beside the result: "full", "channel", "scalar" or ""."""
     shape, own = result.type.dims, value.type.dims

@@ -16,7 +16,7 @@ from planck.ir.graph import Graph, Value
 from planck.ir.types import TensorType
 from planck.ops.float64 import interpret_float64
 from planck.ops.pointwise import Cast
-from planck.plan.model import Place, Plan, Slot, Step
+from planck.plan.model import OVERREAD_BYTES, Place, Plan, Slot, Step
 from planck.runtime import Engine
 from planck.tactics.kernel import Code, Config, Kernel, Operand, Tactic
 
@@ -28,7 +28,6 @@ LAYER_BOUND: Final = 2e-5
 HALF_UNITS: Final = {bf16.numpy: 2.0**-8, f16.numpy: 2.0**-11}
 LEAST_UNIT: Final = 2.0**-25  # half of float16's smallest number
 _ALIGN: Final = 64
-_OVERREAD_BYTES: Final = 64
 
 
 def relative_error(got: Array, want: Array) -> float:
@@ -158,10 +157,10 @@ def _outputs(
         outputs=tuple(_raw(name, kernel.operands[name], i) for name, i in outputs.items()),
         slots=(),
         steps=(step,),
-        arena_bytes=_OVERREAD_BYTES,
+        arena_bytes=OVERREAD_BYTES,
         code=image.code,
         symbols=image.symbols,
-        weights=bytes(memory + bytes(_OVERREAD_BYTES)),
+        weights=bytes(memory + bytes(OVERREAD_BYTES)),
     )
     raw = {name: _aligned(kernel.operands[name]) for name in outputs}
     with Engine(plan).create_execution_context(threads=1) as context:

@@ -20,11 +20,10 @@ from planck.codegen.link import link
 from planck.device.system import separate_cpus
 from planck.dtypes import Array
 from planck.ir.types import TensorType
-from planck.plan.model import Place, Plan, Step
+from planck.plan.model import OVERREAD_BYTES, Place, Plan, Step
 from planck.runtime import Engine, ExecutionContext
 from planck.tactics.kernel import Code, Config, Kernel, Tactic
 
-_OVERREAD_BYTES = 64
 _MAX_COPIES = 8
 _REPEATS = 4  # of the kernel in a plan, at least
 _ROUNDS = 6  # each candidate runs at least so often, in turn with the others
@@ -105,7 +104,7 @@ def plan_of(
     if one <= 1 << 14 or flushed or again:
         copies = 1
     pages = -(-one * copies // flush.TILE_BYTES)
-    weights = np.zeros(pages * flush.TILE_BYTES + _OVERREAD_BYTES, np.uint8)
+    weights = np.zeros(pages * flush.TILE_BYTES + OVERREAD_BYTES, np.uint8)
     objects = {"engine": engine_code.compiled(kernel.target), code.symbol: object_}
     if flushed:
         objects[flush.SYMBOL] = flush.compiled(kernel.target)
@@ -151,7 +150,7 @@ def plan_of(
         outputs=(),
         slots=(),
         steps=tuple(steps),
-        arena_bytes=arena_bytes + _OVERREAD_BYTES,
+        arena_bytes=arena_bytes + OVERREAD_BYTES,
         code=image.code,
         symbols=image.symbols,
         weights=weights.tobytes(),

@@ -20,7 +20,7 @@ from planck.ir.graph import Node, Value
 from planck.ops.nn import Attention
 from planck.refusal import No
 from planck.tactics.kernel import Config, Kernel
-from planck.tactics.pattern import Plain, symbol, without_casts
+from planck.tactics.pattern import first_node, symbol, without_casts
 from planck.tactics.triton.convolution import dependent, float32_ways
 from planck.tactics.triton.operands import REACH
 from planck.tactics.triton.tiles import MULTIPROCESSORS, SHARED_BYTES
@@ -109,14 +109,8 @@ def _ranked(kernel: Kernel, node: Node) -> tuple[Config, ...] | No:
     return (made[0], {**made[0], "trigger": 3}, *made[1 : MAX_OFFERS - 1])
 
 
-def _node(kernel: Kernel) -> Node:
-    plain = without_casts(kernel.graph)
-    assert isinstance(plain, Plain), plain
-    return plain.nodes[0]
-
-
 def _spec(kernel: Kernel, config: Config) -> Spec:
-    node = _node(kernel)
+    node = first_node(kernel)
     op = node.op
     assert isinstance(op, Attention)
     (out,) = kernel.graph.outputs
