@@ -115,7 +115,7 @@ def test_numbers_that_cannot_be_are_refused(change: Any) -> None:
         lambda p: step(p, arguments=(Place("counters"),)),
     ],
 )
-def test_processors_have_nothing_of_gpus(change: Any) -> None:
+def test_processors_launch_nothing_and_share_what_a_plan_has(change: Any) -> None:
     plan, _ = cpu_chain(2, 10)
     with pytest.raises(PlanFormatError):
         check_plan(change(plan))

@@ -14,12 +14,9 @@ from planck.codegen.llvm import assembly
 from planck.ops.nn import Conv
 from planck.refusal import No
 from planck.tactics.kernel import Operand
-from planck.tactics.winograd import (
-    CHANNEL_ERROR,
-    MAX_SUM_ERROR,
-    MIN_RUN,
-    WinogradConvolution,
-)
+from planck.tactics.winograd import WinogradConvolution
+from planck.tactics.winograd_form import CHANNEL_ERROR, MAX_SUM_ERROR
+from planck.tactics.winograd_space import MIN_RUN
 from planck.target import host
 from tests.tactics.conftest import Case, lay_out, load
 
@@ -98,6 +95,17 @@ def test_matches_float64(case: Any, convolve: Any, shape: Any, sides: Any) -> No
     got = case.run(TACTIC, kernel, config(sides, parts=1 + (shape[2] > 32)))[z.name]
     want = expected(case, convolve, shape)
     assert_close(got, np.maximum(want, 0.1 * want) + case.arrays[residual.name])
+
+
+@pytest.mark.parametrize("shape", [SHAPES[i] for i in (1, 5, 7, 10)], ids=str)
+@pytest.mark.parametrize("groups", [1, 3])
+def test_threads_share_transformed_tiles(case: Any, convolve: Any, shape: Any, groups: int) -> None:
+    """Groups of unequal sizes, units in three calls: all find the tiles that the first made."""
+    y = layer(case, shape)
+    parts = 3 if shape[2] > 2 * case.target.lanes else 2
+    ways = config((4, 3), shared=1, parts=parts, groups=groups, vectors=1)
+    got = case.run(TACTIC, case.kernel(y, threads=2), ways)[y.name]
+    assert_close(got, expected(case, convolve, shape))
 
 
 @pytest.mark.parametrize(("shape", "sides"), FILTERS, ids=str)

@@ -121,6 +121,14 @@ class Loop:
         b.block(self.done)
 
 
+def pause(b: Builder, target: Target) -> None:
+    """A moment in a loop that waits for another thread."""
+    if target.arch == "x86_64":
+        b.call("void", "llvm.x86.sse2.pause")
+    elif target.arch == "aarch64":
+        b.call("void", "llvm.aarch64.hint", ("i32", "1"))
+
+
 def float_literal(value: float, kind: str = "float") -> str:
     """A float as LLVM reads it back exactly (a double's bits, rounded to the type first)."""
     rounded = float(np.float32(value)) if kind == "float" else float(value)

@@ -33,9 +33,9 @@ class Products(Tiles):
             for tiles, low, high in ranges:
                 with b.loop(low, high) as group:
                     local = b.let(f"sub nsw i64 {group}, {begin}")
-                    self.plane(
-                        tiles, local, (first, count), w, b.offset(m, b.times(local, spec.m_group))
-                    )
+                    of_v = b.offset(self.v, b.times(group if spec.shared else local, spec.v_group))
+                    of_m = b.offset(m, b.times(local, spec.m_group))
+                    self.plane(tiles, local, (first, count), w, of_v, of_m)
 
     def number(self, values: Sequence[int], index: str) -> str:
         """values[index]: reckoned if they are evenly spaced, else from a table."""
@@ -45,16 +45,16 @@ class Products(Tiles):
             return b.plus(b.times(index, step), str(values[0]))
         return b.entry(values, index)
 
-    def plane(self, tiles: int, local: str, share: tuple[str, str], w: str, m: str) -> None:
+    def plane(self, tiles: int, local: str, share: tuple[str, str], w: str, v: str, m: str) -> None:
         """One group's sum of one plane.
 
         share:  the plane's first position in the order, and how many it has
         w:      the weights of the first
+        v:      the group's tiles at position 0
         """
         b, spec = self.b, self.spec
         first, count = share
         order = [position * spec.v_position for _, row in spec.order for position in row]
-        v = b.offset(self.v, b.times(local, spec.v_group))
         # Groups share what lies as many slabs ahead as this plane has.
         ahead = b.offset(w, b.times(count, spec.slab))
         ahead = b.offset(

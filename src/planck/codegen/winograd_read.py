@@ -28,6 +28,25 @@ class Reader(Tiles):
             place = self.place(b.plus(first, tile))
             self.tile(place, b.offset(to_group, b.times(tile, self.vector.bytes)))
 
+    def one(self, tile: str) -> None:
+        """A tile by its number in the whole batch, to where the threads share V."""
+        b, spec = self.b, self.spec
+        small, larger = divmod(spec.tiles, spec.all_groups)
+        most = larger * (small + 1)  # tiles of the larger groups
+        group = b.let(f"udiv i64 {tile}, {small + 1}")
+        local = b.let(f"urem i64 {tile}, {small + 1}")
+        if most < spec.tiles:
+            rest = b.let(f"sub nsw i64 {tile}, {most}")
+            late = b.let(f"icmp sge i64 {tile}, {most}")
+            behind = b.plus(b.let(f"udiv i64 {rest}, {small}"), str(larger))
+            group = b.let(f"select i1 {late}, i64 {behind}, i64 {group}")
+            behind = b.let(f"urem i64 {rest}, {small}")
+            local = b.let(f"select i1 {late}, i64 {behind}, i64 {local}")
+        to = b.offset(
+            b.offset(self.v, b.times(group, spec.v_group)), b.times(local, self.vector.bytes)
+        )
+        self.tile(self.place(tile), to)
+
     def tile(self, place: Place, to: str) -> None:
         """One tile, all blocks of input channels."""
         b, spec = self.b, self.spec

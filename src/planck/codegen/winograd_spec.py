@@ -30,6 +30,7 @@ class Winograd:
     parts:      that the panels are divided into
     run:        input blocks summed before they are added to the others: long sums lose digits
     arguments:  names in the order of the pointer table; weights and bias by these two names
+    shared:     whether the threads transform the input once for all of them, to memory they share
     scales:     name of what the sums of each output channel are multiplied by; then the transformed
                 weights are float16, scaled to its range
     """
@@ -54,6 +55,7 @@ class Winograd:
     memory: Mapping[str, Memory]
     epilogue: Epilogue
     scales: str = ""
+    shared: bool = False
 
     @property
     def side(self) -> tuple[int, int]:
@@ -147,7 +149,11 @@ class Winograd:
 
     @property
     def v_position(self) -> int:
-        return _odd_lines(self.groups * self.v_group)
+        return _odd_lines((self.all_groups if self.shared else self.groups) * self.v_group)
+
+    @property
+    def v_bytes(self) -> int:
+        return self.positions * self.v_position
 
     @property
     def m_group(self) -> int:
@@ -159,7 +165,7 @@ class Winograd:
 
     @property
     def m_at(self) -> int:
-        return self.positions * self.v_position
+        return 0 if self.shared else self.v_bytes
 
     @property
     def patch_at(self) -> int:

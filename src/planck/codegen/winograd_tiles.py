@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from planck.codegen.microkernel import Vector
 from planck.codegen.tables import Memory, TableBuilder
 from planck.codegen.winograd_spec import Winograd
+from planck.plan.model import WORKSPACE
 from planck.target import Target
 
 
@@ -24,7 +25,8 @@ class Tiles:
     """Base of the writers of a kernel's parts.
 
     base:  the kernel's arguments
-    v, m:  transformed inputs and products, in scratch; patch and half: of one tile
+    v, m:  transformed inputs and products, in scratch unless they are shared; patch and half: of
+           one tile
     """
 
     def __init__(
@@ -32,7 +34,7 @@ class Tiles:
     ) -> None:
         self.target, self.spec, self.b, self.base = target, spec, b, base
         self.vector = Vector.of(target)
-        self.v = "%scratch"
+        self.v = base[WORKSPACE] if spec.shared else "%scratch"
         self.m = b.offset("%scratch", spec.m_at)
         self.patch = b.offset("%scratch", spec.patch_at)
         self.half = b.offset("%scratch", spec.half_at)

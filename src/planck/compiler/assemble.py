@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -18,14 +18,11 @@ from planck.errors import BuildError
 from planck.ir.graph import Graph, Node, Value
 from planck.ir.text import text
 from planck.ir.types import strides_of
-from planck.plan.model import OVERREAD_BYTES, Place, Plan, Slot, Space, Step
+from planck.plan.model import OVERREAD_BYTES, SHARED, Place, Plan, Slot, Space, Step
 from planck.tactics.kernel import Config, Kernel
 from planck.target import Target
 from planck.tune.cache import Timing
 from planck.tune.choose import Choice
-
-# Operands that a GPU's kernels share: they stand for no tensor.
-SHARED: Final = ("workspace", "counters")
 
 Packs = dict[tuple[str, str, str, tuple[str, ...]], Mapping[str, Array]]
 
@@ -104,10 +101,8 @@ def assemble(
     places = Places(placement, launches, graph)
     steps = tuple(_step(launch, choices, places, packs) for launch in launches)
     objects = {"engine": engine.compiled(target)}
-    for launch in launches:
-        if launch.kernel:
-            choice = choices[launch.kernel.key]
-            objects[choice.code.symbol] = choice.object
+    chosen = [choices[launch.kernel.key] for launch in launches if launch.kernel]
+    objects |= {choice.code.symbol: choice.object for choice in chosen}
     image = link(objects)
     return Plan(
         name=graph.name,
@@ -124,6 +119,8 @@ def assemble(
         weights=places.weights.image(),
         names=network_names(graph),
         build={**build, **places.notes(graph)},
+        workspace_bytes=max((choice.code.workspace_bytes for choice in chosen), default=0),
+        counter_bytes=max((choice.code.counter_bytes for choice in chosen), default=0),
     )
 
 
@@ -255,8 +252,8 @@ def compiled_step(
         elif argument in own:
             arguments.append(places.of(own[argument]))
             whole = own[argument].type.bytes
-        elif argument in SHARED and kernel.target.is_cuda:
-            arguments.append(Place(argument))  # type: ignore[arg-type]
+        elif argument in SHARED:
+            arguments.append(SHARED[argument])
         else:
             raise BuildError(
                 f"tactic {choice.tactic.name} asks for an operand {argument!r} that nobody has",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from planck.errors import PlanFormatError, PlanTargetError
-from planck.plan.model import Place, Plan, Step
+from planck.plan.model import SHARED, Place, Plan, Step
 from planck.plan.record import CLOCK, RUN, STOP, WORKER
 from planck.target import Target
 
@@ -30,7 +30,7 @@ def check_plan(plan: Plan) -> None:
         at = f"slot {slot.name}"
         if slot.strides and len(slot.strides) != len(slot.type.physical):
             raise PlanFormatError("a slot has strides of another rank than its shape", at=at)
-        if slot.place.space in ("workspace", "counters"):
+        if slot.place.space in SHARED:
             raise PlanFormatError("a tensor lies where only kernels work", at=at)
         _check_place(plan, slot.place, at, slot.extent_bytes)
     for number, step in enumerate(plan.steps):
@@ -78,13 +78,16 @@ def _check_launch(plan: Plan, step: Step, at: str) -> None:
 
 
 def _check_place(plan: Plan, place: Place, at: str, bytes_: int) -> None:
-    sizes = {"arena": plan.arena_bytes, "weights": len(plan.weights)}
-    if plan.target.is_cuda:
-        sizes |= {"workspace": plan.workspace_bytes, "counters": plan.counter_bytes}
+    sizes = {
+        "arena": plan.arena_bytes,
+        "weights": len(plan.weights),
+        "workspace": plan.workspace_bytes,
+        "counters": plan.counter_bytes,
+    }
     if place.space in sizes:
         size, indices = sizes[place.space], 1
-    elif place.space not in ("input", "output"):
-        raise PlanFormatError(f"a plan for {plan.target} has no {place.space}", at=at)
+        if not size and place.space in SHARED:
+            raise PlanFormatError(f"the plan has no {place.space}", at=at)
     else:
         slots = plan.inputs if place.space == "input" else plan.outputs
         indices = len(slots)

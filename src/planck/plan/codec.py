@@ -13,8 +13,8 @@ from planck.plan.model import Launch, Place, Plan, Slot, Step
 from planck.target import Target
 
 _SPACES = ("arena", "weights", "input", "output", "workspace", "counters")
-# What only plans for GPUs have stands only in theirs.
-_GPU_SIZES = ("workspace_bytes", "counter_bytes")
+# What few plans have stands only in theirs.
+_SHARED_SIZES = ("workspace_bytes", "counter_bytes")
 
 
 def plan_to_json(plan: Plan) -> dict[str, Any]:
@@ -32,7 +32,7 @@ def plan_to_json(plan: Plan) -> dict[str, Any]:
         "symbols": plan.symbols,
         "names": plan.names,
         "build": plan.build,
-        **{name: size for name in _GPU_SIZES if (size := getattr(plan, name))},
+        **{name: size for name in _SHARED_SIZES if (size := getattr(plan, name))},
     }
 
 
@@ -59,7 +59,7 @@ def plan_from_json(text: bytes, code: bytes, weights: memoryview | bytes, graph:
             graph=graph.decode(),
             names={str(k): str(v) for k, v in data["names"].items()},
             build=dict(data["build"]),
-            **{name: int(data.get(name, 0)) for name in _GPU_SIZES},
+            **{name: int(data.get(name, 0)) for name in _SHARED_SIZES},
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise PlanFormatError(

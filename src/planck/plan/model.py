@@ -30,6 +30,12 @@ class Place:
     index: int = 0
 
 
+# What the threads of a step share, by the names that code has for it.
+WORKSPACE: Final = "workspace"
+COUNTERS: Final = "counters"
+SHARED: Final = {WORKSPACE: Place("workspace"), COUNTERS: Place("counters")}
+
+
 @dataclass(frozen=True, slots=True)
 class Slot:
     """One tensor in memory.
@@ -114,8 +120,8 @@ class Plan:
                       ("planck_run" is the engine loop)
     weights:          packed weights, 64-byte aligned, in execution order
     names:            the model's own names of inputs and outputs, by slot name
-    workspace_bytes:  on a GPU, what steps need besides: each uses it as it likes
-    counter_bytes:    on a GPU, 32-bit counters: zero before the first step, left zero by each
+    workspace_bytes:  memory that the threads of a step share: each step uses it as it likes
+    counter_bytes:    32-bit counters: zero before the first step, left zero by each
 
     On a GPU, code is cubins one behind the other, and symbols say where each begins; the function
     in it has the symbol's name. Its parameters are pointers, one for each of Step.arguments.

@@ -31,10 +31,15 @@ class Records:
         self.threads, self._image, self._weights = threads, image, weights
         self._symbols = plan.symbols
         self.arena = system.allocate(plan.arena_bytes)
+        self._shared = {
+            "workspace": system.allocate(plan.workspace_bytes),
+            "counters": system.allocate(plan.counter_bytes),
+        }
         self.cells: dict[tuple[str, int], list[tuple[int, int]]] = {}
         self._bases = {
             "arena": system.address(self.arena),
             "weights": system.address(weights),
+            **{name: system.address(memory) for name, memory in self._shared.items()},
         }
         self._table = system.allocate(8 * sum(len(s.arguments) for s in plan.steps))
         self.pointers = self._table.data.cast("Q")

@@ -69,14 +69,16 @@ class Code:
     """LLVM IR of one kernel, ready to compile.
 
     symbol:     the function's name, a valid LLVM identifier unique to kernel key and config
-    arguments:  the pointer table: names of the kernel's inputs and outputs, and of arrays that
-                `Tactic.pack` makes (in place of constant inputs)
+    arguments:  the pointer table: names of the kernel's inputs and outputs, of arrays that
+                `Tactic.pack` makes (in place of constant inputs), and of what is SHARED
     tiles:      independent units of work
     level:      LLVM's optimisation level: 1 or 2 for code whose registers are already decided,
                 3 where LLVM should vectorise
     work_flops: operations that the algorithm does, where it saves some; 0: those of the operators
     pairs:      whether these are products of pairs of bfloat16 in one instruction
     growth_bytes: by which the packed weights are more than the weights; below zero if they are less
+    workspace_bytes, counter_bytes: of what the threads share, WORKSPACE and COUNTERS; the counters
+                are zero when a step begins, and left zero
     """
 
     symbol: str
@@ -89,6 +91,8 @@ class Code:
     work_flops: int = 0
     pairs: bool = False
     growth_bytes: int = 0
+    workspace_bytes: int = 0
+    counter_bytes: int = 0
     notes: dict[str, Any] = field(default_factory=dict)
 
 

@@ -36,6 +36,12 @@ Notebook (Zen 5, AVX-512, 4.4 GHz; weights from DRAM, bias and ReLU; one core; u
   output, for any number of channels: 2x2 3.1e-4, 4x4 1.1e-3, 4x5 1.9e-3, 5x5 2.8e-3, 6x6 7.6e-3;
   rounding a direct convolution's operands to bfloat16: 2.4e-3. In bfloat16 4x4 would err by 8.8e-3.
 
+- Two threads that transform tiles by turns for both, and units of more groups, so that no weight is
+  read twice (us, weights from memory; before, now): 384 -> 256 @ 26 831, 711; 512 -> 1024 @ 13
+  1711, 1477 (F2x3); 256 -> 512 @ 13 488, 386; 128 @ 28 130, 126; 128 @ 52 412, 396; 64 @ 56,
+  stride 2 and 512 @ 7 as before. YOLOv3-tiny 7 % faster; beside a process that spins 10.7 ms for
+  11.3.
+
 Largest error over largest output, 24x24, normal weights; inputs normal / ReLU of normal
 
     filter  tile    64 channels        256                1024
@@ -58,73 +64,34 @@ Largest error over largest output, 24x24, normal weights; inputs normal / ReLU o
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import replace
-from functools import cache
-from itertools import product
 from typing import Final
 
 import numpy as np
 
-from planck.codegen.bfloat import native
-from planck.codegen.bilinear import Algorithm, algorithm, has_points, transform_weights
-from planck.codegen.half import native as converts_halves
-from planck.codegen.microkernel import tallest
-from planck.codegen.tiling import balanced
+from planck.codegen import sharing
+from planck.codegen.bilinear import transform_weights
 from planck.codegen.winograd import write
 from planck.codegen.winograd_spec import Winograd
-from planck.codegen.winograd_transform import instructions
-from planck.dtypes import Array, bf16
+from planck.dtypes import Array
 from planck.ops.nn import Conv
 from planck.refusal import No
-from planck.tactics.cost import fma_per_cycle, k_step_cycles
 from planck.tactics.kernel import Code, Config, Kernel
 from planck.tactics.pattern import (
-    SHORT_BOUND,
     Anchored,
     anchored,
-    blocked_memory,
     check_blocked,
     check_channel_operands,
     constant,
     padded,
     symbol,
-    two_dimensional,
 )
+from planck.tactics.winograd_form import spec_of
+from planck.tactics.winograd_space import configs_of, direct_cycles, growth_of, multiplications
 
 MAX_OFFERS: Final = 6
-MAX_SCRATCH_BYTES: Final = 4 << 20
 MAX_TAPS: Final = 7
-SIDES: Final = range(2, 7)
-MAX_POSITIONS: Final = 11  # of one axis; more would not stay in registers
-RIVAL: Final = 2.0  # times the best cycles, for one whose weights grow less
-LARGE_GROWTH_BYTES: Final = 4 << 20  # of one layer's weights
-LESS: Final = 0.7  # times the growth of the fastest: what is worth a candidate's place
-WORTH: Final = 0.8  # times a direct convolution's cycles: what is worth growing for
-MAX_AXES: Final = 6  # pairs of algorithms that are reckoned in full
-MAX_LIGHT: Final = 2  # further ones, with smaller weights
-
-# The largest error over the largest output is at most 2e-5: half of it for sums of products, each
-# channel's rounding measured to be this much for a gain of 1; see the notebook.
-MAX_SUM_ERROR: Final = 1e-5
-CHANNEL_ERROR: Final = 2.5e-8
-# What float16 for the transformed weights adds for a gain of 1, and what may be added in bfloat16,
-# where rounding a layer's operands alone errs by 2.5e-3 of the largest output.
-HALF_ERROR: Final = 1.75e-4
 LARGEST_HALF_EXPONENT: Final = 15  # the scaled weights are below 2^15
-MIN_RUN: Final = 32  # channels; shorter sums spend their time in adding up
-
-# Cycles, fitted on Zen 4. On Zen 5 they give 0.85 to 1.1 of what tuning measured on 60 layers; a
-# direct convolution there takes half the cycles that it takes on Zen 4.
-TRANSFORM_CYCLES: Final = 0.72  # for each instruction of a transform, loads and stores included
-ADD_CYCLES: Final = 2.0  # to load, add and store a vector
-MEMORY_BYTES_PER_CYCLE: Final = 10.0  # to each core, 37 GB/s
-MEMORY_CORES: Final = 2  # that have this much at once
-L3_BYTES_PER_CYCLE: Final = 20.0
-L3_BYTES: Final = 8 << 20  # of one layer's weights, that are still there for the next strip
-
-Axes = tuple[Algorithm, Algorithm]
 
 
 class WinogradConvolution:
@@ -140,16 +107,16 @@ class WinogradConvolution:
         refusal = _refusal(form)
         if refusal is not None:
             return refusal
-        configs = _configs(form)
+        configs = configs_of(form)
         if not configs:
             return No("its tiles would be too imprecise, or need too much scratch memory")
-        if configs[0][0] > _direct_cycles(form):
+        if configs[0][0] > direct_cycles(form):
             return No("the transforms would cost more than they save")
         return tuple(config for _, config in configs[:MAX_OFFERS])
 
     def build(self, kernel: Kernel, config: Config) -> Code:
         form = _take(kernel)
-        spec = _spec(form, config)
+        spec = spec_of(form, config)
         name = symbol("winograd", kernel, config)
         return Code(
             symbol=name,
@@ -157,15 +124,17 @@ class WinogradConvolution:
             arguments=spec.arguments,
             tiles=spec.units,
             scratch_bytes=spec.scratch_bytes,
-            work_flops=_multiplications(spec, kernel) * 2,
-            growth_bytes=max(0, _growth_bytes(form, spec)),
+            work_flops=multiplications(spec, kernel) * 2,
+            workspace_bytes=spec.v_bytes if spec.shared else 0,
+            counter_bytes=sharing.COUNTER_BYTES if spec.shared else 0,
+            growth_bytes=max(0, growth_of(form, spec)),
         )
 
     def pack(
         self, kernel: Kernel, config: Config, constants: Mapping[str, Array]
     ) -> Mapping[str, Array]:
         form = _take(kernel)
-        spec = _spec(form, config)
+        spec = spec_of(form, config)
         weights = constant(kernel, constants, form.node.inputs[1].name)
         packed = {spec.weights: pack_weights(spec, weights)}
         if spec.scales:
@@ -210,249 +179,6 @@ def _refusal(form: Anchored) -> No | None:
     if len(node.inputs) > 2 and not form.is_constant(node.inputs[2].name) and channels % lanes:
         return No("the bias is known at run time only and has no room for padding lanes")
     return None
-
-
-# The tuning space
-
-
-def _configs(form: Anchored) -> list[tuple[float, dict[str, int]]]:
-    """Configurations and their cycles: the best of each pair of sides, then the second best.
-
-    Where the weights grow much, or take long to come from memory, which the model knows least, two
-    whose weights grow less come before others: the best of those, and the smallest. A network's
-    weights may not all grow (`compiler.weigh`).
-    """
-    ranked: list[tuple[int, float, dict[str, int]]] = []
-    for sides in _sides(form):
-        found = [best for vectors in (1, 2, 3, 4) if (best := _best(form, sides, vectors))]
-        found.sort(key=lambda pair: pair[0])
-        ranked += [(place, *pair) for place, pair in enumerate(found)]
-    ranked.sort(key=lambda row: row[:2])
-    configs = [row[1:] for row in ranked]
-    if not configs:
-        return []
-    cycles, first = configs[0]
-    spec = _spec(form, first)
-
-    def growth_bytes(pair: tuple[float, dict[str, int]]) -> int:
-        return _growth_bytes(form, _spec(form, pair[1]))
-
-    growth, early = growth_bytes(configs[0]), []
-    if growth > LARGE_GROWTH_BYTES or _memory_cycles(form.kernel, spec) > cycles / 4:
-        most = min(RIVAL * cycles, WORTH * _direct_cycles(form))
-        light = [pair for pair in configs if pair[0] < most and growth_bytes(pair) < LESS * growth]
-        early = [*light[:1], *sorted(light[1:], key=growth_bytes)[:1]]
-    return list({id(pair): pair for pair in (configs[0], *early, *configs[1:])}.values())
-
-
-def _best(
-    form: Anchored, sides: tuple[int, int], vectors: int
-) -> tuple[float, dict[str, int]] | None:
-    """The best sharing of work for tiles of some sides and panels of some width."""
-    threads = form.kernel.threads
-    config = {"down": sides[0], "along": sides[1], "rows": 1, "vectors": vectors}
-    if _halves(form, _axes(form, config)):
-        config["halves"] = 1
-    wide = _spec(form, {**config, "groups": 1, "parts": 1})
-    if vectors > wide.blocks:
-        return None
-    most = min(tallest(form.kernel.target, vectors), wide.tiles)
-    rows = -(-wide.tiles // -(-wide.tiles // most))
-    best: tuple[float, dict[str, int]] | None = None
-    for groups, parts in product((1, 2, 4), (1, 2, 4, 8) if threads > 1 else (1,)):
-        spec = replace(wide, rows=rows, groups=groups, parts=parts)
-        if groups > spec.all_groups or parts > spec.panels:
-            continue
-        if spec.scratch_bytes > MAX_SCRATCH_BYTES:
-            continue
-        cycles = _cycles(form.kernel, spec)
-        if best is None or cycles < best[0]:
-            best = cycles, {**config, "rows": rows, "groups": groups, "parts": parts}
-    return best
-
-
-def _sides(form: Anchored) -> list[tuple[int, int]]:
-    """Sides of output tiles that are precise enough, the few with the least work."""
-    taps, strides, out = _shape(form)
-    lanes = form.kernel.target.lanes
-    in_blocks = -(-form.node.inputs[0].type.dims[1] // lanes)
-    out_blocks = -(-form.result.type.dims[1] // lanes)
-    choices = [
-        [
-            side
-            for side in (SIDES if size > stride else (1,))
-            if has_points(side, size, stride)
-            and algorithm(side, size, stride).positions <= MAX_POSITIONS
-            and side < 2 * extent
-        ]
-        for size, stride, extent in zip(taps, strides, out, strict=True)
-    ]
-    found: list[tuple[float, int, tuple[int, int]]] = []
-    for down, along in product(*choices):
-        if down > along and taps[0] == taps[1] and strides[0] == strides[1] and out[0] == out[1]:
-            continue  # as good as along, down
-        axes = algorithm(down, taps[0], strides[0]), algorithm(along, taps[1], strides[1])
-        if _run(axes) < MIN_RUN:
-            continue
-        tiles = -(-out[0] // down) * -(-out[1] // along)
-        products = axes[0].positions * axes[1].positions * in_blocks * out_blocks * lanes
-        work = products + in_blocks * _read_cycles(axes) + out_blocks * _write_cycles(axes)
-        work *= tiles * form.result.type.dims[0] / _transform_speed(form.kernel)
-        weights = axes[0].positions * axes[1].positions * in_blocks * out_blocks * lanes**2
-        weights *= 2 if _halves(form, axes) else 4
-        cycles = max(work, weights / MEMORY_BYTES_PER_CYCLE)
-        found.append((cycles, axes[0].positions * axes[1].positions, (down, along)))
-    found.sort()
-    best = found[:MAX_AXES]
-    fewest = min((positions for _, positions, _ in best), default=0)
-    light = [row for row in found if row[0] < RIVAL * found[0][0] and row[1] < fewest]
-    lightest = sorted(light, key=lambda row: row[1])[:MAX_LIGHT]
-    return [sides for _, _, sides in (*best, *lightest)]
-
-
-def _shape(form: Anchored) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
-    """Taps, strides and output pixels, down and along."""
-    op = form.node.op
-    assert isinstance(op, Conv)
-    return (
-        two_dimensional(form.node.inputs[1].type.dims[2:], 1),
-        two_dimensional(op.strides, 1),
-        two_dimensional(form.result.type.dims[2:], 1),
-    )
-
-
-def _run(axes: Axes) -> int:
-    """Channels that one sum may run over before its error is too large."""
-    return int((MAX_SUM_ERROR / CHANNEL_ERROR / axes[0].gain / axes[1].gain) ** 2)
-
-
-def _halves(form: Anchored, axes: Axes) -> bool:
-    """Whether the transformed weights lie in float16: among bfloat16 nobody sees the rounding."""
-    short = all(v.type.dtype is bf16 for v in form.node.inputs[:2])
-    small = HALF_ERROR * axes[0].gain * axes[1].gain <= SHORT_BOUND
-    return short and small and converts_halves(form.kernel.target)
-
-
-def _axes(form: Anchored, config: Config) -> Axes:
-    taps, strides, _ = _shape(form)
-    return (
-        algorithm(config["down"], taps[0], strides[0]),
-        algorithm(config["along"], taps[1], strides[1]),
-    )
-
-
-@cache
-def _read_cycles(axes: Axes) -> float:
-    """Cycles to transform one block of a tile's input."""
-    down, along = axes
-    half = down.positions * along.window
-    count = down.window * along.window + 2 * half + down.positions * along.positions
-    count += instructions(down.read) * along.window + instructions(along.read) * down.positions
-    return TRANSFORM_CYCLES * count
-
-
-@cache
-def _write_cycles(axes: Axes) -> float:
-    """Cycles to transform one block of a tile's output."""
-    down, along = axes
-    half = down.side * along.sums
-    count = down.sums * along.sums + 2 * half + down.side * along.side
-    count += instructions(down.write) * along.sums + instructions(along.write) * down.side
-    return TRANSFORM_CYCLES * count
-
-
-def _cycles(kernel: Kernel, spec: Winograd) -> float:
-    """Cycles of the whole kernel when all threads work on it."""
-    target = kernel.target
-    speed = _transform_speed(kernel)
-    groups = balanced(spec.tiles, spec.rows)
-    step = sum(k_step_cycles(target, size, spec.vectors, spec.slab) for _, size in groups)
-    products = step * spec.panels * spec.positions * spec.channels
-    runs = -(-spec.in_blocks // spec.run)
-    products += (runs - 1) * spec.tiles * spec.blocks * spec.positions * ADD_CYCLES
-    transforms = spec.tiles * spec.parts * spec.in_blocks * _read_cycles(spec.axes) / speed
-    transforms += spec.tiles * spec.blocks * _write_cycles(spec.axes) / speed
-    share = (-(-spec.units // kernel.threads) + 0.1) / spec.units
-    # Weights come from memory while others are multiplied, not while pixels are transformed.
-    memory = _memory_cycles(kernel, spec)
-    products *= share
-    return max(products, memory) + 0.1 * min(products, memory) + transforms * share
-
-
-def _memory_cycles(kernel: Kernel, spec: Winograd) -> float:
-    """Cycles that the weights take to come from memory, and again for each further strip."""
-    bytes_ = spec.panels * spec.positions * spec.slab
-    cached = bytes_ / spec.parts < L3_BYTES
-    again = (spec.strips - 1) / (L3_BYTES_PER_CYCLE if cached else MEMORY_BYTES_PER_CYCLE)
-    cycles = bytes_ * (1 / MEMORY_BYTES_PER_CYCLE + again * (bytes_ > kernel.target.l2_bytes // 2))
-    return cycles / min(kernel.threads, MEMORY_CORES)
-
-
-def _growth_bytes(form: Anchored, spec: Winograd) -> int:
-    return spec.panels * spec.positions * spec.slab - form.node.inputs[1].type.bytes
-
-
-def _multiplications(spec: Winograd, kernel: Kernel) -> int:
-    """Those of the products in the transformed domain; the transforms only add."""
-    out_channels = kernel.graph.nodes[0].outputs[0].type.dims[1]
-    return spec.tiles * spec.positions * spec.channels * out_channels
-
-
-def _transform_speed(kernel: Kernel) -> int:
-    """The transforms' cycles were fitted on 512 bits; narrower vectors take half as long."""
-    return 1 if kernel.target.isa == "avx512" else 2
-
-
-def _direct_cycles(form: Anchored) -> float:
-    """Cycles of the multiplications that a direct convolution would do."""
-    kernel = form.kernel
-    n, m, *out = form.result.type.dims
-    vectors = n * -(-m // kernel.target.lanes) * math.prod(out)
-    filter_channels, *taps = form.node.inputs[1].type.dims[1:]
-    if all(v.type.dtype is bf16 for v in form.node.inputs[:2]) and native(kernel.target):
-        filter_channels = -(-filter_channels // 2)  # it multiplies them in pairs
-    work = filter_channels * math.prod(taps)
-    return vectors * work / fma_per_cycle(kernel.target) / kernel.threads
-
-
-# From a configuration to code
-
-
-def _spec(form: Anchored, config: Config) -> Winograd:
-    kernel, op = form.kernel, form.node.op
-    assert isinstance(op, Conv)
-    x, w = form.node.inputs[:2]
-    bias = form.node.inputs[2].name if len(form.node.inputs) > 2 else ""
-    names = (x.name, *form.epilogue.of_kind("full"), *form.epilogue.outputs)
-    packed = f"{w.name}_transformed"
-    operands = [name for name in form.epilogue.operands if name not in (x.name, bias)]
-    biases = [bias] if bias else []
-    scales = [f"{w.name}_scales"] if config.get("halves") else []
-    lanes = kernel.target.lanes
-    batch, channels, *image = x.type.dims
-    axes, out = _axes(form, config), _shape(form)[2]
-    return Winograd(
-        lanes=lanes,
-        axes=axes,
-        batch=batch,
-        channels=channels,
-        blocks=-(-form.result.type.dims[1] // lanes),
-        image=two_dimensional(tuple(image), 1),
-        out=out,
-        pads=two_dimensional(op.pads[: len(image)], 0),
-        rows=config["rows"],
-        vectors=config["vectors"],
-        groups=config["groups"],
-        parts=config["parts"],
-        run=max(1, _run(axes) // lanes),
-        arguments=(x.name, packed, *scales, *biases, *operands, *form.epilogue.outputs),
-        x=x.name,
-        weights=packed,
-        bias=bias,
-        memory={name: blocked_memory(kernel, name) for name in names},
-        epilogue=form.epilogue,
-        scales=scales[0] if scales else "",
-    )
 
 
 def pack_weights(spec: Winograd, weights: Array) -> Array:

@@ -16,7 +16,7 @@ from planck.ir.graph import Graph, Value
 from planck.ir.types import TensorType
 from planck.ops.float64 import interpret_float64
 from planck.ops.pointwise import Cast
-from planck.plan.model import OVERREAD_BYTES, Place, Plan, Slot, Step
+from planck.plan.model import OVERREAD_BYTES, SHARED, Place, Plan, Slot, Step
 from planck.runtime import Engine
 from planck.tactics.kernel import Code, Config, Kernel, Operand, Tactic
 
@@ -125,8 +125,8 @@ def _outputs(
     outputs = {v.name: i for i, v in enumerate(kernel.graph.outputs)}
     arguments = []
     for name in code.arguments:
-        if name in outputs:
-            arguments.append(Place("output", 0, outputs[name]))
+        if name in outputs or name in SHARED:
+            arguments.append(SHARED.get(name) or Place("output", 0, outputs[name]))
             continue
         array = packed.get(name)
         if array is None:
@@ -161,6 +161,8 @@ def _outputs(
         code=image.code,
         symbols=image.symbols,
         weights=bytes(memory + bytes(OVERREAD_BYTES)),
+        workspace_bytes=code.workspace_bytes,
+        counter_bytes=code.counter_bytes,
     )
     raw = {name: _aligned(kernel.operands[name]) for name in outputs}
     with Engine(plan).create_execution_context(threads=1) as context:

@@ -20,7 +20,7 @@ from planck.codegen.link import link
 from planck.device.system import separate_cpus
 from planck.dtypes import Array
 from planck.ir.types import TensorType
-from planck.plan.model import OVERREAD_BYTES, Place, Plan, Step
+from planck.plan.model import OVERREAD_BYTES, SHARED, Place, Plan, Step
 from planck.runtime import Engine, ExecutionContext
 from planck.tactics.kernel import Code, Config, Kernel, Tactic
 
@@ -121,7 +121,8 @@ def plan_of(
         for name in code.arguments:
             array = arrays.get(name)
             if array is None:
-                arguments.append(Place("arena", arena[name]))
+                place = SHARED[name] if name in SHARED else Place("arena", arena[name])
+                arguments.append(place)
                 continue
             flat = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
             weights[at : at + flat.size] = flat
@@ -154,6 +155,8 @@ def plan_of(
         code=image.code,
         symbols=image.symbols,
         weights=weights.tobytes(),
+        workspace_bytes=code.workspace_bytes,
+        counter_bytes=code.counter_bytes,
     )
 
 

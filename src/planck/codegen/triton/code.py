@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
-WORKSPACE: Final = "workspace"  # names that stand for no operand in TritonCode.arguments
-COUNTERS: Final = "counters"
+from planck.plan.model import COUNTERS as COUNTERS
+from planck.plan.model import WORKSPACE as WORKSPACE
 
 
 @dataclass(frozen=True, slots=True)
