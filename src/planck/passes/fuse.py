@@ -71,13 +71,9 @@ class Group:
         self.rowwise += isinstance(node.op, ROWWISE)
 
 
-def fuse(graph: Graph, join_pointwise: bool = False) -> Graph:
-    """Graph -> graph of Region nodes (and lone views, control flow and reference operators).
-
-    join_pointwise:  pointwise kernels that one other reads become part of it: worth it where a
-                     launch costs more than what a small kernel does
-    """
-    return _Fuser(part_moves(graph)).run(join_pointwise)
+def fuse(graph: Graph) -> Graph:
+    """Graph -> graph of Region nodes (and lone views, control flow and reference operators)."""
+    return _Fuser(part_moves(graph)).run()
 
 
 class _Fuser:
@@ -89,17 +85,16 @@ class _Fuser:
         self.group_of: dict[int, Group] = {}  # by node
         self.maker: dict[str, Group] = {}  # by value
 
-    def run(self, join_pointwise: bool) -> Graph:
+    def run(self) -> Graph:
         for node in self.graph.nodes:
             if isinstance(node.op, ANCHORS):
                 self._grow_anchor(node)
         for node in self.graph.nodes:
             if id(node) not in self.group_of:
                 self._join_or_start(node)
-        if join_pointwise:
-            for node in reversed(self.graph.nodes):
-                while self._join_makers(self.group_of[id(node)]):
-                    pass
+        for node in reversed(self.graph.nodes):
+            while self._join_makers(self.group_of[id(node)]):
+                pass
         return self._emit()
 
     # Anchors and their epilogues

@@ -21,7 +21,7 @@ def _simplify(graph: Graph, options: Options) -> Graph:
 
 
 def _fuse(graph: Graph, options: Options) -> Graph:
-    return fuse(graph, join_pointwise=True)
+    return fuse(graph)
 
 
 def _layout(graph: Graph, options: Options) -> Graph:
