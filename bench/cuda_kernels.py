@@ -105,7 +105,9 @@ class Bench:
             launches = []
             for k, of_inputs in enumerate(inputs):
                 places = {**of_inputs, **weights[k], **shared, result.name: out[k]}
-                parameters = Parameters([places[name] for name in code.arguments])
+                parameters = Parameters(
+                    [places[name] for name in code.arguments], code.tensors, self.driver.encode
+                )
                 launches.append(self.driver.prepare(
                     function, code.grid, cubin.threads, cubin.shared_bytes, code.dependent,
                     parameters,

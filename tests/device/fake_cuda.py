@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from planck.device.cuda.driver import Parameters, Properties
+from planck.device.cuda.driver import MAP_BYTES, Parameters, Properties, TensorMap
 from planck.dtypes import Array
 from planck.errors import CudaError, DeviceMemoryError
 
@@ -368,6 +368,18 @@ class FakeDriver:
         function.shared_bytes = bytes_
 
     @call
+    def encode(self, tensor: TensorMap, address: int) -> bytes:
+        """As cuTensorMapEncodeTiled refuses; a map is its text, padded."""
+        down, across = tensor.box
+        self.expect(tensor.dtype in ("f16", "bf16"), f"a tensor map of {tensor.dtype}")
+        self.expect(address % 16 == 0, "a tensor map of what is not aligned")
+        self.expect(0 < tensor.row_bytes < 2**40 and tensor.row_bytes % 16 == 0, "its rows")
+        self.expect(0 < tensor.rows < 2**31 and 0 < tensor.columns < 2**31, "its extents")
+        self.expect(0 < down <= 256 and across * 2 == 128, "a box that cannot be swizzled")
+        self.expect(tensor.bytes <= self.array(address).nbytes, "a tensor map over the end")
+        return str((tensor, address)).encode().ljust(MAP_BYTES)[-MAP_BYTES:]
+
+    @call
     def prepare(
         self,
         function: Function,
@@ -473,11 +485,23 @@ class FakeDriver:
 
     def _check_table(self, parameters: Parameters) -> None:
         """As the driver reads it: an array of the addresses of the values."""
-        count = len(parameters.values)
-        addresses = (ctypes.c_void_p * count).from_address(parameters.address)
-        for number, address in enumerate(addresses):
-            value = ctypes.c_uint64.from_address(address or 0).value
-            self.expect(value == parameters.values[number], "the table is wrong")
+        count, maps = len(parameters.values), parameters.maps
+        cells = (ctypes.c_void_p * (count + 4 * len(maps))).from_address(parameters.address)
+        rest = iter(address or 0 for address in cells)
+        for number, value in enumerate(parameters.values):
+            address = next(rest)
+            if number not in maps:
+                found = ctypes.c_uint64.from_address(address).value
+                self.expect(found == value, "the table is wrong")
+                continue
+            tensor = parameters.tensors[number]
+            wanted = self.encode(tensor, value)
+            self.expect(address % 64 == 0, "a tensor map that is not aligned")
+            self.expect(ctypes.string_at(address, MAP_BYTES) == wanted, "another tensor map")
+            extents = [ctypes.c_int32.from_address(next(rest)).value for _ in range(2)]
+            self.expect(extents == [tensor.rows, tensor.columns], "extents that are not the map's")
+            strides = [ctypes.c_int64.from_address(next(rest)).value for _ in range(2)]
+            self.expect(strides == [tensor.row_bytes // 2, 1], "strides that are not the map's")
 
     def _run(self, launch: Launch) -> None:
         self.ran.append(launch)

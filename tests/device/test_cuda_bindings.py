@@ -14,7 +14,7 @@ import pytest
 
 from planck.device.cuda import bindings
 from planck.device.cuda.bindings import BoundDriver, open_driver
-from planck.device.cuda.driver import Driver, Parameters
+from planck.device.cuda.driver import MAP_BYTES, Driver, Parameters, TensorMap
 from planck.errors import (
     CudaError,
     DeviceMemoryError,
@@ -73,6 +73,49 @@ def test_parameters_are_as_the_driver_reads_them() -> None:
     table = (ctypes.c_void_p * 4).from_address(parameters.address)
     values = [ctypes.c_uint64.from_address(address).value for address in table]
     assert values == [0x1000, 0x3000, 0, 0]  # two for Triton's scratch
+
+
+def test_an_argument_with_a_tensor_map_is_five_parameters() -> None:
+    tensor = TensorMap(1, "f16", rows=7, columns=64, row_bytes=256, box=(64, 64))
+    made: list[int] = []
+
+    def encode(given: TensorMap, address: int) -> bytes:
+        assert given is tensor
+        made.append(address)
+        return bytes([len(made)]) * MAP_BYTES
+
+    parameters = Parameters([0x1000, 0, 0x2000], [tensor], encode)
+    assert not made  # nobody knows yet where the matrix lies
+    for number, address in enumerate((0x4000, 0x5000), 1):
+        parameters.point(1, address)
+        cells = (ctypes.c_void_p * 9).from_address(parameters.address)
+        first, described, *extents, third, _, _ = (address or 0 for address in cells)
+        assert described % 64 == 0
+        assert ctypes.string_at(described, MAP_BYTES) == bytes([number]) * MAP_BYTES
+        assert [ctypes.c_int32.from_address(at).value for at in extents[:2]] == [7, 64]
+        assert [ctypes.c_int64.from_address(at).value for at in extents[2:]] == [128, 1]
+        assert [ctypes.c_uint64.from_address(at).value for at in (first, third)] == [0x1000, 0x2000]
+    assert made == [0x4000, 0x5000]
+
+
+def test_tensor_maps_are_encoded_innermost_first() -> None:
+    seen: list[Any] = []
+
+    def encode(*arguments: Any) -> Any:
+        seen.extend(arguments)
+        made = cuda.CUtensorMap()
+        made.opaque = [cuda.cuuint64_t(k) for k in range(16)]
+        return OK, made
+
+    driver = BoundDriver(library(
+        cuTensorMapEncodeTiled=encode, cuuint64_t=cuda.cuuint64_t, cuuint32_t=cuda.cuuint32_t,
+    ))  # fmt: skip
+    made = driver.encode(TensorMap(0, "bf16", 7, 100, 256, (128, 64)), 0x1000)
+    assert made == b"".join(k.to_bytes(8, "little") for k in range(16))
+    kind, rank, address, *sizes, interleave, swizzle, _, fill = seen
+    assert (kind.name, rank, address) == ("CU_TENSOR_MAP_DATA_TYPE_BFLOAT16", 2, 0x1000)
+    assert [[int(n) for n in own] for own in sizes] == [[100, 7], [256], [64, 128], [1, 1]]
+    assert (interleave, swizzle.name, fill) == (0, "CU_TENSOR_MAP_SWIZZLE_128B", 0)
 
 
 @pytest.mark.parametrize("dependent", [False, True])

@@ -11,6 +11,7 @@ import pytest
 
 import planck
 from planck.device.cuda import bindings
+from planck.device.cuda.driver import TensorMap
 from planck.errors import BuildError, DeviceError, PlanFormatError, PlanTargetError
 from planck.plan.check import check_plan, check_target
 from planck.plan.codec import plan_to_json
@@ -22,6 +23,9 @@ from planck.target import counterpart, host, resolve
 from tests.device.fake_cuda import FakeDriver
 from tests.runtime.cuda.plans import GENERIC, chain, fake
 from tests.runtime.kernels import chain as cpu_chain
+
+# Of the 4000 bytes of a vector.
+HALVES = TensorMap(0, "f16", rows=16, columns=64, row_bytes=256, box=(64, 64))
 
 
 @pytest.fixture
@@ -50,6 +54,19 @@ def test_a_saved_plan_loads_and_runs(tmp_path: Path, driver: FakeDriver) -> None
         assert [b.name for b in (*engine.inputs, *engine.outputs)] == ["my input", "my:output"]
         engine.save(tmp_path / "b.plan")
     assert (tmp_path / "b.plan").read_bytes() == path.read_bytes()
+    driver.finish()
+
+
+def test_tensor_maps_stand_in_plans(tmp_path: Path, driver: FakeDriver) -> None:
+    plan, expected = chain(2)
+    plan = launch(tensors=(HALVES, replace(HALVES, argument=1)))(plan)
+    save_plan(plan, tmp_path / "a.plan")
+    loaded = load_plan(tmp_path / "a.plan")
+    assert loaded.steps == plan.steps
+    with engine_of(loaded) as engine:
+        for seed in range(3):  # each in arrays of its own
+            x = np.full(1000, seed, np.float32)
+            np.testing.assert_array_equal(engine(x)["my:output"], expected(x))
     driver.finish()
 
 
@@ -88,6 +105,9 @@ def step(plan: Any, **changes: Any) -> Any:
         launch(threads=100),
         launch(shared_bytes=-1),
         launch(shared_bytes=227 * 1024 + 1),
+        launch(tensors=(replace(HALVES, argument=6),)),
+        launch(tensors=(replace(HALVES, rows=0),)),
+        launch(tensors=(replace(HALVES, rows=17),)),
         lambda p: step(p, launch=None),
         lambda p: step(p, symbol="nothing"),
         lambda p: step(p, symbol="", reference="graph"),

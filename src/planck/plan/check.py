@@ -54,6 +54,10 @@ def _check_step(plan: Plan, step: Step, at: str) -> None:
             raise PlanFormatError(f"a step uses slot {number}, which does not exist", at=at)
     for place in step.arguments:
         _check_place(plan, place, at, 0)
+    for tensor in step.launch.tensors if step.launch else ():
+        if not 0 <= tensor.argument < len(step.arguments) or tensor.bytes <= 0:
+            raise PlanFormatError("a step has an impossible tensor map", at=at, know=str(tensor))
+        _check_place(plan, step.arguments[tensor.argument], at, tensor.bytes)
 
 
 def _check_launch(plan: Plan, step: Step, at: str) -> None:

@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict
 from typing import Any
 
+from planck.device.cuda.driver import TensorMap
 from planck.dtypes import BY_NAME
 from planck.errors import PlanFormatError
 from planck.ir.types import Quant, TensorType
@@ -129,5 +130,10 @@ def _step_to_json(step: Step) -> dict[str, Any]:
 def _step_from_json(data: dict[str, Any]) -> Step:
     tuples = {name: tuple(data[name]) for name in ("reads", "writes", "origin")}
     arguments = tuple(_place_from_json(p) for p in data["arguments"])
-    launch = Launch(**data["launch"]) if "launch" in data else None
+    launch = _launch_from_json(data["launch"]) if "launch" in data else None
     return Step(**{**data, **tuples, "arguments": arguments, "launch": launch})
+
+
+def _launch_from_json(data: dict[str, Any]) -> Launch:
+    tensors = tuple(TensorMap.of_json(fields) for fields in data.get("tensors", ()))
+    return Launch(**{**data, "tensors": tensors})

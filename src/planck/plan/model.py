@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
+from planck.device.cuda.driver import TensorMap
 from planck.ir.types import TensorType
 from planck.target import Target
 
@@ -65,12 +66,14 @@ class Launch:
     grid:       blocks
     threads:    of one block
     dependent:  launched programmatically dependent on the step before: the kernel waits by itself
+    tensors:    arguments that the kernel takes as tensor maps
     """
 
     grid: int
     threads: int
     shared_bytes: int = 0
     dependent: bool = False
+    tensors: tuple[TensorMap, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ spoils a result, whoever writes there is told.
 
 from __future__ import annotations
 
+import ctypes
 import math
 import warnings
 from collections.abc import Iterator, Mapping
@@ -21,6 +22,7 @@ import pytest
 
 from planck.codegen.triton.code import COUNTERS, WORKSPACE, TritonCode
 from planck.codegen.triton.compile import function_of
+from planck.device.cuda.driver import TensorMap
 from planck.tactics.kernel import Kernel, Operand
 from tests.tactics.conftest import lay_out, read_back, strided
 
@@ -119,12 +121,17 @@ def interpret(code: TritonCode, memory: Mapping[str, Memory], seed: int = 0) -> 
         patched = interpreter._patch_lang(_SEEN)
         try:
             body = function.rewrite()
-            parameters = {}
+            parameters: dict[str, Any] = {}
+            tensors = {tensor.argument: tensor for tensor in code.tensors}
             for name, argument, kind in zip(
                 function.arg_names, code.arguments, code.types, strict=True
             ):
+                address = memory[argument].address
+                if (tensor := tensors.get(len(parameters))) is not None:
+                    parameters[name] = Described(tensor, address)
+                    continue
                 pointer = tl.str_to_ty(kind, None)
-                where = np.array([memory[argument].address], np.uint64)
+                where = np.array([address], np.uint64)
                 parameters[name] = tl.tensor(interpreter.TensorHandle(where, pointer), pointer)
             interpreter.interpreter_builder.set_grid_dim(code.grid, 1, 1)
             for block in np.random.default_rng(seed).permutation(code.grid):
@@ -132,6 +139,27 @@ def interpret(code: TritonCode, memory: Mapping[str, Memory], seed: int = 0) -> 
                 body(**parameters)
         finally:
             patched.restore()
+
+
+class Described:
+    """A parameter that is a tensor map: tiles are zero where they reach over the matrix."""
+
+    def __init__(self, tensor: TensorMap, address: int) -> None:
+        self.tensor, self.dtype = tensor, {"f16": tl.float16, "bf16": tl.bfloat16}[tensor.dtype]
+        assert not address % 16, "not aligned"
+        assert not tensor.row_bytes % 16, "rows that are not aligned"
+        flat = np.frombuffer((ctypes.c_uint8 * tensor.bytes).from_address(address), np.uint16)
+        strides = (tensor.row_bytes, 2)
+        self.matrix = np.lib.stride_tricks.as_strided(flat, (tensor.rows, tensor.columns), strides)
+
+    def load(self, place: list[Any]) -> Any:
+        at = [int(x.handle.data.item() if isinstance(x, tl.tensor) else x) for x in place]
+        tile = np.zeros(self.tensor.box, np.uint16)
+        found = self.matrix[at[0] :, at[1] :][: tile.shape[0], : tile.shape[1]]
+        tile[: found.shape[0], : found.shape[1]] = found
+        data = tile if self.dtype is tl.bfloat16 else tile.view(np.float16)
+        kind = tl.block_type(self.dtype, list(tile.shape))
+        return tl.tensor(interpreter.TensorHandle(data, self.dtype), kind)
 
 
 @contextmanager

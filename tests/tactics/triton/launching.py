@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-import numpy as np
-
 from planck.codegen.triton.code import TritonCode
 from planck.codegen.triton.compile import compile_cubin
+from planck.device.cuda.bindings import BoundDriver
+from planck.device.cuda.driver import Parameters
 from planck.target import Target
-
-LAUNCHER_NULLS = 2  # scratch of Triton's own, behind the parameters
 
 
 @cache
@@ -58,13 +55,10 @@ def launch(code: TritonCode, memory: Mapping[str, Any], seed: int = 0) -> None:
     for name, place in memory.items():
         copies[name] = _ok(driver, driver.cuMemAlloc(place.raw.nbytes))
         _ok(driver, driver.cuMemcpyHtoD(copies[name], place.raw.ctypes.data, place.raw.nbytes))
-    addresses = [int(copies[n]) + memory[n].begin for n in code.arguments] + [0] * LAUNCHER_NULLS
-    values = np.array(addresses, np.uint64)
-    table = (ctypes.c_void_p * len(values))(
-        *(values.ctypes.data + 8 * k for k in range(len(values)))
-    )
+    addresses = [int(copies[n]) + memory[n].begin for n in code.arguments]
+    parameters = Parameters(addresses, code.tensors, BoundDriver(driver).encode)
     grid = (code.grid, 1, 1, cubin.threads, 1, 1, cubin.shared_bytes, 0)
-    _ok(driver, driver.cuLaunchKernel(function, *grid, ctypes.addressof(table), 0))
+    _ok(driver, driver.cuLaunchKernel(function, *grid, parameters.address, 0))
     _ok(driver, driver.cuCtxSynchronize())
     for name, place in memory.items():
         _ok(driver, driver.cuMemcpyDtoH(place.raw.ctypes.data, copies[name], place.raw.nbytes))

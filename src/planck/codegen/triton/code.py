@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from planck.device.cuda.driver import TensorMap
 from planck.plan.model import COUNTERS as COUNTERS
 from planck.plan.model import WORKSPACE as WORKSPACE
 
 
 @dataclass(frozen=True, slots=True)
 class TritonCode:
-    """A module's text that defines one function, whose parameters are pointers only.
+    """A module's text that defines one function, whose parameters are pointers and tensor maps.
 
     symbol:     the function's name, unique to kernel key and config
     source:     the text; it imports what it needs from triton, and decorates with triton.jit. All
@@ -18,6 +19,7 @@ class TritonCode:
     arguments:  for each parameter: a name of the kernel's inputs and outputs, of an array that
                 `pack` makes, "workspace" or "counters"
     types:      the parameters' types as Triton spells them: "*fp16", "*fp32", "*i64"
+    tensors:    parameters that are tensor maps
     aligned:    for each parameter whether it is a multiple of 16
     grid:       blocks, as one number
     warps, stages:  of a block; of the software pipeline
@@ -40,6 +42,7 @@ class TritonCode:
     counters: int = 0
     work_flops: int = 0
     growth_bytes: int = 0
+    tensors: tuple[TensorMap, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from planck.errors import BuildError, MissingExtraError
 from planck.target import Target
 
 WARP: Final = 32
+SWIZZLE_128: Final = 3  # CU_TENSOR_MAP_SWIZZLE_128B, as `TensorMap` has it
 MODULE: Final = "planck_kernel"  # that the functions are said to stand in: no module, no path
 _SHOWN_LINES: Final = 12  # of what the compiler says
 _LOCK: Final = threading.Lock()  # Triton's knobs are of the whole process
@@ -51,6 +52,10 @@ def compile_cubin(code: TritonCode, target: Target) -> Cubin:
     scratch = (meta.global_scratch_size, meta.profile_scratch_size)
     assert meta.name == code.symbol, f"{meta.name} is not {code.symbol}"
     assert scratch == (0, 0), f"{code.symbol} wants scratch memory: {scratch}"
+    boxes = [tuple(own["block_size"]) for own in getattr(meta, "tensordesc_meta", None) or ()]
+    swizzles = {own["swizzle"] for own in getattr(meta, "tensordesc_meta", None) or ()}
+    assert boxes == [tensor.box for tensor in code.tensors], f"{code.symbol} wants boxes {boxes}"
+    assert swizzles <= {SWIZZLE_128}, f"{code.symbol} wants swizzles {swizzles}"
     image = made.asm["cubin"]
     return Cubin(image, WARP * meta.num_warps, meta.shared, _registers(image))
 

@@ -22,4 +22,4 @@ def join(cubins: Mapping[str, Cubin]) -> tuple[bytes, dict[str, int]]:
 
 def launch_of(code: TritonCode, cubin: Cubin) -> Launch:
     """How a GPU runs a compiled kernel."""
-    return Launch(code.grid, cubin.threads, cubin.shared_bytes, code.dependent)
+    return Launch(code.grid, cubin.threads, cubin.shared_bytes, code.dependent, code.tensors)

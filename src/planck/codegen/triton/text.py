@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from planck.codegen.triton.code import COUNTERS, WORKSPACE, TritonCode
 from planck.codegen.triton.scalar import HEADER, Functions, pointer
+from planck.device.cuda.driver import TensorMap
 from planck.dtypes import DType, f32, i32
 
 # Interpreted kernels have no cache to fetch to.
@@ -20,6 +21,16 @@ def fetch(p):
         tl.inline_asm_elementwise("prefetch.global.L2 [$1]; mov.u32 $0, 0;", "=r,l", [p],
                                   dtype=tl.int32, is_pure=False, pack=1)
 """
+
+
+@dataclass(frozen=True, slots=True)
+class _Parameter:
+    """What is behind it, its type as Triton spells it."""
+
+    name: str
+    type: str
+    aligned: bool
+    tensor: TensorMap | None = None
 
 
 @dataclass
@@ -39,15 +50,29 @@ class Text:
     workspace_bytes: int = 0
     counters: int = 0
     functions: Functions = field(default_factory=Functions)
-    _pointers: dict[str, tuple[str, bool]] = field(default_factory=dict)
+    _parameters: dict[str, _Parameter] = field(default_factory=dict)
 
     def __call__(self, *lines: str) -> None:
         self.lines += [f"{'    ' * self.indent}{line}" for line in lines]
 
     def pointer(self, name: str, dtype: DType, aligned: bool = True) -> str:
         """The parameter that points to an operand."""
-        self._pointers.setdefault(name, (pointer(dtype), aligned))
+        self._parameters.setdefault(f"p_{name}", _Parameter(name, pointer(dtype), aligned))
         return f"p_{name}"
+
+    def tensor(
+        self, name: str, dtype: DType, shape: tuple[int, int], row: int, box: tuple[int, int]
+    ) -> str:
+        """The parameter that describes an operand as a matrix, of which `box` is loaded at once.
+
+        row:  elements from one row to the next
+        """
+        made = f"t_{name}_{box[0]}"
+        spelled = pointer(dtype).removeprefix("*")
+        tensor = TensorMap(0, dtype.name, *shape, row * dtype.bytes, box)
+        own = _Parameter(name, f"tensordesc<{spelled}[{box[0]},{box[1]}]>", False, tensor)
+        self._parameters.setdefault(made, own)
+        return made
 
     def workspace(self, numbers: int) -> str:
         """The parameter that points to this many float32 of anything."""
@@ -73,14 +98,14 @@ class Text:
         self, symbol: str, grid: int, warps: int, stages: int, growth_bytes: int = 0
     ) -> TritonCode:
         head = HEADER + FETCH * self.fetches + self.functions.text
-        parameters = ", ".join(f"p_{name}" for name in self._pointers)
+        parameters, own = ", ".join(self._parameters), tuple(self._parameters.values())
         body = "\n".join(self.lines)
         return TritonCode(
             symbol=symbol,
             source=f"{head}\n\n@triton.jit\ndef {symbol}({parameters}):\n{body}\n",
-            arguments=tuple(self._pointers),
-            types=tuple(spelled for spelled, _ in self._pointers.values()),
-            aligned=tuple(aligned for _, aligned in self._pointers.values()),
+            arguments=tuple(parameter.name for parameter in own),
+            types=tuple(parameter.type for parameter in own),
+            aligned=tuple(parameter.aligned for parameter in own),
             grid=grid,
             warps=warps,
             stages=stages,
@@ -88,6 +113,7 @@ class Text:
             workspace_bytes=self.workspace_bytes,
             counters=self.counters,
             growth_bytes=growth_bytes,
+            tensors=tuple(replace(p.tensor, argument=k) for k, p in enumerate(own) if p.tensor),
         )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from planck.codegen.processes import serve
 from planck.codegen.triton.code import Cubin, TritonCode
 from planck.codegen.triton.compile import compile_cubin
+from planck.device.cuda.driver import TensorMap
 from planck.target import Target
 
 
@@ -16,6 +17,7 @@ def make(target: Target, source: str, header: dict[str, Any]) -> bytes:
     fields: dict[str, Any] = {
         k: tuple(v) if isinstance(v, list) else v for k, v in header["code"].items()
     }
+    fields["tensors"] = tuple(TensorMap.of_json(tensor) for tensor in fields["tensors"])
     return to_bytes(compile_cubin(TritonCode(source=source, **fields), target))
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 from functools import lru_cache
 from typing import Any, Final
 
-from planck.device.cuda.driver import Driver, Handle, Parameters, Properties
+from planck.device.cuda.driver import MAP_BYTES, Driver, Handle, Parameters, Properties, TensorMap
 from planck.errors import (
     CudaError,
     DeviceMemoryError,
@@ -223,6 +224,25 @@ class BoundDriver:
 
     def allow_shared(self, function: Handle, bytes_: int) -> None:
         self._call("cuFuncSetAttribute", function, self._shared, bytes_)
+
+    def encode(self, tensor: TensorMap, address: int) -> bytes:
+        cuda, number = self._cuda, self._cuda.cuuint64_t
+        name = {"f16": "FLOAT16", "bf16": "BFLOAT16"}[tensor.dtype]
+        made = self._call(
+            "cuTensorMapEncodeTiled",
+            getattr(cuda.CUtensorMapDataType, f"CU_TENSOR_MAP_DATA_TYPE_{name}"),
+            2,
+            address,
+            [number(tensor.columns), number(tensor.rows)],  # the innermost first
+            [number(tensor.row_bytes)],
+            [cuda.cuuint32_t(size) for size in reversed(tensor.box)],
+            [cuda.cuuint32_t(1)] * 2,
+            cuda.CUtensorMapInterleave.CU_TENSOR_MAP_INTERLEAVE_NONE,
+            cuda.CUtensorMapSwizzle.CU_TENSOR_MAP_SWIZZLE_128B,
+            cuda.CUtensorMapL2promotion.CU_TENSOR_MAP_L2_PROMOTION_L2_128B,
+            cuda.CUtensorMapFloatOOBfill.CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE,
+        )
+        return ctypes.string_at(int(made.getPtr()), MAP_BYTES)
 
     def prepare(
         self,

@@ -7,8 +7,9 @@ integers; what the driver calls handles (streams, events, graphs, ...) is opaque
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 Handle = Any
 
@@ -29,20 +30,97 @@ class Properties:
     memory_bytes: int
 
 
-class Parameters:
-    """A kernel's parameters: pointers, which may change between launches, as the driver reads them.
+@dataclass(frozen=True, slots=True)
+class TensorMap:
+    """A matrix of 16-bit floats, of which the GPU's copy engine (TMA) brings tiles on its own.
 
-    Triton's kernels take two more after their own, for scratch memory that ours do not use: null.
+    What lies in a tile but not in the matrix is zero. Tiles lie in shared memory swizzled by 128
+    bytes.
+
+    argument:   the number of the kernel's argument that says where the matrix begins
+    dtype:      "f16" or "bf16"
+    rows, columns:  of the matrix
+    row_bytes:  from one row to the next, a multiple of 16
+    box:        rows and columns of a tile
+    """
+
+    argument: int
+    dtype: str
+    rows: int
+    columns: int
+    row_bytes: int
+    box: tuple[int, int]
+
+    @classmethod
+    def of_json(cls, fields: Mapping[str, Any]) -> TensorMap:
+        """A tensor map of what `dataclasses.asdict` makes of one."""
+        down, across = fields["box"]
+        return cls(**{**fields, "box": (down, across)})
+
+    @property
+    def bytes(self) -> int:
+        """From the matrix's first element to the end of its last."""
+        return (self.rows - 1) * self.row_bytes + 2 * self.columns
+
+
+Encode = Callable[[TensorMap, int], bytes]  # Driver.encode
+
+MAP_BYTES: Final = 128
+_MAP_ALIGN: Final = 64
+
+
+class Parameters:
+    """A kernel's parameters, as the driver reads them: pointers, which may change between launches.
+
+    An argument that a tensor map stands for becomes five parameters, as Triton has them: the map
+    itself, two extents and two strides. Triton's kernels take two more after their own, for scratch
+    memory that ours do not use: null.
+
+    values:   the pointers, then the nulls
+    tensors:  by argument
+    maps:     where each of their maps lies, as it was encoded
     """
 
     HIDDEN = 2
 
-    def __init__(self, addresses: list[int]) -> None:
-        count = len(addresses) + self.HIDDEN
-        self.values = (ctypes.c_uint64 * count)(*addresses, *[0] * self.HIDDEN)
+    def __init__(
+        self,
+        addresses: Sequence[int],
+        tensors: Sequence[TensorMap] = (),
+        encode: Encode | None = None,
+    ) -> None:
+        self.values = (ctypes.c_uint64 * (len(addresses) + self.HIDDEN))()
+        self.tensors = {tensor.argument: tensor for tensor in tensors}
+        self._encode = encode
+        self._kept: list[Any] = []  # what the table points to
+        self.maps: dict[int, int] = {}
         first = ctypes.addressof(self.values)
-        self._table = (ctypes.c_void_p * count)(*(first + 8 * i for i in range(count)))
+        cells: list[int] = []
+        for number in range(len(self.values)):
+            tensor = self.tensors.get(number)
+            cells += [first + 8 * number] if tensor is None else self._cells(number, tensor)
+        self._table = (ctypes.c_void_p * len(cells))(*cells)
         self.address = ctypes.addressof(self._table)
+        for number, address in enumerate(addresses):
+            self.point(number, address)
+
+    def point(self, argument: int, address: int) -> None:
+        """Let later launches find an argument at another address; 0 if that is not known yet."""
+        self.values[argument] = address
+        if address and argument in self.maps:
+            assert self._encode is not None
+            encoded = self._encode(self.tensors[argument], address)
+            ctypes.memmove(self.maps[argument], encoded, MAP_BYTES)
+
+    def _cells(self, number: int, tensor: TensorMap) -> list[int]:
+        room = (ctypes.c_uint8 * (MAP_BYTES + _MAP_ALIGN))()
+        extents = (ctypes.c_int32 * 2)(tensor.rows, tensor.columns)
+        strides = (ctypes.c_int64 * 2)(tensor.row_bytes // 2, 1)
+        self._kept += [room, extents, strides]
+        start = ctypes.addressof(room)
+        self.maps[number] = start + -start % _MAP_ALIGN
+        down, across = ctypes.addressof(extents), ctypes.addressof(strides)
+        return [self.maps[number], down, down + 4, across, across + 8]
 
 
 class Driver(Protocol):
@@ -132,6 +210,10 @@ class Driver(Protocol):
 
     def allow_shared(self, function: Handle, bytes_: int) -> None:
         """Let a function have so much dynamic shared memory."""
+        ...
+
+    def encode(self, tensor: TensorMap, address: int) -> bytes:
+        """A tensor map as kernels take it, of MAP_BYTES, of the matrix at an address."""
         ...
 
     def prepare(

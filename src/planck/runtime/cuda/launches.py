@@ -9,7 +9,7 @@ from functools import partial
 from typing import Final
 
 from planck.device.cuda.device import Device
-from planck.device.cuda.driver import Handle, Parameters
+from planck.device.cuda.driver import Handle, Parameters, TensorMap
 from planck.errors import DeviceError
 from planck.plan.model import Place, Plan
 
@@ -59,7 +59,7 @@ class Launches:
                 launch.grid,
                 launch.threads,
                 launch.shared_bytes,
-                parameters=self._parameters(step.arguments, bases),
+                parameters=self._parameters(step.arguments, launch.tensors, bases),
             )
             self._apart[number] = prepare(dependent=False)
             # The first of a graph has no launch before it to depend on.
@@ -70,7 +70,7 @@ class Launches:
         """Let later launches and captures use these inputs and outputs."""
         for place, address in zip(self._ports, key, strict=True):
             for parameters, position, offset in self._cells.get((place.space, place.index), ()):
-                parameters.values[position] = address + offset
+                parameters.point(position, address + offset)
 
     def capture(
         self, run: range, stream: Handle, events: Mapping[int, Handle] | None = None
@@ -96,14 +96,16 @@ class Launches:
             raise
         return driver.end_capture(stream)
 
-    def _parameters(self, arguments: Sequence[Place], bases: Mapping[Spot, int]) -> Parameters:
+    def _parameters(
+        self, arguments: Sequence[Place], tensors: Sequence[TensorMap], bases: Mapping[Spot, int]
+    ) -> Parameters:
         spots = [(place.space, place.index) for place in arguments]
         offsets = [place.offset_bytes for place in arguments]
         addresses = [
             bases[spot] + offset if spot in bases else 0
             for spot, offset in zip(spots, offsets, strict=True)
         ]
-        parameters = Parameters(addresses)
+        parameters = Parameters(addresses, tensors, self._driver.encode)
         for position, (spot, offset) in enumerate(zip(spots, offsets, strict=True)):
             if spot not in bases:
                 self._cells.setdefault(spot, []).append((parameters, position, offset))

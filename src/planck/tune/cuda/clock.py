@@ -141,7 +141,7 @@ class GpuSession:
         launch = step.launch
         assert launch is not None
         places = [self.bases[p.space, p.index] + p.offset_bytes for p in step.arguments]
-        parameters = Parameters(places)
+        parameters = Parameters(places, launch.tensors, self.driver.encode)
         dependent, apart = (
             self.driver.prepare(
                 self.engine.functions[step.symbol],
