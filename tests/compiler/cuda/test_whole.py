@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
 import planck
@@ -76,3 +77,28 @@ def test_a_network(name: str, precision: str, codes: dict[str, TritonCode]) -> N
             scale = float(np.abs(want).max()) or 1.0
             error = float(np.abs(got[graph.names.get(key, key)] - want).max()) / scale
             assert error <= TOLERANCES[precision]
+
+
+def test_large_products_in_tensor_maps(codes: dict[str, TritonCode]) -> None:
+    """Their maps are encoded for each set of pointers, and again for another."""
+    rng = np.random.default_rng(0)
+    first, last = (rng.standard_normal(s, np.float32) / 12 for s in ((136, 200), (200, 72)))
+    nodes = [
+        onnx.helper.make_node("MatMul", ["x", "first"], ["a"]),
+        onnx.helper.make_node("Relu", ["a"], ["b"]),
+        onnx.helper.make_node("MatMul", ["b", "last"], ["y"]),
+    ]
+    ports = [
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, (264, size))
+        for name, size in (("x", 136), ("y", 72))
+    ]
+    weights = [onnx.numpy_helper.from_array(w, n) for w, n in ((first, "first"), (last, "last"))]
+    graph = onnx.helper.make_graph(nodes, "large", ports[:1], ports[1:], weights)
+    plan = planck.build(onnx.helper.make_model(graph), target="cuda:sm_90", precision="fp16").plan
+    assert sum(bool(s.launch and s.launch.tensors) for s in plan.steps) == 2
+    driver = FakeDriver({symbol: kernel_of(code) for symbol, code in codes.items()})
+    with CudaEngine(plan, driver) as engine:
+        for _ in range(2):
+            x = rng.standard_normal((264, 136), np.float32)
+            want = np.maximum(x @ first, 0) @ last
+            assert np.abs(engine(x)["y"] - want).max() <= 5e-3 * np.abs(want).max()

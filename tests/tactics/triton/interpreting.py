@@ -128,7 +128,8 @@ def interpret(code: TritonCode, memory: Mapping[str, Memory], seed: int = 0) -> 
             ):
                 address = memory[argument].address
                 if (tensor := tensors.get(len(parameters))) is not None:
-                    parameters[name] = Described(tensor, address)
+                    tile = kind[kind.index("[") + 1 : kind.index("]")].split(",")
+                    parameters[name] = Described(tensor, address, tuple(map(int, tile)))
                     continue
                 pointer = tl.str_to_ty(kind, None)
                 where = np.array([address], np.uint64)
@@ -144,7 +145,8 @@ def interpret(code: TritonCode, memory: Mapping[str, Memory], seed: int = 0) -> 
 class Described:
     """A parameter that is a tensor map: tiles are zero where they reach over the matrix."""
 
-    def __init__(self, tensor: TensorMap, address: int) -> None:
+    def __init__(self, tensor: TensorMap, address: int, tile: tuple[int, ...]) -> None:
+        self.tile = tile
         self.tensor, self.dtype = tensor, {"f16": tl.float16, "bf16": tl.bfloat16}[tensor.dtype]
         assert not address % 16, "not aligned"
         assert not tensor.row_bytes % 16, "rows that are not aligned"
@@ -154,7 +156,7 @@ class Described:
 
     def load(self, place: list[Any]) -> Any:
         at = [int(x.handle.data.item() if isinstance(x, tl.tensor) else x) for x in place]
-        tile = np.zeros(self.tensor.box, np.uint16)
+        tile = np.zeros(self.tile, np.uint16)
         found = self.matrix[at[0] :, at[1] :][: tile.shape[0], : tile.shape[1]]
         tile[: found.shape[0], : found.shape[1]] = found
         data = tile if self.dtype is tl.bfloat16 else tile.view(np.float16)

@@ -7,7 +7,7 @@ from typing import Final
 
 from planck.codegen.triton.code import COUNTERS, WORKSPACE, TritonCode
 from planck.codegen.triton.scalar import HEADER, Functions, pointer
-from planck.device.cuda.driver import TensorMap
+from planck.device.cuda.driver import MAP_LINE, TensorMap
 from planck.dtypes import DType, f32, i32
 
 # Interpreted kernels have no cache to fetch to.
@@ -61,16 +61,17 @@ class Text:
         return f"p_{name}"
 
     def tensor(
-        self, name: str, dtype: DType, shape: tuple[int, int], row: int, box: tuple[int, int]
+        self, name: str, dtype: DType, shape: tuple[int, int], row: int, tile: tuple[int, int]
     ) -> str:
-        """The parameter that describes an operand as a matrix, of which `box` is loaded at once.
+        """The parameter that describes an operand as a matrix, of which a tile is loaded at once.
 
         row:  elements from one row to the next
         """
-        made = f"t_{name}_{box[0]}"
+        made = f"t_{name}_{tile[0]}"
+        box = (tile[0], min(tile[1], MAP_LINE // dtype.bytes))
         spelled = pointer(dtype).removeprefix("*")
         tensor = TensorMap(0, dtype.name, *shape, row * dtype.bytes, box)
-        own = _Parameter(name, f"tensordesc<{spelled}[{box[0]},{box[1]}]>", False, tensor)
+        own = _Parameter(name, f"tensordesc<{spelled}[{tile[0]},{tile[1]}]>", False, tensor)
         self._parameters.setdefault(made, own)
         return made
 

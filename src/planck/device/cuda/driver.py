@@ -41,7 +41,7 @@ class TensorMap:
     dtype:      "f16" or "bf16"
     rows, columns:  of the matrix
     row_bytes:  from one row to the next, a multiple of 16
-    box:        rows and columns of a tile
+    box:        rows and columns that are brought at once, 128 bytes wide; a tile may be several
     """
 
     argument: int
@@ -66,6 +66,7 @@ class TensorMap:
 Encode = Callable[[TensorMap, int], bytes]  # Driver.encode
 
 MAP_BYTES: Final = 128
+MAP_LINE: Final = 128  # bytes of a box's row
 _MAP_ALIGN: Final = 64
 
 

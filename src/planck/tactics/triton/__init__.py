@@ -8,8 +8,10 @@ from planck.tactics.triton.depthwise import DepthwiseConvolution
 from planck.tactics.triton.loops import Loops
 from planck.tactics.triton.matmul import FewRows, TensorMatMul
 from planck.tactics.triton.tactic import CudaTactic
+from planck.tactics.triton.tma import TmaProduct
 
 TACTICS: tuple[CudaTactic, ...] = (
+    TmaProduct(),
     TensorConvolution(),
     StemConvolution(),
     DepthwiseConvolution(),
