@@ -1,0 +1,99 @@
+"""cuBLASLt's matrix products, as steps of a plan.
+
+A library's kernel takes no part in programmatic dependent launch: it begins when the kernel before
+it has ended, and one launched dependent on it waits for its end.
+
+What it computes is just what the region says but for two roundings: a constant bias lies in the
+result's dtype, as the library wants it, and a float32 product with "tf32" is its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from planck.codegen.library import LibraryCode
+from planck.codegen.triton.code import WORKSPACE
+from planck.device.cuda.library import CUBLASLT, Algorithm, Call
+from planck.dtypes import BY_NAME, Array
+from planck.refusal import No
+from planck.tactics.kernel import Config, Kernel
+from planck.tactics.library.product import Reading, pack_right, read
+from planck.tactics.library.source import Source
+from planck.tactics.pattern import constant, symbol
+
+
+class CublasLt:
+    """The first few algorithms of the library's own heuristics.
+
+    source:  or why there is none
+    """
+
+    name = CUBLASLT
+
+    def __init__(self, source: Source | No) -> None:
+        self._source = source
+
+    @property
+    def version(self) -> int:
+        """Of the library; 0 where there is none."""
+        return 0 if isinstance(self._source, No) else self._source.version
+
+    def offers(self, kernel: Kernel) -> tuple[Config, ...] | No:
+        reading = read(kernel)
+        if isinstance(reading, No):
+            return reading
+        if isinstance(self._source, No):
+            return self._source
+        found = self._source.algorithms(reading.product)
+        if not found:
+            return No("the library has no algorithm for it")
+        version = self._source.version
+        return tuple({"algorithm": n, "version": version} for n in range(len(found)))
+
+    def build(self, kernel: Kernel, config: Config) -> LibraryCode:
+        reading = _take(kernel)
+        algorithm = self._algorithm(reading, config)
+        call = Call(
+            CUBLASLT, config["version"], reading.product, algorithm.data.hex(),
+            algorithm.workspace_bytes,
+        )  # fmt: skip
+        ending, right = reading.ending, reading.b
+        b = _packed(right.name) if reading.packed else right.name
+        arguments = [reading.a, b, reading.d, ending.beside, ending.bias, WORKSPACE]
+        growth = 0
+        if reading.packed:
+            own = reading.product.columns * reading.product.b.stride * right.type.dtype.bytes
+            growth = max(0, own - right.type.size * right.type.dtype.bytes)
+        return LibraryCode(
+            symbol(self.name, kernel, config), call, tuple(filter(None, arguments)), growth
+        )
+
+    def pack(
+        self, kernel: Kernel, config: Config, constants: Mapping[str, Array]
+    ) -> Mapping[str, Array]:
+        reading = _take(kernel)
+        form, bias, right = reading.form, reading.ending.bias, reading.b.name
+        packed: dict[str, Array] = {}
+        if reading.packed:
+            packed[_packed(right)] = pack_right(reading, constant(kernel, constants, right))
+        if bias and form.is_constant(bias):
+            numbers = constant(kernel, constants, bias).reshape(-1)
+            dtype = BY_NAME[reading.product.result].numpy
+            packed[bias] = np.ascontiguousarray(numbers.astype(dtype))
+        return packed
+
+    def _algorithm(self, reading: Reading, config: Config) -> Algorithm:
+        assert not isinstance(self._source, No), self._source
+        return self._source.algorithms(reading.product)[config["algorithm"]]
+
+
+def _take(kernel: Kernel) -> Reading:
+    reading = read(kernel)
+    assert isinstance(reading, Reading), reading
+    return reading
+
+
+def _packed(name: str) -> str:
+    return f"{name}_packed"
