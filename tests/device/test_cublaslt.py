@@ -22,7 +22,7 @@ from tests.device.fake_library import reference
 # Of the operation: attribute -> bytes; of a layout; of a preference.
 OPERATION = {3: 4, 4: 4, 7: 4, 8: 8, 26: 4}
 LAYOUT = {5: 4, 6: 8}
-PREFERENCE = {1: 8, 5: 4, 6: 4, 7: 4, 8: 4}
+PREFERENCE = {1: 8, 3: 4, 5: 4, 6: 4, 7: 4, 8: 4}
 TYPES = {0: "f32", 2: "f16", 14: "bf16"}
 DATA = bytes(range(64))
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from planck.device.cuda.library import Algorithm, Product
 from planck.dtypes import bf16, f16, f32
+from planck.errors import LibraryError
 from planck.ir.types import strides_of
 from planck.ops.nn import Conv, MatMul
 from planck.refusal import No
@@ -200,6 +202,25 @@ def test_tf32_is_a_precision_of_the_target() -> None:
         found = read(replace(kernel, target=replace(H100, extras=extras)))
         assert isinstance(found, Reading)
         assert found.product.tf32 == bool(extras)
+
+
+def test_a_library_that_fails_is_no_offer() -> None:
+    class Failing:
+        version = 130_100
+
+        def algorithms(self, product: Product) -> Sequence[Algorithm]:
+            raise LibraryError("cublasLtCreate failed", know="CUBLAS_STATUS_ARCH_MISMATCH")
+
+    answer = CublasLt(Failing()).offers(Made(f16, (8, 16), (16, 24)).kernel)
+    assert isinstance(answer, No)
+    assert answer.reason == "cublasLtCreate failed: CUBLAS_STATUS_ARCH_MISMATCH"
+
+
+def test_a_product_with_no_algorithm_is_no_offer() -> None:
+    with machine("fake") as made:
+        made.library.count = 0  # type: ignore[attr-defined]
+        answer = made.tactic.offers(Made(f16, (8, 16), (16, 24)).kernel)
+        assert "no algorithm" in str(answer)
 
 
 def test_a_library_that_is_not_here_says_why() -> None:

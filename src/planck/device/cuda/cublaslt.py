@@ -51,7 +51,8 @@ _PLAIN: Final = 1
 # Attributes of a description, of a layout and of a preference.
 _TRANSPOSE_A, _TRANSPOSE_B, _EPILOGUE, _BIAS, _BIAS_TYPE = 3, 4, 7, 8, 26
 _BATCH, _BATCH_STRIDE = 5, 6
-_MOST_WORKSPACE, _ALIGNMENTS = 1, (5, 6, 7, 8)
+_MOST_WORKSPACE, _REDUCTIONS, _ALIGNMENTS = 1, 3, (5, 6, 7, 8)
+_FLOAT32_SUMS: Final = 2  # of parts of a sum: others add them up as 16 bits
 _SOMEWHERE: Final = 256  # a bias' address while there is none yet
 _STATUS: Final = {
     1: "NOT_INITIALIZED", 3: "ALLOC_FAILED", 7: "INVALID_VALUE", 8: "ARCH_MISMATCH",
@@ -140,6 +141,7 @@ class CublasLt:
         try:
             set_ = "cublasLtMatmulPreferenceSetAttribute"
             self.set(set_, preference, _MOST_WORKSPACE, c_uint64(workspace_bytes))
+            self.set(set_, preference, _REDUCTIONS, c_uint32(_FLOAT32_SUMS))
             for attribute in _ALIGNMENTS:
                 self.set(set_, preference, attribute, c_uint32(ALIGN))
             found, returned = (_Heuristic * count)(), c_int()

@@ -3,8 +3,21 @@
 A library's kernel takes no part in programmatic dependent launch: it begins when the kernel before
 it has ended, and one launched dependent on it waits for its end.
 
-What it computes is just what the region says but for two roundings: a constant bias lies in the
-result's dtype, as the library wants it, and a float32 product with "tf32" is its own.
+What it computes is just what the region says but for one rounding: a constant bias lies in the
+result's dtype, as the library wants it. Parts of a sum are added up in float32 only.
+
+Notebook (one H100, cuBLASLt 13.1.0, us in a graph of 24 launches, weights in L2, the best of the
+first four algorithms, float16, rows of batch 1 / 8 / 64 of 128):
+
+- BERT: 768x2304 with a bias 4.1 / 8.2 / 49; 768x768 with a residual 4.1 / 5.9 / 19; 3072x768 with a
+  residual 7.4 / 10.3 / 58; 768x3072 4.2 / 9.4 / 62, with GELU by tanh 4.5 / 10.8 / 69.
+- The library's first guess is not always its best: 1x2048x1000 takes 12.6 by the first and 5.3 by
+  the second; 1024 rows by 768x768 are within 6 %, 8192 within 15 %.
+- Errors over the largest result: float16 2e-4 to 4e-4, bfloat16 3e-3 (the result's own rounding),
+  float32 1e-7, TF32 2e-4.
+- Heuristics take 0.3 to 0.6 ms a product, the first of a process 150.
+- Not done: GELU by erf, as BERT's. A pointwise kernel behind the product would read and write 50 MB
+  each at batch 64, which is 30 us at 3 TB/s (a prediction) on top of the product's 62.
 """
 
 from __future__ import annotations
@@ -17,6 +30,7 @@ from planck.codegen.library import LibraryCode
 from planck.codegen.triton.code import WORKSPACE
 from planck.device.cuda.library import CUBLASLT, Algorithm, Call
 from planck.dtypes import BY_NAME, Array
+from planck.errors import LibraryError
 from planck.refusal import No
 from planck.tactics.kernel import Config, Kernel
 from planck.tactics.library.product import Reading, pack_right, read
@@ -46,7 +60,10 @@ class CublasLt:
             return reading
         if isinstance(self._source, No):
             return self._source
-        found = self._source.algorithms(reading.product)
+        try:
+            found = self._source.algorithms(reading.product)
+        except LibraryError as error:
+            return No(f"{error.what}: {error.know}")
         if not found:
             return No("the library has no algorithm for it")
         version = self._source.version
