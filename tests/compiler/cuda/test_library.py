@@ -37,9 +37,9 @@ __all__ = ["codes"]  # a fixture
 class Asked:
     """A source of as many algorithms as the fake library has."""
 
-    def __init__(self, version: int = VERSION) -> None:
+    def __init__(self, version: int = VERSION, count: int = 3) -> None:
         self.version = version
-        self._library = FakeLibrary(FakeDriver(), version)
+        self._library = FakeLibrary(FakeDriver(), version, count)
 
     def algorithms(self, product: Product) -> Sequence[Algorithm]:
         return [self._library.algorithm(product, n) for n in range(self._library.count)]
@@ -62,16 +62,18 @@ class PartialTiming(Timing):
         return sum(self._us(launch) for launch in graph)
 
     def _us(self, launch: Any) -> float:
-        return 5.0 if not isinstance(launch, Call) else 1.0 + abs(launch.workspace_bytes - 256)
+        return (
+            5.0 if not isinstance(launch, Call) else 1.0 + abs(launch.workspace_bytes - 256) / 1000
+        )
 
 
 def built(
     name: str, precision: str, version: int = VERSION, cache: Path | None = None,
-    clock: Timer | None = None,
+    clock: Timer | None = None, count: int = 3,
 ) -> Plan:  # fmt: skip
     given = read(models.build(name, small=True))
     options = Options(TARGET, precision, level=3, timing_cache=cache, accuracy=0.0)
-    tactics = (*TACTICS, CublasLt(Asked(version)))
+    tactics = (*TACTICS, CublasLt(Asked(version, count)))
     graph = run_stages(given, options)
     return compile_cuda(given, graph, options, clock or Partial({}), tactics)
 
@@ -118,6 +120,15 @@ def test_a_plan_file_keeps_its_calls(tmp_path: Path) -> None:
     found = load_plan(tmp_path / "mlp.plan", any_target=True)
     assert found.steps == plan.steps
     assert calls(found)
+
+
+@pytest.mark.usefixtures("no_compilers")
+def test_calls_need_no_workspace() -> None:
+    plan = built("mlp", "fp16", count=1)
+    check_plan(plan)
+    assert {call.workspace_bytes for call in calls(plan)} == {0}
+    assert not [at for step in plan.steps if isinstance(step.launch, Call)
+                for at in step.arguments if at.space == "workspace"]  # fmt: skip
 
 
 @pytest.mark.usefixtures("no_compilers")

@@ -72,7 +72,7 @@ class Call:
 
     version:    of the library that gave the algorithm: no other knows what it says
     algorithm:  its bytes in hexadecimal digits
-    arguments:  of the step: A, B, D, then C and the bias where there are any, and the workspace
+    arguments:  of the step, how many: A, B, D, then C, the bias, the workspace where there are any
     """
 
     library: str
@@ -85,7 +85,7 @@ class Call:
 
     @property
     def arguments(self) -> int:
-        return 4 + (self.product.c is not None) + self.product.bias
+        return 3 + (self.product.c is not None) + self.product.bias + bool(self.workspace_bytes)
 
 
 class Pointers:
@@ -95,12 +95,12 @@ class Pointers:
         self._call, self._values = call, parameters.values
 
     def read(self) -> tuple[int, int, int, int, int, int]:
-        """A, B, D, C (D where there is none), the bias (0), the workspace."""
+        """A, B, D, C (D where there is none), the bias and the workspace (0)."""
         product = self._call.product
         a, b, d, *rest = self._values[: self._call.arguments]
         c = rest.pop(0) if product.c is not None else d
         bias = rest.pop(0) if product.bias else 0
-        return a, b, d, c, bias, rest[0]
+        return a, b, d, c, bias, rest.pop(0) if self._call.workspace_bytes else 0
 
 
 class Library(Protocol):

@@ -78,7 +78,8 @@ class CublasLt:
         )  # fmt: skip
         ending, right = reading.ending, reading.b
         b = _packed(right.name) if reading.packed else right.name
-        arguments = [reading.a, b, reading.d, ending.beside, ending.bias, WORKSPACE]
+        workspace = WORKSPACE if algorithm.workspace_bytes else ""
+        arguments = [reading.a, b, reading.d, ending.beside, ending.bias, workspace]
         growth = 0
         if reading.packed:
             own = reading.product.columns * reading.product.b.stride * right.type.dtype.bytes
