@@ -17,7 +17,7 @@ from typing import Final, Protocol
 from planck.codegen.library import LibraryCode
 from planck.codegen.triton.code import Cubin, TritonCode
 from planck.device.cuda.library import LIBRARIES
-from planck.errors import BuildError
+from planck.errors import BuildError, LibraryError
 from planck.knobs import knobs
 from planck.refusal import No
 from planck.tactics.kernel import Kernel
@@ -215,7 +215,13 @@ class _Job:
     def measure(self, clock: Clock) -> None:
         if not self.ready:
             return
-        times = [round(us, 3) for us in time_us(self.kernel, self.ready, clock, self.cold)]
+        try:
+            found = time_us(self.kernel, self.ready, clock, self.cold)
+        except LibraryError as error:
+            self._drop_calls(error)
+            self.measure(clock)
+            return
+        times = [round(us, 3) for us in found]
         order = sorted(range(len(times)), key=lambda n: times[n] * (MARGIN if n else 1.0))
         self.ready = [self.ready[n] for n in order]
         timed = [
@@ -226,6 +232,15 @@ class _Job:
         self.cache.put(self._key, self.rows)
         if knobs().debug >= 3:
             log.info("%s", "\n".join([self.title, *(f"  {row.as_json()}" for row in self.rows)]))
+
+    def _drop_calls(self, error: LibraryError) -> None:
+        """Refuse what a library offered and then did not run."""
+        log.warning("%s: %s", self.title, error)
+        calls = [way for way in self.ready if isinstance(way.code, LibraryCode)]
+        assert calls, "a library failed that no way calls"
+        reason = f"{error.what}: {error.know}"
+        self.refused += [Timing(w.tactic.name, w.config, refused=reason) for w in calls]
+        self.ready = [way for way in self.ready if way not in calls]
 
     def answer(self) -> Choice | No:
         """The fastest way; the first offer where nothing was timed."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final, Protocol
@@ -21,6 +22,7 @@ from planck.device.cuda.device import Device, Resources
 from planck.device.cuda.driver import Handle, Parameters
 from planck.device.cuda.library import Open
 from planck.dtypes import Array
+from planck.errors import DeviceError
 from planck.plan.model import Plan, Step
 from planck.runtime.cuda.engine import CudaEngine
 from planck.runtime.cuda.launches import Ready, prepare
@@ -149,10 +151,16 @@ class GpuSession:
     def capture(self, steps: Sequence[int]) -> Handle:
         with self.device:
             self.driver.begin_capture(self.stream)
-            for place, number in enumerate(steps):
-                prepared = self.launches[number]
-                assert prepared is not None, "a reference step cannot be captured"
-                prepared[0 if place else 1](self.stream)
+            try:
+                for place, number in enumerate(steps):
+                    prepared = self.launches[number]
+                    assert prepared is not None, "a reference step cannot be captured"
+                    prepared[0 if place else 1](self.stream)
+            except BaseException:
+                with suppress(DeviceError):  # of the graph that is spoilt
+                    if (spoilt := self.driver.end_capture(self.stream)) is not None:
+                        self.driver.destroy_graph(spoilt)
+                raise
             graph = self.driver.end_capture(self.stream)
             executable = self.driver.instantiate(graph)
             self.driver.destroy_graph(graph)
