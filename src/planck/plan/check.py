@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from planck.device.cuda.library import ALGORITHM_BYTES, LIBRARIES, Call
 from planck.errors import PlanFormatError, PlanTargetError
 from planck.plan.model import SHARED, Place, Plan, Step
 from planck.plan.record import CLOCK, RUN, STOP, WORKER
@@ -13,6 +14,8 @@ from planck.target import Target
 _MOST_BLOCKS: Final = 2**31 - 1
 _MOST_THREADS: Final = 1024
 _WARP: Final = 32
+_LONGEST: Final = 2**31 - 1  # of what a library counts
+_HEX: Final = "0123456789abcdef"
 _ORDER = ("portable", "avx2", "avx512")  # each runs on processors of all that follow
 
 
@@ -38,7 +41,8 @@ def check_plan(plan: Plan) -> None:
 
 
 def _check_step(plan: Plan, step: Step, at: str) -> None:
-    if step.symbol and step.symbol not in plan.symbols:
+    coded = step.symbol and not isinstance(step.launch, Call)
+    if coded and step.symbol not in plan.symbols:
         raise PlanFormatError(f"the plan has no code for {step.symbol}", at=at)
     if not step.symbol and not step.reference:
         raise PlanFormatError("a step has neither code nor a reference", at=at)
@@ -67,6 +71,9 @@ def _check_launch(plan: Plan, step: Step, at: str) -> None:
         raise PlanFormatError(f"a step of a plan for {plan.target} has {kind}", at=at)
     if launch is None:
         return
+    if isinstance(launch, Call):
+        _check_call(plan, step, launch, at)
+        return
     fits = (
         0 < launch.grid <= _MOST_BLOCKS,
         0 < launch.threads <= _MOST_THREADS and launch.threads % _WARP == 0,
@@ -78,6 +85,31 @@ def _check_launch(plan: Plan, step: Step, at: str) -> None:
             at=at,
             know=f"grid {launch.grid}, threads {launch.threads}, "
             f"shared memory {launch.shared_bytes} of {plan.target.l1_bytes} bytes",
+        )
+
+
+def _check_call(plan: Plan, step: Step, call: Call, at: str) -> None:
+    """Whether a library may be given a step's numbers."""
+    product = call.product
+    sides = (product.a, product.b, product.d, *([product.c] if product.c else ()))
+    sizes = (product.rows, product.columns, product.depth, product.batch)
+    dtypes = (product.dtype, product.result)
+    fits = (
+        call.library in LIBRARIES,
+        len(call.algorithm) == 2 * ALGORITHM_BYTES and set(call.algorithm) <= set(_HEX),
+        0 <= call.workspace_bytes <= plan.workspace_bytes,
+        len(step.arguments) == call.arguments,
+        all(0 < size <= _LONGEST for size in sizes),
+        all(0 < side.stride <= _LONGEST and side.batch >= 0 for side in sides),
+        all(dtype in ("f16", "bf16", "f32") for dtype in dtypes),
+        product.activation in ("", "relu", "gelu_tanh"),
+    )
+    if not all(fits):
+        raise PlanFormatError(
+            "a step has an impossible call of a library",
+            at=at,
+            know=f"{call.library}, {product}, workspace {call.workspace_bytes} of "
+            f"{plan.workspace_bytes} bytes, {len(step.arguments)} arguments",
         )
 
 

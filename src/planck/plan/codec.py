@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from planck.device.cuda.driver import TensorMap
+from planck.device.cuda.library import Call, Product, Side
 from planck.dtypes import BY_NAME
 from planck.errors import PlanFormatError
 from planck.ir.types import Quant, TensorType
@@ -134,6 +135,12 @@ def _step_from_json(data: dict[str, Any]) -> Step:
     return Step(**{**data, **tuples, "arguments": arguments, "launch": launch})
 
 
-def _launch_from_json(data: dict[str, Any]) -> Launch:
-    tensors = tuple(TensorMap.of_json(fields) for fields in data.get("tensors", ()))
-    return Launch(**{**data, "tensors": tensors})
+def _launch_from_json(data: dict[str, Any]) -> Launch | Call:
+    if "library" not in data:
+        tensors = tuple(TensorMap.of_json(fields) for fields in data.get("tensors", ()))
+        return Launch(**{**data, "tensors": tensors})
+    product = dict(data["product"])
+    for side in ("a", "b", "c", "d"):
+        if product[side] is not None:
+            product[side] = Side(**product[side])
+    return Call(**{**data, "product": Product(**product)})

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from planck.device.cuda.driver import TensorMap
+from planck.device.cuda.library import Call
 from planck.ir.types import TensorType
 from planck.target import Target
 
@@ -89,7 +90,7 @@ class Step:
     bytes:      read and written at the least, with the weights as they are packed
     weight_bytes:  of these, weights
     reference:  text of a one-node graph that the interpreter runs, for a step nobody has compiled
-    launch:     on a GPU, how; None on a CPU
+    launch:     on a GPU, how: of code of the plan, or by a call of a library; None on a CPU
     """
 
     name: str
@@ -111,7 +112,7 @@ class Step:
     weight_bytes: int = 0
     origin: tuple[str, ...] = ()
     reference: str = ""
-    launch: Launch | None = None
+    launch: Launch | Call | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +128,8 @@ class Plan:
     counter_bytes:    32-bit counters: zero before the first step, left zero by each
 
     On a GPU, code is cubins one behind the other, and symbols say where each begins; the function
-    in it has the symbol's name. Its parameters are pointers, one for each of Step.arguments.
+    in it has the symbol's name. Its parameters are pointers, one for each of Step.arguments. A step
+    that a library runs has a symbol that is only a name.
     """
 
     name: str

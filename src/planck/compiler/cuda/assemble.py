@@ -37,7 +37,7 @@ class Assembly:
     ) -> None:
         self.graph, self.launches, self.packs = graph, launches, packs
         self.places = Places(placement, launches, graph)
-        self.cubins: dict[str, Cubin] = {}
+        self.cubins: dict[str, Cubin | None] = {}
         self.workspace_bytes = self.counters = 0
 
     def step(self, launch: Launch, choice: Choice | None) -> Step:

@@ -20,6 +20,7 @@ from planck.compiler.assemble import Packs
 from planck.compiler.cuda.accuracy import check
 from planck.compiler.cuda.assemble import Assembly
 from planck.compiler.cuda.dump import dump_kernels
+from planck.compiler.cuda.sources import tactics_of
 from planck.compiler.feasible import take_apart
 from planck.compiler.notes import or_reference, record, references, refuse_strings
 from planck.compiler.options import Options
@@ -30,7 +31,8 @@ from planck.knobs import knobs
 from planck.ops.region import Region
 from planck.plan.model import Plan
 from planck.refusal import No
-from planck.tactics.triton import TACTICS
+from planck.tactics.library.cublaslt import CublasLt
+from planck.tactics.triton.tactic import CudaTactic
 from planck.tune.cache import LOCK, Timing, TimingCache, turn
 from planck.tune.cuda.choice import Choice
 from planck.tune.cuda.choose import Found, choose
@@ -45,11 +47,18 @@ GENERIC: Final = "generic"  # the machine of a target, and of a plan, that nothi
 GRAPH_SECONDS: Final = (0.0, 0.0, 5.0, 20.0, 60.0, 600.0)
 
 
-def compile_cuda(given: Graph, graph: Graph, options: Options, clock: Clock | None = None) -> Plan:
+def compile_cuda(
+    given: Graph,
+    graph: Graph,
+    options: Options,
+    clock: Clock | None = None,
+    tactics: Sequence[CudaTactic] | None = None,
+) -> Plan:
     """The plan of a graph after its stages.
 
     given:   the network as its frontend gave it, which the plan is compared with
     clock:   what times kernels; by default the target's GPU, if it is one of this machine
+    tactics: by default Planck's own, and those of the libraries that the options allow
     raises:  BuildError; MissingExtraError without Triton; DeviceError
     """
     if options.level == 0:
@@ -58,11 +67,12 @@ def compile_cuda(given: Graph, graph: Graph, options: Options, clock: Clock | No
     if clock is None and target.machine != GENERIC:
         clock = GpuClock()
     refuse_strings(graph)
-    graph = take_apart(graph, TACTICS, target, 1)
+    tactics = tactics if tactics is not None else tactics_of(options, clock)
+    graph = take_apart(graph, tactics, target, 1)
     placement = place(graph)
     launches = split(placement, graph.weights, target, 1)
     cache = TimingCache.open(options.timing_cache, target)
-    build = _Build(options, graph, launches, cache, clock)
+    build = _Build(options, graph, launches, cache, clock, tactics)
     found = build.choose()
     answers = found.answers
     slow = references(launches, answers)
@@ -106,13 +116,23 @@ class _Build:
         launches: Sequence[Launch],
         cache: TimingCache,
         clock: Clock | None,
+        tactics: Sequence[CudaTactic],
     ) -> None:
+        self.tactics = tactics
         self.options, self.graph, self.launches = options, graph, launches
         self.cache, self.clock = cache, clock
         self.start = time.monotonic()
         self.kernels = {la.kernel.key: la.kernel for la in launches if la.kernel}
         self.cold = _weight_bytes(graph) > options.target.l2_bytes // 2
-        head = [options.level, self.cold, [la.kernel.key if la.kernel else "" for la in launches]]
+        head: list[Any] = [
+            options.level,
+            self.cold,
+            [la.kernel.key if la.kernel else "" for la in launches],
+        ]
+        # Without a library the key is what it was before there were any.
+        head += [
+            [tactic.name, tactic.version] for tactic in tactics if isinstance(tactic, CublasLt)
+        ]
         digest = hashlib.sha256(json.dumps(head).encode()).hexdigest()[:24]
         self.key = f"graph/{digest}"
         known = cache.checks.get(self.key) if clock else None
@@ -124,7 +144,7 @@ class _Build:
         with CubinPool(options.target) as pool:
             return choose(
                 list(self.kernels.values()),
-                TACTICS,
+                self.tactics,
                 pool,
                 self.cache,
                 clock=self.clock,

@@ -6,15 +6,21 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from planck.device.cuda.device import Device
+from planck.device.cuda.device import Device, Resources
 from planck.device.cuda.driver import Handle, Parameters, TensorMap
+from planck.device.cuda.library import Call
 from planck.errors import DeviceError
-from planck.plan.model import Place, Plan
+from planck.plan.model import Place, Plan, Step
+from planck.runtime.cuda.libraries import Put
+
+if TYPE_CHECKING:
+    from planck.runtime.cuda.engine import CudaEngine
 
 Spot = tuple[str, int]  # a space, and which input or output
 Key = tuple[int, ...]  # addresses of all inputs, then of all outputs
+Ready = tuple[Put, Put]  # puts a step in a stream: as the plan says, or when all before it is done
 
 GRAPHS: Final = 8  # sets of pointers whose graphs a context keeps
 
@@ -32,39 +38,47 @@ def runs(plan: Plan) -> list[range]:
     return found
 
 
+def prepare(engine: CudaEngine, step: Step, parameters: Parameters, resources: Resources) -> Ready:
+    """A compiled step, or one that a library runs: it never begins before the one before it ends.
+
+    resources:  of who will run it
+    """
+    launch = step.launch
+    assert launch is not None, f"{step.name} is a reference step"
+    if isinstance(launch, Call):
+        put = engine.libraries.prepare(launch, parameters, resources)
+        return put, put
+    driver = engine.device.driver
+    dependent, apart = (
+        driver.prepare(
+            engine.functions[step.symbol], launch.grid, launch.threads, launch.shared_bytes, early,
+            parameters,
+        )
+        for early in (launch.dependent, False)
+    )  # fmt: skip
+    return partial(driver.launch, dependent), partial(driver.launch, apart)
+
+
 class Launches:
     """Prepared launches of all compiled steps, by number.
 
-    functions:  by symbol
+    resources:  the context's
     bases:      addresses of the memory that stays; inputs and outputs come by `point`
     """
 
-    def __init__(
-        self, plan: Plan, device: Device, functions: Mapping[str, Handle], bases: Mapping[Spot, int]
-    ) -> None:
-        self._driver = device.driver
+    def __init__(self, engine: CudaEngine, resources: Resources, bases: Mapping[Spot, int]) -> None:
+        plan, self._driver = engine.plan, engine.device.driver
         self._ports = [slot.place for slot in (*plan.inputs, *plan.outputs)]
         self._cells: dict[Spot, list[tuple[Parameters, int, int]]] = {}
-        self._prepared: dict[int, Handle] = {}
-        self._apart: dict[int, Handle] = {}  # each begins when the one before it has ended
+        self._ready: dict[int, Ready] = {}
         self.runs = runs(plan)
         first = {run.start for run in self.runs}
         for number, step in enumerate(plan.steps):
-            if not step.launch:
-                continue
-            launch = step.launch
-            prepare = partial(
-                self._driver.prepare,
-                functions[step.symbol],
-                launch.grid,
-                launch.threads,
-                launch.shared_bytes,
-                parameters=self._parameters(step.arguments, launch.tensors, bases),
-            )
-            self._apart[number] = prepare(dependent=False)
-            # The first of a graph has no launch before it to depend on.
-            dependent = launch.dependent and number not in first
-            self._prepared[number] = prepare(dependent=dependent)
+            if step.launch:
+                parameters = self._parameters(step.arguments, step.launch.tensors, bases)
+                ready = prepare(engine, step, parameters, resources)
+                # The first of a graph has no launch before it to depend on.
+                self._ready[number] = (ready[1], ready[1]) if number in first else ready
 
     def point(self, key: Key) -> None:
         """Let later launches and captures use these inputs and outputs."""
@@ -86,7 +100,7 @@ class Launches:
             for number in run:
                 if events:
                     driver.record(events[number], stream, in_graph=True)
-                driver.launch((self._apart if events else self._prepared)[number], stream)
+                self._ready[number][bool(events)](stream)
             if events:
                 driver.record(events[run.stop], stream, in_graph=True)
         except BaseException:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final, Protocol
@@ -16,11 +17,15 @@ import numpy as np
 
 from planck.device import system
 from planck.device.cuda.bindings import open_driver
+from planck.device.cuda.cublaslt import open_library
 from planck.device.cuda.device import Device, Resources
 from planck.device.cuda.driver import Handle, Parameters
+from planck.device.cuda.library import Open
 from planck.dtypes import Array
+from planck.errors import DeviceError
 from planck.plan.model import Plan, Step
 from planck.runtime.cuda.engine import CudaEngine
+from planck.runtime.cuda.launches import Ready, prepare
 
 _FLUSH: Final = 2  # times the L2 cache: so much is written to push all else out of it
 
@@ -83,18 +88,18 @@ def medians_us(session: Session, graphs: Sequence[Any], runs: int, cold: bool) -
 class GpuClock:
     """Times on a GPU of this machine. raises: MissingExtraError, DeviceError"""
 
-    def __init__(self, device: Device | None = None) -> None:
-        self.device = device or Device(open_driver())
+    def __init__(self, device: Device | None = None, libraries: Open = open_library) -> None:
+        self.device, self.libraries = device or Device(open_driver()), libraries
 
     def open(self, trial: Trial) -> GpuSession:
-        return GpuSession(trial, self.device)
+        return GpuSession(trial, self.device, self.libraries)
 
 
 class GpuSession:
     """As `Session` says."""
 
-    def __init__(self, trial: Trial, device: Device) -> None:
-        self.engine = CudaEngine(trial.plan, device.driver)
+    def __init__(self, trial: Trial, device: Device, libraries: Open) -> None:
+        self.engine = CudaEngine(trial.plan, device.driver, libraries)
         self.device, self.driver = self.engine.device, device.driver
         self.resources = Resources(self.device, self.engine.resources)
         with self.resources.filling():
@@ -137,31 +142,25 @@ class GpuSession:
             self.driver.copy(arena + to, weights + from_, size, self.stream)
         self.driver.synchronize(self.stream)
 
-    def _prepared(self, step: Step) -> tuple[Handle, Handle]:
-        launch = step.launch
-        assert launch is not None
+    def _prepared(self, step: Step) -> Ready:
         places = [self.bases[p.space, p.index] + p.offset_bytes for p in step.arguments]
-        parameters = Parameters(places, launch.tensors, self.driver.encode)
-        dependent, apart = (
-            self.driver.prepare(
-                self.engine.functions[step.symbol],
-                launch.grid,
-                launch.threads,
-                launch.shared_bytes,
-                dependent,
-                parameters,
-            )
-            for dependent in (launch.dependent, False)
-        )
-        return dependent, apart
+        assert step.launch is not None
+        parameters = Parameters(places, step.launch.tensors, self.driver.encode)
+        return prepare(self.engine, step, parameters, self.resources)
 
     def capture(self, steps: Sequence[int]) -> Handle:
         with self.device:
             self.driver.begin_capture(self.stream)
-            for place, number in enumerate(steps):
-                prepared = self.launches[number]
-                assert prepared is not None, "a reference step cannot be captured"
-                self.driver.launch(prepared[0 if place else 1], self.stream)
+            try:
+                for place, number in enumerate(steps):
+                    prepared = self.launches[number]
+                    assert prepared is not None, "a reference step cannot be captured"
+                    prepared[0 if place else 1](self.stream)
+            except BaseException:
+                with suppress(DeviceError):  # of the graph that is spoilt
+                    if (spoilt := self.driver.end_capture(self.stream)) is not None:
+                        self.driver.destroy_graph(spoilt)
+                raise
             graph = self.driver.end_capture(self.stream)
             executable = self.driver.instantiate(graph)
             self.driver.destroy_graph(graph)
