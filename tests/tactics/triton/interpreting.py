@@ -69,7 +69,8 @@ class Memory:
 
     def check_written(self, name: str, operand: Operand) -> None:
         found = read_back(self.flat, operand)
-        if operand.type.dtype.is_float or operand.type.dtype.kind == "b":
+        dtype = operand.type.dtype
+        if (dtype.is_float and dtype.bits > 8) or dtype.kind == "b":  # others may be just that
             bytes_ = np.ascontiguousarray(found).view(np.uint8).reshape(*found.shape, -1)
             left = np.argwhere((bytes_ == POISON).all(-1))
             assert not left.size, f"{name} was not written at {left[:4].tolist()}, ..."
