@@ -12,19 +12,24 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import random
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from importlib import import_module
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
 
+from planck.device.cuda.bindings import open_driver
+from planck.device.cuda.device import Device
 from planck.files import write_file
 from tests.conformance.backend import Outcome, cases, outcome
 
 CASE_SECONDS: Final = 60.0  # then a case has failed
+_held: list[Device] = []  # so that its context is not made again for every case
 _FORK: Final = multiprocessing.get_context("fork")  # the cases are made once
 _SPOILT: Final = "DeviceError"
 
@@ -46,6 +51,7 @@ def main(
     targets = target or ["cpu", "cuda"]
     results: dict[str, dict[str, Row]] = json.loads(out.read_text()) if out.exists() else {}
     names = [name for name in sorted(cases()) if only in name][::every]
+    random.Random(0).shuffle(names)  # where the budget ends, a fair sample is done
     for one in targets:
         rows = results.setdefault(one, {})
         mine = [n for n in names if not (failed and n in rows and _compiled(rows[n]))]
@@ -61,6 +67,8 @@ def _outcomes(
     names: Sequence[str], target: str, run: bool, jobs: int, end: float
 ) -> Iterator[Outcome]:
     """The cases' outcomes as they come, of as many processes."""
+    if target != "cpu":
+        import_module("triton.compiler")  # once, before the processes begin
     todo = list(reversed(names))
     workers = [_Worker(target, run) for _ in range(min(jobs, len(names)))]
     while todo or any(worker.name for worker in workers):
@@ -117,6 +125,8 @@ class _Worker:
 
 
 def _serve(pipe: Connection, target: str, run: bool) -> None:
+    if target == "cuda" and run:
+        _held.append(Device(open_driver()))
     while True:
         pipe.send(outcome(pipe.recv(), target, run))
 

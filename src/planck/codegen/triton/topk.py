@@ -47,19 +47,25 @@ def write(own: TopK) -> TritonCode:
     t.trigger()
     t(f"own = {x.load(t, _along(place, axis, 'i'), f'i < {n}')}")
     write_key(t, "own", x.dtype, own.largest)
-    t(f"before = tl.zeros([{own.rows}, 1], tl.int32)")
-    t(f"for start in range(0, {n}, {width}):")
-    t.indent += 1
-    t(f"j = start + tl.arange(0, {width})[None, :]")
-    t(f"other = {x.load(t, _along(place, axis, 'j'), f'j < {n}')}")
-    write_key(t, "other", x.dtype, own.largest)
-    if x.dtype.bits < 64:  # both are one number
-        first = "((other_key.to(tl.int64) << 32) | j) < ((own_key.to(tl.int64) << 32) | i)"
-    else:
-        first = "(other_key < own_key) | ((other_key == own_key) & (j < i))"
-    t(f"first = ({first}) & (j < {n})")
-    t("before += tl.sum(first.to(tl.int32), 1, keep_dims=True)")
-    t.indent -= 1
+    t(f"count = tl.zeros([{own.rows}, {width}], tl.int32)")
+    # Of equals the first wins: all tiles but those around i know which side of it they are.
+    begin = f"block % {tiles} * {own.rows} // {width} * {width}"
+    around = max(own.rows, width)
+    t(f"begin = {begin}", f"end = tl.minimum(begin + {around}, {n})")
+    for start, end, first in (
+        ("0", "begin", "other_key <= own_key"),
+        ("begin", "end", "(other_key < own_key) | ((other_key == own_key) & (j < i))"),
+        ("end", str(n), "other_key < own_key"),
+    ):
+        t(f"for start in range({start}, {end}, {width}):")
+        t.indent += 1
+        t(f"j = start + tl.arange(0, {width})[None, :]")
+        t(f"other = {x.load(t, _along(place, axis, 'j'), f'j < {n}')}")
+        write_key(t, "other", x.dtype, own.largest)
+        inside = "" if n % width == 0 or start == "0" else f" & (j < {n})"
+        t(f"count += (({first}){inside}).to(tl.int32)")
+        t.indent -= 1
+    t("before = tl.sum(count, 1, keep_dims=True)")
     t(f"chosen = (i < {n}) & (before < {k})")
     own.values.store(t, _along(place, axis, "before"), "own", "chosen")
     own.places.store(t, _along(place, axis, "before"), "i", "chosen")

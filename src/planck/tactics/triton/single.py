@@ -92,7 +92,9 @@ def _unfit(node: Node) -> str:
         if isinstance(op, ScatterND):
             if not indices[-1]:
                 return "the tuples are empty"
-            comparisons = x.size * math.prod(indices[:-1])
+            whole = op.reduction == "none"  # slices are compared, otherwise elements
+            each = math.prod(x.dims[: indices[-1]]) if whole else x.size
+            comparisons = each * math.prod(indices[:-1])
         else:
             comparisons = x.size * indices[axis_of("ScatterElements", op.axis, x.rank)]
     elif isinstance(op, Det) and not 1 <= x.dims[-1] <= linalg.LARGEST:
