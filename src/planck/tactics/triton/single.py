@@ -2,15 +2,16 @@
 
 On a GPU a step in NumPy ends one graph, copies what it reads to the host and begins another.
 
-Notebook (H100; called from the host, NumPy's time for its reference alone)
+Notebook (H100 unless it says H200; NumPy's time is that of its reference alone, on the host)
 
 - The first version compared packed 64-bit keys, and reduced counts tile by tile: the 100 largest of
   8400 took 37 us (NumPy 1147), 300 of 25200 416 us (2587), 50 of 50257 1411 us (5484), 5 of 1000 in
   a batch of 8 6.9 us; 100 of 8400 i64 68.5 us. Predicted of one 32-bit comparison a pair, counted
-  for each lane: a third.
+  for each lane: a third. Found, on an H200: 15.3, 140, 502, 4.2 and 15.4 us.
 - Scattering elements that each look through all updates: 1000 tuples into 25200x8 315 us (NumPy
   159), with sums 186 us (358), 25200 rows of 4 1397 us (676). Slices that look once, predicted: an
-  eighth and a quarter of that.
+  eighth and a quarter. Found, on an H200: 9.1 us and 176 us; sums, with a register for each lane's,
+  75 us. 64000 updates added along an axis of 1000: 73 us.
 """
 
 from __future__ import annotations
