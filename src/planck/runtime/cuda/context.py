@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -140,12 +140,28 @@ class CudaContext(ExecutionContext):
 
         Runs of one context must not overlap: put them in the same stream, or wait between them.
         """
-        handle = self._stream if stream is None else self._driver.stream(_pointer(stream))
+        handle = self._stream if stream is None else self._driver.stream(stream_pointer(stream))
         with self._entered():
             if self._bound is None:
                 raise InputError("nothing is bound", try_="context.bind(...) before")
             for executable in self._bound:
                 self._driver.launch_graph(executable, handle)
+
+    @contextmanager
+    def putting(self) -> Iterator[Callable[[Handle], None]]:
+        """What puts the launches of a run on the bound arrays in a stream that is captured.
+
+        raises: InputError if nothing is bound, ContextInUseError
+        """
+        with self._entered():
+            if self._graphs.pinned is None:
+                raise InputError("nothing is bound", try_="context.bind(...) before")
+            self._launches.point(self._graphs.pinned)
+            yield self._put
+
+    def _put(self, stream: Handle) -> None:
+        for run in self._launches.runs:
+            self._launches.put(run, stream)
 
     def synchronize(self) -> None:
         """Wait for the context's own stream. raises: DeviceError if what ran there failed"""
@@ -344,7 +360,7 @@ def _closing(graphs: Graphs) -> Any:
     return lambda _: graphs.close()
 
 
-def _pointer(stream: Any) -> int:
+def stream_pointer(stream: Any) -> int:
     """The address of another library's stream. raises: InputError"""
     if isinstance(stream, int):
         return stream

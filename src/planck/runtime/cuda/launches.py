@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Final
 
 from planck.device.cuda.device import Device
-from planck.device.cuda.driver import Handle, Parameters, TensorMap
+from planck.device.cuda.driver import Driver, Handle, Parameters, TensorMap
 from planck.errors import DeviceError
 from planck.plan.model import Place, Plan
 
@@ -30,6 +30,19 @@ def runs(plan: Plan) -> list[range]:
         else:
             found.append(range(number, number + 1))
     return found
+
+
+def captured(driver: Driver, stream: Handle, put: Callable[[], None]) -> Handle:
+    """The graph of what `put` puts in a stream, and in those that it lets wait for it."""
+    driver.begin_capture(stream)
+    try:
+        put()
+    except BaseException:
+        with suppress(DeviceError):  # of the graph that is spoilt, beside the error that did it
+            if (spoilt := driver.end_capture(stream)) is not None:
+                driver.destroy_graph(spoilt)
+        raise
+    return driver.end_capture(stream)
 
 
 class Launches:
@@ -80,21 +93,18 @@ class Launches:
         events:  by step number, recorded before the step, and by one more after the last; steps
                  do not overlap then
         """
-        driver = self._driver
-        driver.begin_capture(stream)
-        try:
-            for number in run:
-                if events:
-                    driver.record(events[number], stream, in_graph=True)
-                driver.launch((self._apart if events else self._prepared)[number], stream)
+        return captured(self._driver, stream, lambda: self.put(run, stream, events))
+
+    def put(
+        self, run: range, stream: Handle, events: Mapping[int, Handle] | None = None
+    ) -> None:
+        """Put a run of steps in a stream; events as in `capture`."""
+        for number in run:
             if events:
-                driver.record(events[run.stop], stream, in_graph=True)
-        except BaseException:
-            with suppress(DeviceError):  # of the graph that is spoilt, beside the error that did it
-                if (spoilt := driver.end_capture(stream)) is not None:
-                    driver.destroy_graph(spoilt)
-            raise
-        return driver.end_capture(stream)
+                self._driver.record(events[number], stream, in_graph=True)
+            self._driver.launch((self._apart if events else self._prepared)[number], stream)
+        if events:
+            self._driver.record(events[run.stop], stream, in_graph=True)
 
     def _parameters(
         self, arguments: Sequence[Place], tensors: Sequence[TensorMap], bases: Mapping[Spot, int]
