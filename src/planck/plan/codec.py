@@ -124,6 +124,9 @@ def _step_to_json(step: Step) -> dict[str, Any]:
     }
     if step.launch:
         row["launch"] = asdict(step.launch)
+        for name in ("lane", "after"):  # of parallel branches, which most plans lack
+            if not row["launch"][name]:
+                del row["launch"][name]
     return row
 
 
@@ -136,4 +139,5 @@ def _step_from_json(data: dict[str, Any]) -> Step:
 
 def _launch_from_json(data: dict[str, Any]) -> Launch:
     tensors = tuple(TensorMap.of_json(fields) for fields in data.get("tensors", ()))
-    return Launch(**{**data, "tensors": tensors})
+    after = tuple(int(n) for n in data.get("after", ()))
+    return Launch(**{**data, "tensors": tensors, "after": after})

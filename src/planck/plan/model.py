@@ -67,6 +67,8 @@ class Launch:
     threads:    of one block
     dependent:  launched programmatically dependent on the step before: the kernel waits by itself
     tensors:    arguments that the kernel takes as tensor maps
+    lane:       which of the graph's parallel branches it is in, behind the lane's step before
+    after:      numbers of steps of other lanes that must have ended
     """
 
     grid: int
@@ -74,6 +76,8 @@ class Launch:
     shared_bytes: int = 0
     dependent: bool = False
     tensors: tuple[TensorMap, ...] = ()
+    lane: int = 0
+    after: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

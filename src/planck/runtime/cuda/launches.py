@@ -8,10 +8,11 @@ from contextlib import suppress
 from functools import partial
 from typing import Final
 
-from planck.device.cuda.device import Device
+from planck.device.cuda.device import Device, Resources
 from planck.device.cuda.driver import Driver, Handle, Parameters, TensorMap
 from planck.errors import DeviceError
 from planck.plan.model import Place, Plan
+from planck.runtime.cuda.lanes import Entry, Lanes
 
 Spot = tuple[str, int]  # a space, and which input or output
 Key = tuple[int, ...]  # addresses of all inputs, then of all outputs
@@ -48,36 +49,39 @@ def captured(driver: Driver, stream: Handle, put: Callable[[], None]) -> Handle:
 class Launches:
     """Prepared launches of all compiled steps, by number.
 
+    resources:  take streams and events for parallel branches
     functions:  by symbol
     bases:      addresses of the memory that stays; inputs and outputs come by `point`
     """
 
     def __init__(
-        self, plan: Plan, device: Device, functions: Mapping[str, Handle], bases: Mapping[Spot, int]
+        self,
+        plan: Plan,
+        resources: Resources,
+        functions: Mapping[str, Handle],
+        bases: Mapping[Spot, int],
     ) -> None:
-        self._driver = device.driver
+        driver = self._driver = resources.device.driver
         self._ports = [slot.place for slot in (*plan.inputs, *plan.outputs)]
         self._cells: dict[Spot, list[tuple[Parameters, int, int]]] = {}
-        self._prepared: dict[int, Handle] = {}
-        self._apart: dict[int, Handle] = {}  # each begins when the one before it has ended
+        self._prepared: dict[int, Entry] = {}
+        self._lanes = Lanes([step.launch for step in plan.steps if step.launch], resources)
         self.runs = runs(plan)
-        first = {run.start for run in self.runs}
         for number, step in enumerate(plan.steps):
             if not step.launch:
                 continue
             launch = step.launch
             prepare = partial(
-                self._driver.prepare,
+                driver.prepare,
                 functions[step.symbol],
                 launch.grid,
                 launch.threads,
                 launch.shared_bytes,
                 parameters=self._parameters(step.arguments, launch.tensors, bases),
             )
-            self._apart[number] = prepare(dependent=False)
-            # The first of a graph has no launch before it to depend on.
-            dependent = launch.dependent and number not in first
-            self._prepared[number] = prepare(dependent=dependent)
+            apart = prepare(dependent=False)
+            dependent = prepare(dependent=True) if launch.dependent else apart
+            self._prepared[number] = Entry(number, launch, dependent, apart)
 
     def point(self, key: Key) -> None:
         """Let later launches and captures use these inputs and outputs."""
@@ -98,13 +102,14 @@ class Launches:
     def put(
         self, run: range, stream: Handle, events: Mapping[int, Handle] | None = None
     ) -> None:
-        """Put a run of steps in a stream; events as in `capture`."""
+        """Put a run of steps in a stream that is captured; events as in `capture`."""
+        if not events:
+            self._lanes.put([self._prepared[number] for number in run], stream)
+            return
         for number in run:
-            if events:
-                self._driver.record(events[number], stream, in_graph=True)
-            self._driver.launch((self._apart if events else self._prepared)[number], stream)
-        if events:
-            self._driver.record(events[run.stop], stream, in_graph=True)
+            self._driver.record(events[number], stream, in_graph=True)
+            self._driver.launch(self._prepared[number].apart, stream)
+        self._driver.record(events[run.stop], stream, in_graph=True)
 
     def _parameters(
         self, arguments: Sequence[Place], tensors: Sequence[TensorMap], bases: Mapping[Spot, int]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Final, Protocol
 
@@ -21,6 +21,8 @@ from planck.device.cuda.driver import Handle, Parameters
 from planck.dtypes import Array
 from planck.plan.model import Plan, Step
 from planck.runtime.cuda.engine import CudaEngine
+from planck.runtime.cuda.lanes import Entry, Lanes
+from planck.runtime.cuda.launches import captured
 
 _FLUSH: Final = 2  # times the L2 cache: so much is written to push all else out of it
 
@@ -44,7 +46,7 @@ class Session(Protocol):
     """A plan on a GPU; a context manager, which gives all back."""
 
     def capture(self, steps: Sequence[int]) -> Any:
-        """A graph of steps, by number."""
+        """A graph of steps, by number; what they come after are places in it."""
         ...
 
     def drop(self, graph: Any) -> None:
@@ -104,7 +106,7 @@ class GpuSession:
             self.flush_bytes = _FLUSH * device.properties.l2_bytes
             self.flush = self.resources.memory(self.flush_bytes)
             self._bring(trial)
-            # By step, launched dependent and not: the first of a graph has none to depend on.
+            self.lanes = Lanes([s.launch for s in trial.plan.steps if s.launch], self.resources)
             self.launches = [
                 self._prepared(step) if step.launch else None for step in trial.plan.steps
             ]
@@ -137,7 +139,7 @@ class GpuSession:
             self.driver.copy(arena + to, weights + from_, size, self.stream)
         self.driver.synchronize(self.stream)
 
-    def _prepared(self, step: Step) -> tuple[Handle, Handle]:
+    def _prepared(self, step: Step) -> Entry:
         launch = step.launch
         assert launch is not None
         places = [self.bases[p.space, p.index] + p.offset_bytes for p in step.arguments]
@@ -153,16 +155,18 @@ class GpuSession:
             )
             for dependent in (launch.dependent, False)
         )
-        return dependent, apart
+        return Entry(0, launch, dependent, apart)
 
     def capture(self, steps: Sequence[int]) -> Handle:
         with self.device:
-            self.driver.begin_capture(self.stream)
+            entries = []
             for place, number in enumerate(steps):
                 prepared = self.launches[number]
                 assert prepared is not None, "a reference step cannot be captured"
-                self.driver.launch(prepared[0 if place else 1], self.stream)
-            graph = self.driver.end_capture(self.stream)
+                entries.append(replace(prepared, number=place))
+            graph = captured(
+                self.driver, self.stream, lambda: self.lanes.put(entries, self.stream)
+            )
             executable = self.driver.instantiate(graph)
             self.driver.destroy_graph(graph)
         self.graphs.append(executable)
