@@ -1,11 +1,11 @@
 """What a run on a GPU costs the host, and whether anything grows: one network, many inferences.
 
-    python -m bench.cuda_host yolov4_tiny --runs 100000 -o host.json
+python -m bench.cuda_host yolov4_tiny --runs 100000 -o host.json
 
-    execute_async_us    one launch of the graph, from Python
-    execute_us          a call with arrays of the GPU, or of the host, to the end
-    graph_us            the graph on the GPU alone, launched back to back
-    grown               bytes of host and device, and objects and blocks of Python, over all runs
+execute_async_us    one launch of the graph, from Python
+execute_us          a call with arrays of the GPU, or of the host, to the end
+graph_us            the graph on the GPU alone, launched back to back
+grown               bytes of host and device, and objects and blocks of Python, over all runs
 """
 
 from __future__ import annotations
@@ -93,9 +93,7 @@ def overheads(engine: Any, context: Any) -> dict[str, float]:
 
 def long_run(context: Any, runs: int) -> dict[str, Any]:
     """What grew over so many runs, of which every tenth brings and fetches arrays of the host."""
-    images = {
-        port.name: np.zeros(port.shape, port.dtype) for port in context._ports_in
-    }
+    images = {port.name: np.zeros(port.shape, port.dtype) for port in context._ports_in}
     results = {port.name: np.empty(port.shape, port.dtype) for port in context._ports_out}
     context.bind()
 

@@ -99,9 +99,7 @@ class Launches:
         """
         return captured(self._driver, stream, lambda: self.put(run, stream, events))
 
-    def put(
-        self, run: range, stream: Handle, events: Mapping[int, Handle] | None = None
-    ) -> None:
+    def put(self, run: range, stream: Handle, events: Mapping[int, Handle] | None = None) -> None:
         """Put a run of steps in a stream that is captured; events as in `capture`."""
         if not events:
             self._lanes.put([self._prepared[number] for number in run], stream)

@@ -164,9 +164,7 @@ class GpuSession:
                 prepared = self.launches[number]
                 assert prepared is not None, "a reference step cannot be captured"
                 entries.append(replace(prepared, number=place))
-            graph = captured(
-                self.driver, self.stream, lambda: self.lanes.put(entries, self.stream)
-            )
+            graph = captured(self.driver, self.stream, lambda: self.lanes.put(entries, self.stream))
             executable = self.driver.instantiate(graph)
             self.driver.destroy_graph(graph)
         self.graphs.append(executable)
