@@ -13,6 +13,7 @@ import pytest
 
 from bench import models
 from planck.compiler.cuda import build as build_module
+from planck.compiler.cuda.assemble import Assembly
 from planck.compiler.cuda.branches import LANES, _deal, _regions
 from planck.compiler.cuda.build import compile_cuda
 from planck.compiler.options import Options
@@ -20,7 +21,7 @@ from planck.compiler.stages import run_stages
 from planck.frontends import read
 from planck.plan.check import check_plan
 from planck.plan.codec import plan_from_json, plan_to_json
-from planck.plan.model import Plan
+from planck.plan.model import Launch, Place, Plan, Step
 from planck.runtime.cuda.engine import CudaEngine
 from tests.compiler.cuda.test_build import NoCompilers
 from tests.device.fake_cuda import FakeDriver
@@ -151,3 +152,16 @@ def test_results_stay_when_what_may_be_first_is_last(
             found.append(engine(feed))
     for key, array in found[0].items():
         np.testing.assert_array_equal(array, found[1][key])
+
+
+def test_each_lane_has_a_workspace_and_counters_of_its_own() -> None:
+    def step(lane: int) -> Step:
+        places = (Place("arena", 64), Place("workspace"), Place("counters"))
+        return Step("s", "", "s", places, (), (), launch=Launch(1, 32, lane=lane))
+
+    sizes: Any = SimpleNamespace(workspace_bytes=1000, counters=3)
+    steps, room = Assembly._apart(sizes, (step(0), step(2)))
+    assert [p.offset_bytes for p in steps[0].arguments] == [64, 0, 0]
+    assert [p.offset_bytes for p in steps[1].arguments] == [64, 2048, 512]
+    assert room == {"workspace": 3072, "counters": 768}
+    assert Assembly._apart(sizes, (step(0),))[1] == {"workspace": 1000, "counters": 12}
