@@ -18,6 +18,7 @@ from planck.compiler.cuda.branches import LANES, _deal, _regions
 from planck.compiler.cuda.build import compile_cuda
 from planck.compiler.options import Options
 from planck.compiler.stages import run_stages
+from planck.errors import PlanFormatError
 from planck.frontends import read
 from planck.plan.check import check_plan
 from planck.plan.codec import plan_from_json, plan_to_json
@@ -25,6 +26,7 @@ from planck.plan.model import Launch, Place, Plan, Step
 from planck.runtime.cuda.engine import CudaEngine
 from tests.compiler.cuda.test_build import NoCompilers
 from tests.device.fake_cuda import FakeDriver
+from tests.runtime.cuda.plans import chain
 from tests.tune.cuda.pretending import TARGET, Timer, Timing
 
 DIAMOND = [{}, {0}, {1}, {0}, {2, 3}, {4}]  # 1 and 2 beside 3, joined by 4
@@ -165,3 +167,13 @@ def test_each_lane_has_a_workspace_and_counters_of_its_own() -> None:
     assert [p.offset_bytes for p in steps[1].arguments] == [64, 2048, 512]
     assert room == {"workspace": 3072, "counters": 768}
     assert Assembly._apart(sizes, (step(0),))[1] == {"workspace": 1000, "counters": 12}
+
+
+@pytest.mark.parametrize(("lane", "after"), [(0, (1,)), (0, (-1,)), (16, ()), (-1, ())])
+def test_impossible_branches_are_refused(lane: int, after: tuple[int, ...]) -> None:
+    plan, _ = chain(3)
+    launch = plan.steps[1].launch
+    assert launch is not None
+    bad = replace(plan.steps[1], launch=replace(launch, lane=lane, after=after))
+    with pytest.raises(PlanFormatError, match="branch"):
+        check_plan(replace(plan, steps=(plan.steps[0], bad, plan.steps[2])))
