@@ -23,6 +23,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from bench import models
+from planck.cli.options import sources_of
 from planck.files import write_file
 
 ROUNDS: Final = 9
@@ -42,6 +43,10 @@ def main(
     timing_cache: Annotated[str, typer.Option()] = "bench-output/planck-cuda.timings",
     only: Annotated[
         list[str] | None, typer.Option(help=f"contenders: {', '.join(NAMES)}; all if left out")
+    ] = None,
+    tactic_sources: Annotated[
+        str | None,
+        typer.Option(help="Planck's: cublaslt, or none; those that are here if left out"),
     ] = None,
     budget_seconds: Annotated[
         float, typer.Option(help="no case begins after this; a case that runs is ended")
@@ -69,6 +74,7 @@ def main(
             "level": level,
             "timing_cache": timing_cache,
             "only": list(only or NAMES),
+            "sources": sources_of(tactic_sources),
         }
         key = f"{name}-b{size}-{kind}"
         results[key] = _in_process(request, left)
@@ -121,7 +127,9 @@ def one(request: dict[str, Any]) -> dict[str, Any]:
     found: dict[str, dict[str, Any]] = {}
     feeds = case.feeds()
     makers = {
-        "planck": lambda: ours(case, stream, request["level"], request["timing_cache"], feeds),
+        "planck": lambda: ours(
+            case, stream, request["level"], request["timing_cache"], feeds, request["sources"]
+        ),
         "eager": lambda: theirs(case, stream, compiled=False),
         "inductor": lambda: theirs(case, stream, compiled=True),
     }

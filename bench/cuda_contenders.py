@@ -63,7 +63,14 @@ class Case:
         return [models.inputs(model, seed=seed) for seed in range(SETS)]
 
 
-def ours(case: Case, stream: Any, level: int, cache: str, feeds: Sequence[Arrays]) -> Contender:
+def ours(
+    case: Case,
+    stream: Any,
+    level: int,
+    cache: str,
+    feeds: Sequence[Arrays],
+    sources: Sequence[str] | None = None,
+) -> Contender:
     """Planck, with its error from PyTorch's float32 among the facts."""
     start = time.perf_counter()
     engine = planck.build(
@@ -73,6 +80,7 @@ def ours(case: Case, stream: Any, level: int, cache: str, feeds: Sequence[Arrays
         optimization_level=level,
         timing_cache=cache,
         accuracy=None,
+        tactic_sources=sources,
     )
     seconds = time.perf_counter() - start
     context: Any = engine.create_execution_context()
@@ -99,6 +107,7 @@ def ours(case: Case, stream: Any, level: int, cache: str, feeds: Sequence[Arrays
         "steps": len(report.steps),
         "reference_steps": report.reference_steps,
         "sum_us": round(sum(step.measured_us for step in report.steps), 1),
+        "tactics": _by_tactic(report.steps),
         "graph_us": engine.plan.build.get("graph_us"),
         "weights_mb": round(report.weights_bytes / 1e6, 1),
         "arena_mb": round(report.arena_bytes / 1e6, 1),
@@ -106,6 +115,15 @@ def ours(case: Case, stream: Any, level: int, cache: str, feeds: Sequence[Arrays
     if report.reference_steps:
         facts["references"] = engine.plan.build["references"]
     return Contender("planck", launches, facts)
+
+
+def _by_tactic(steps: Sequence[Any]) -> dict[str, tuple[int, float]]:
+    """How many steps each tactic runs, and what they took alone, in microseconds."""
+    found: dict[str, tuple[int, float]] = {}
+    for step in steps:
+        count, us = found.get(step.tactic, (0, 0.0))
+        found[step.tactic] = count + 1, round(us + step.measured_us, 1)
+    return found
 
 
 def _error_from_float32(case: Case, feed: Arrays, found: Arrays) -> float:

@@ -18,6 +18,7 @@
     |  |- NoDeviceError         no GPU here, or no NVIDIA driver for it
     |  |- DriverTooOldError     a driver too old for Planck or for a plan's code
     |  |- DeviceMemoryError     the GPU's memory is used up
+    |  |- LibraryError          a library of NVIDIA's that is missing, of another version, or fails
     |  `- CudaError             another call of the CUDA driver that failed
     |- ContextInUseError        one execution context, two threads at once
     |- InputError               what was given to run or detect cannot be used
@@ -125,6 +126,10 @@ class DriverTooOldError(DeviceError):
 
 class DeviceMemoryError(DeviceError):
     """The GPU's memory is used up: the message says what was asked and what is free."""
+
+
+class LibraryError(DeviceError):
+    """A library of NVIDIA's (cuBLASLt) that is missing, of another version, or that fails."""
 
 
 class CudaError(DeviceError):

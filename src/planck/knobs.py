@@ -21,6 +21,7 @@ class Knobs:
     cpu:    PLANCK_CPU     target to build for instead of this machine: avx512, avx2, portable
     cache:  PLANCK_CACHE   folder that keeps what is measured once a machine; by default planck in
                            the user's cache folder (XDG_CACHE_HOME, or ~/.cache)
+    cuda:   CUDA_PATH      folder where CUDA is, whose libraries plans may use
     """
 
     debug: int = 0
@@ -28,6 +29,7 @@ class Knobs:
     jobs: int = 0
     cpu: str = ""
     cache: Path = Path("~/.cache/planck")
+    cuda: Path | None = None
 
 
 def _from_environment() -> Knobs:
@@ -38,12 +40,14 @@ def _from_environment() -> Knobs:
     caches = os.environ.get("XDG_CACHE_HOME", "") or "~/.cache"
     cache = os.environ.get("PLANCK_CACHE", "") or f"{caches}/planck"
     dump = os.environ.get("PLANCK_DUMP", "")
+    cuda = os.environ.get("CUDA_PATH", "")
     return Knobs(
         debug=number("PLANCK_DEBUG"),
         dump=Path(dump) if dump else None,
         jobs=number("PLANCK_JOBS"),
         cpu=os.environ.get("PLANCK_CPU", ""),
         cache=Path(cache),
+        cuda=Path(cuda) if cuda else None,
     )
 
 

@@ -51,7 +51,7 @@ class Node:
 
     @property
     def shape(self) -> tuple[Any, ...]:
-        return (*self.item.shape, self.after)
+        return (self.item.shape, self.after)
 
 
 @dataclass(eq=False)
@@ -154,6 +154,15 @@ def call(method: Any) -> Any:
     return checked
 
 
+@dataclass(eq=False)
+class Work:
+    """What another library puts in a stream: `shape` says whether a graph's may take its place."""
+
+    shape: Any
+    run: Callable[[], None]
+    dependent: bool = False
+
+
 class FakeDriver:
     """See `planck.device.cuda.driver.Driver`.
 
@@ -178,7 +187,7 @@ class FakeDriver:
         self.violations: list[str] = []
         self.fail_in: int | None = None
         self.failed = 0
-        self.ran: list[Launch] = []
+        self.ran: list[Launch | Work] = []
         self.memory: dict[int, Array] = {}
         self.host: dict[int, Array] = {}
         self.streams: dict[int, Stream] = {0: Stream(0)}
@@ -457,6 +466,15 @@ class FakeDriver:
         else:
             self._put(stream, lambda: self._run(launched))
 
+    def put(self, work: Work, stream: Stream) -> None:
+        """What a library does with a stream; in a context that was pushed."""
+        with self.lock:
+            self.expect(bool(self.stack()), "a library called without a context")
+            if stream.captured is not None:
+                self._capture(stream, work)
+            else:
+                self._put(stream, lambda: self._run(work))
+
     # Graphs.
 
     @call
@@ -576,9 +594,12 @@ class FakeDriver:
             strides = [ctypes.c_int64.from_address(next(rest)).value for _ in range(2)]
             self.expect(strides == [tensor.row_bytes // 2, 1], "strides that are not the map's")
 
-    def _run(self, launch: Launch) -> None:
+    def _run(self, launch: Launch | Work) -> None:
         self.ran.append(launch)
         self.now_us += 5.0
+        if isinstance(launch, Work):
+            launch.run()
+            return
         arrays = [self.array(pointer) for pointer in launch.pointers]
         self.kernels[launch.function.name](*arrays)
 

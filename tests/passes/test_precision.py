@@ -313,3 +313,19 @@ def test_depth_first_regions_keep_together_with_float16(whole: bool) -> None:
 def test_an_unknown_precision_is_named() -> None:
     with pytest.raises(BuildError, match=r"int7[\s\S]*fp32, bf16, fp16"):
         planck.build(program(TWO), precision="int7")
+
+
+def test_on_a_gpu_sums_before_norms_are_short_though_a_residual_leads_to_an_output() -> None:
+    graph = parse(
+        'graph "g"(%x: f32[4,16]) { weight %w: f32[16,16] = ? weight %v: f32[16,16] = ? '
+        "weight %s: f32[16] = ? weight %o: f32[16] = ? "
+        '%a: f32[4,16] = MatMul(%x, %w) %b: f32[4,16] = Pointwise(%a, %x, fn="add") '
+        "%n: f32[4,16] = LayerNorm(%b, %s, %o, axis=-1, epsilon=1e-05) "
+        "%c: f32[4,16] = MatMul(%n, %v) "
+        '%y: f32[4,16] = Pointwise(%c, %n, fn="add") return %y }'
+    )
+    for on_gpu, sums in ((True, "f16"), (False, "f32")):
+        found = types(shorten(fuse(graph), f16 if on_gpu else bf16, on_gpu))
+        assert found["b"] == sums
+        assert found["n"] == ("f16" if on_gpu else "bf16")
+        assert found["y"] == "f32"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,10 @@ import pytest
 import planck
 from planck.device.cuda import bindings
 from planck.device.cuda.driver import TensorMap
+from planck.device.cuda.library import CUBLASLT, Call, Product, Side
 from planck.errors import BuildError, DeviceError, PlanFormatError, PlanTargetError
 from planck.plan.check import check_plan, check_target
-from planck.plan.codec import plan_to_json
+from planck.plan.codec import plan_from_json, plan_to_json
 from planck.plan.format import load_plan, read_header, save_plan
 from planck.plan.model import Launch, Place
 from planck.runtime import Engine, engine_of
@@ -178,3 +180,45 @@ def test_which_gpu_runs_what() -> None:
     with pytest.raises(PlanTargetError, match="another machine"):
         check_target(here, replace(here, machine="H200"), any_machine=False)
     check_target(here, replace(here, machine="H200"), any_machine=True)
+
+
+def called(call: Any = None, **changes: Any) -> Any:
+    """A plan whose first step a library runs."""
+    side = Side(50)
+    product = Product(20, 50, 50, "f32", "f32", side, side, side, bias=True)
+    made = Call(CUBLASLT, 130_100, product, "00" * 64, 256)
+    made = replace(made, **{"product": replace(product, **(call or {})), **changes})
+    places = (Place("input"), Place("weights"), Place("arena"), Place("weights"))
+    plan, _ = chain(2)
+    return step(plan, symbol="products", launch=made, arguments=(*places, Place("workspace")))
+
+
+def test_a_step_may_be_a_call_of_a_library() -> None:
+    plan = called({"c": Side(50), "bias": False, "activation": "relu"})
+    check_plan(plan)
+    data = json.dumps(plan_to_json(plan)).encode()
+    assert plan_from_json(data, plan.code, plan.weights, b"").steps == plan.steps
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        called(library="cutlass"),
+        called(algorithm="00" * 63),
+        called(algorithm="0g" * 64),
+        called(workspace_bytes=4001),
+        called(workspace_bytes=-1),
+        called({"c": Side(50)}),  # an argument more
+        called({"rows": 0}),
+        called({"depth": 2**31}),
+        called({"dtype": "f64"}),
+        called({"result": "i8"}),
+        called({"activation": "gelu"}),
+        called({"a": Side(0)}),
+        called({"b": Side(50, -1)}),
+        replace(called(), target=resolve("cpu")),
+    ],
+)
+def test_calls_that_cannot_be_are_refused(plan: Any) -> None:
+    with pytest.raises(PlanFormatError):
+        check_plan(plan)

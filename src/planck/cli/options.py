@@ -95,6 +95,15 @@ class Building:
         ),
     ] = 3
 
+    tactic_sources: Annotated[
+        str | None,
+        typer.Option(
+            help="Libraries whose kernels a GPU's plan may use where they are faster: cublaslt, or"
+            " none; those that are here if left out.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None
+
     @property
     def cpu_list(self) -> list[int] | None:
         """ "0,2-3" -> [0, 2, 3]. raises: BadParameter"""
@@ -116,6 +125,13 @@ class Building:
                 )
             shapes[name] = tuple(int(n) for n in re.split("[x,]", dims))
         return shapes
+
+
+def sources_of(text: str | None) -> list[str] | None:
+    """ "cublaslt" -> ["cublaslt"], "none" -> []"""
+    if text is None:
+        return None
+    return [] if text == "none" else [name.strip() for name in text.split(",")]
 
 
 def takes_building(command: Callable[..., None]) -> Callable[..., None]:
@@ -177,6 +193,7 @@ def engine_of(
         weights=building.weights,
         timing_cache=building.timing_cache,
         optimization_level=building.level,
+        tactic_sources=sources_of(building.tactic_sources),
         build_seconds=seconds,
         accuracy=accuracy,
         weight_growth_mb=weight_growth_mb,

@@ -14,6 +14,7 @@ from planck import target as targets
 from planck.compiler.accuracy import BUDGET
 from planck.compiler.options import SHORT, TF32, Options, Progress
 from planck.compiler.stages import compile_graph, run_stages
+from planck.device.cuda.library import LIBRARIES
 from planck.device.system import available_cpus, check_cpus, confined
 from planck.errors import BuildError, NoDeviceError, ShapeError
 from planck.ir.graph import Graph
@@ -41,6 +42,7 @@ def build(
     batch: int | None = None,
     weight_growth_mb: float | None = None,
     cpus: Sequence[int] | None = None,
+    tactic_sources: Sequence[str] | None = None,
 ) -> Engine:
     """Compile a model for this machine, or for a GPU.
 
@@ -67,6 +69,10 @@ def build(
                          kernels need that; by default 48, or 75 % of the weights if that is more
     cpus:                processors that the build keeps to, compilers and measurements alike; all
                          that this process may use when left out
+    tactic_sources:      libraries of NVIDIA's whose kernels may be a GPU's steps where they are
+                         faster than Planck's: "cublaslt"; none if empty. When left out, for target
+                         "cuda" those of this machine. A plan with such steps runs where the same
+                         version of the library is
     gives:               an engine; for a GPU that is not here one that can be saved, not run
     raises:              ModelError, ShapeError, BuildError, FileError; InputError for cpus that
                          this process may not use; for a GPU MissingExtraError, DeviceError
@@ -84,6 +90,7 @@ def build(
         timing_cache,
         accuracy,
         weight_growth_mb,
+        tactic_sources,
     )
     keep = confined(cpus) if cpus else nullcontext()
     with keep, _progress(progress) as report:
@@ -145,6 +152,7 @@ def options_of(
     timing_cache: str | os.PathLike[str] | None,
     accuracy: float | None = BUDGET,
     weight_growth_mb: float | None = None,
+    tactic_sources: Sequence[str] | None = None,
 ) -> Options:
     """Checked options. raises: BuildError that names the argument"""
     if precision not in PRECISIONS:
@@ -167,6 +175,12 @@ def options_of(
             f"weight_growth_mb must be a number of MB from 0 on, not {weight_growth_mb!r}",
             try_="leave it out for the default, or give inf for no limit",
         )
+    for name in tactic_sources or ():
+        if name not in LIBRARIES:
+            raise BuildError(
+                f"planck has no tactics of {name!r}",
+                know=f"tactic_sources are {', '.join(LIBRARIES)}",
+            )
     try:
         resolved = targets.resolve(target)
     except NoDeviceError as error:
@@ -188,6 +202,7 @@ def options_of(
         seconds=seconds,
         timing_cache=Path(timing_cache) if timing_cache is not None else None,
         accuracy=float(accuracy or 0.0),
+        libraries=None if tactic_sources is None else tuple(tactic_sources),
         weight_growth=None if weight_growth_mb is None else int(min(weight_growth_mb, 1e12) * 1e6),
     )
 

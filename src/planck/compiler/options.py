@@ -25,6 +25,7 @@ class Options:
     level:    0 takes each tactic's best guess, 5 measures everything
     seconds:  best so far when they are over
     accuracy: how far a plan may be from float64, over each output's largest value; 0 for no check
+    libraries: whose kernels may be steps beside Planck's own, on a GPU; None: those that are here
     weight_growth: bytes by which weights may be more than the model's; None: by weigh.allowance
     """
 
@@ -36,6 +37,7 @@ class Options:
     timing_cache: Path | None = None
     accuracy: float = BUDGET
     weight_growth: int | None = None
+    libraries: tuple[str, ...] | None = None
     progress: Progress = lambda stage, done, total, what: None
     notes: dict[str, Any] = field(default_factory=dict)
 

@@ -32,6 +32,8 @@ are.
 On a GPU (`on_gpu`) both are as bfloat16 is here. There tensor cores decide what gains: a product of
 float32 takes so much longer that what must stay float32 is rounded by a kernel before the product
 that reads it; but pictures of few channels are not, as a stem loads them element by element anyway.
+What only leads to a tensor that is short because a product reads it lies between products there,
+though another reader of that tensor leads to an output: the sums before a transformer's norms.
 
 - One core of Zen 5: with weights in float16 one row times 4096x4096 from memory takes 825 us, not
   1543, and eight rows times 1024x1024 95, not 134; convolutions and larger products take as long as
@@ -109,7 +111,7 @@ class _Choice:
             return
         gains = [node for node in self.flat if self.gains(node)]
         operands = {v.name for node in gains for v in _operands(node)}
-        between = self._between(gains)
+        between = self._between(gains, operands if on_gpu else set())
         wanted = {self.group[name] for name in operands | between if name in self.group}
         self.short = {n for n, g in self.group.items() if g in wanted and n not in self.kept}
         self.weights = operands & graph.weights.keys()
@@ -137,8 +139,11 @@ class _Choice:
                 if array is not None and v.type.dtype is f32 and _fits_half(array):
                     yield v.name
 
-    def _between(self, gains: list[_Flat]) -> set[str]:
-        """Values that come from a product, and all of whose readers lead to one that gains."""
+    def _between(self, gains: list[_Flat], enough: set[str]) -> set[str]:
+        """Values that come from a product, and all of whose readers lead to one that gains.
+
+        enough:  values that are short anyway: who only leads to such a one is between, too
+        """
         follows: set[str] = set()
         for node in self.flat:
             if type(node.op) in PRODUCTS or any(v.name in follows for v in node.inputs):
@@ -147,7 +152,10 @@ class _Choice:
         leads: dict[str, bool] = {}
         chosen = {id(node) for node in gains}
         for node in reversed(self.flat):
-            onward = any(leads.get(v.name, False) and v.name not in ends for v in node.outputs)
+            onward = any(
+                (leads.get(v.name, False) or v.name in enough) and v.name not in ends
+                for v in node.outputs
+            )
             for k, value in enumerate(node.inputs):
                 own = value in _operands(node) if id(node) in chosen else onward
                 own = own and value.type.dtype.is_float and PLACES.get(type(node.op)) != k

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from planck.device.cuda.library import ALGORITHM_BYTES, LIBRARIES, Call
 from planck.errors import PlanFormatError, PlanTargetError
 from planck.plan.model import SHARED, Place, Plan, Step
 from planck.plan.record import CLOCK, RUN, STOP, WORKER
@@ -14,6 +15,8 @@ _MOST_BLOCKS: Final = 2**31 - 1
 _MOST_THREADS: Final = 1024
 _WARP: Final = 32
 MOST_LANES: Final = 16  # of a plan: each has a workspace of its own
+_LONGEST: Final = 2**31 - 1  # of what a library counts
+_HEX: Final = "0123456789abcdef"
 _ORDER = ("portable", "avx2", "avx512")  # each runs on processors of all that follow
 
 
@@ -39,7 +42,8 @@ def check_plan(plan: Plan) -> None:
 
 
 def _check_step(plan: Plan, step: Step, number: int, at: str) -> None:
-    if step.symbol and step.symbol not in plan.symbols:
+    coded = step.symbol and not isinstance(step.launch, Call)
+    if coded and step.symbol not in plan.symbols:
         raise PlanFormatError(f"the plan has no code for {step.symbol}", at=at)
     if not step.symbol and not step.reference:
         raise PlanFormatError("a step has neither code nor a reference", at=at)
@@ -49,7 +53,14 @@ def _check_step(plan: Plan, step: Step, number: int, at: str) -> None:
             at=at,
             know=f"tiles {step.tiles}, grain {step.grain}, scratch {step.scratch_bytes} bytes",
         )
-    _check_launch(plan, step, number, at)
+    before = all(0 <= other < number for other in step.after)
+    if not before or not 0 <= step.lane < MOST_LANES:
+        raise PlanFormatError(
+            "a step waits for what is not before it, or is in an impossible branch",
+            at=at,
+            know=f"lane {step.lane}, after {step.after}",
+        )
+    _check_launch(plan, step, at)
     for slot in (*step.reads, *step.writes):
         if not 0 <= slot < len(plan.slots):
             raise PlanFormatError(f"a step uses slot {slot}, which does not exist", at=at)
@@ -61,12 +72,15 @@ def _check_step(plan: Plan, step: Step, number: int, at: str) -> None:
         _check_place(plan, step.arguments[tensor.argument], at, tensor.bytes)
 
 
-def _check_launch(plan: Plan, step: Step, number: int, at: str) -> None:
+def _check_launch(plan: Plan, step: Step, at: str) -> None:
     launch = step.launch
     if (launch is not None) != (plan.target.is_cuda and bool(step.symbol)):
         kind = "no launch" if launch is None else "a launch"
         raise PlanFormatError(f"a step of a plan for {plan.target} has {kind}", at=at)
     if launch is None:
+        return
+    if isinstance(launch, Call):
+        _check_call(plan, step, launch, at)
         return
     fits = (
         0 < launch.grid <= _MOST_BLOCKS,
@@ -80,12 +94,30 @@ def _check_launch(plan: Plan, step: Step, number: int, at: str) -> None:
             know=f"grid {launch.grid}, threads {launch.threads}, "
             f"shared memory {launch.shared_bytes} of {plan.target.l1_bytes} bytes",
         )
-    before = all(0 <= other < number for other in launch.after)
-    if not before or not 0 <= launch.lane < MOST_LANES:
+
+
+def _check_call(plan: Plan, step: Step, call: Call, at: str) -> None:
+    """Whether a library may be given a step's numbers."""
+    product = call.product
+    sides = (product.a, product.b, product.d, *([product.c] if product.c else ()))
+    sizes = (product.rows, product.columns, product.depth, product.batch)
+    dtypes = (product.dtype, product.result)
+    fits = (
+        call.library in LIBRARIES,
+        len(call.algorithm) == 2 * ALGORITHM_BYTES and set(call.algorithm) <= set(_HEX),
+        0 <= call.workspace_bytes <= plan.workspace_bytes,
+        len(step.arguments) == call.arguments,
+        all(0 < size <= _LONGEST for size in sizes),
+        all(0 < side.stride <= _LONGEST and side.batch >= 0 for side in sides),
+        all(dtype in ("f16", "bf16", "f32") for dtype in dtypes),
+        product.activation in ("", "relu", "gelu_tanh"),
+    )
+    if not all(fits):
         raise PlanFormatError(
-            "a step waits for what is not before it, or is in an impossible branch",
+            "a step has an impossible call of a library",
             at=at,
-            know=f"lane {launch.lane}, after {launch.after}",
+            know=f"{call.library}, {product}, workspace {call.workspace_bytes} of "
+            f"{plan.workspace_bytes} bytes, {len(step.arguments)} arguments",
         )
 
 

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from planck.device.cuda.driver import TensorMap
+from planck.device.cuda.library import Call, Product, Side
 from planck.dtypes import BY_NAME
 from planck.errors import PlanFormatError
 from planck.ir.types import Quant, TensorType
@@ -124,9 +125,9 @@ def _step_to_json(step: Step) -> dict[str, Any]:
     }
     if step.launch:
         row["launch"] = asdict(step.launch)
-        for name in ("lane", "after"):  # of parallel branches, which most plans lack
-            if not row["launch"][name]:
-                del row["launch"][name]
+    for name in ("lane", "after"):  # of parallel branches, which most plans lack
+        if not row[name]:
+            del row[name]
     return row
 
 
@@ -134,10 +135,16 @@ def _step_from_json(data: dict[str, Any]) -> Step:
     tuples = {name: tuple(data[name]) for name in ("reads", "writes", "origin")}
     arguments = tuple(_place_from_json(p) for p in data["arguments"])
     launch = _launch_from_json(data["launch"]) if "launch" in data else None
-    return Step(**{**data, **tuples, "arguments": arguments, "launch": launch})
-
-
-def _launch_from_json(data: dict[str, Any]) -> Launch:
-    tensors = tuple(TensorMap.of_json(fields) for fields in data.get("tensors", ()))
     after = tuple(int(n) for n in data.get("after", ()))
-    return Launch(**{**data, "tensors": tensors, "after": after})
+    return Step(**{**data, **tuples, "arguments": arguments, "launch": launch, "after": after})
+
+
+def _launch_from_json(data: dict[str, Any]) -> Launch | Call:
+    if "library" not in data:
+        tensors = tuple(TensorMap.of_json(fields) for fields in data.get("tensors", ()))
+        return Launch(**{**data, "tensors": tensors})
+    product = dict(data["product"])
+    for side in ("a", "b", "c", "d"):
+        if product[side] is not None:
+            product[side] = Side(**product[side])
+    return Call(**{**data, "product": Product(**product)})

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from planck.device.cuda.driver import TensorMap
+from planck.device.cuda.library import Call
 from planck.ir.types import TensorType
 from planck.target import Target
 
@@ -67,8 +68,6 @@ class Launch:
     threads:    of one block
     dependent:  launched programmatically dependent on the step before: the kernel waits by itself
     tensors:    arguments that the kernel takes as tensor maps
-    lane:       which of the graph's parallel branches it is in, behind the lane's step before
-    after:      numbers of steps of other lanes that must have ended
     """
 
     grid: int
@@ -76,8 +75,6 @@ class Launch:
     shared_bytes: int = 0
     dependent: bool = False
     tensors: tuple[TensorMap, ...] = ()
-    lane: int = 0
-    after: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +90,9 @@ class Step:
     bytes:      read and written at the least, with the weights as they are packed
     weight_bytes:  of these, weights
     reference:  text of a one-node graph that the interpreter runs, for a step nobody has compiled
-    launch:     on a GPU, how; None on a CPU
+    lane:       on a GPU, which of the graph's parallel branches it is in
+    after:      numbers of steps of other lanes that must have ended
+    launch:     on a GPU, how: of code of the plan, or by a call of a library; None on a CPU
     """
 
     name: str
@@ -115,7 +114,9 @@ class Step:
     weight_bytes: int = 0
     origin: tuple[str, ...] = ()
     reference: str = ""
-    launch: Launch | None = None
+    launch: Launch | Call | None = None
+    lane: int = 0
+    after: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +132,8 @@ class Plan:
     counter_bytes:    32-bit counters: zero before the first step, left zero by each
 
     On a GPU, code is cubins one behind the other, and symbols say where each begins; the function
-    in it has the symbol's name. Its parameters are pointers, one for each of Step.arguments.
+    in it has the symbol's name. Its parameters are pointers, one for each of Step.arguments. A step
+    that a library runs has a symbol that is only a name.
     """
 
     name: str

@@ -40,7 +40,12 @@ Notebook (Zen 5, AVX-512, 4.4 GHz; weights from DRAM, bias and ReLU; one core; u
   read twice (us, weights from memory; before, now): 384 -> 256 @ 26 831, 711; 512 -> 1024 @ 13
   1711, 1477 (F2x3); 256 -> 512 @ 13 488, 386; 128 @ 28 130, 126; 128 @ 52 412, 396; 64 @ 56,
   stride 2 and 512 @ 7 as before. YOLOv3-tiny 7 % faster; beside a process that spins 10.7 ms for
-  11.3.
+  11.3. In a network the shared tiles' memory is cold, which timing had to learn: 64 -> 128 @ 112 in
+  U-Net 385 us by tiles of one's own, 484 by shared ones that were timed at 336. Tiles claimed by
+  turns or by neighbours and from both ends: the same time.
+- Fetching the next unit's pixels beside the products, instead of the next weights, pixels from
+  memory (us): one thread, 16 -> 32 @ 208 777 to 718, 32 -> 64 @ 104 644 to 586; from 64 channels on
+  and on two threads nothing. Not kept.
 
 Largest error over largest output, 24x24, normal weights; inputs normal / ReLU of normal
 

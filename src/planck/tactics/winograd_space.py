@@ -36,7 +36,6 @@ MIN_RUN: Final = 32  # channels; shorter sums spend their time in adding up
 # Cycles, fitted on Zen 4. On Zen 5 they give 0.85 to 1.1 of what tuning measured on 60 layers; a
 # direct convolution there takes half the cycles that it takes on Zen 4.
 TRANSFORM_CYCLES: Final = 0.72  # for each instruction of a transform, loads and stores included
-SHARED_READING: Final = 1.2  # times as long, as half of the tiles come from the other core's caches
 ADD_CYCLES: Final = 2.0  # to load, add and store a vector
 MEMORY_BYTES_PER_CYCLE: Final = 10.0  # to each core, 37 GB/s
 MEMORY_CORES: Final = 2  # that have this much at once
@@ -173,7 +172,10 @@ def cycles_of(kernel: Kernel, spec: Winograd) -> float:
     reading = spec.tiles * spec.in_blocks * read_cycles(spec.axes) / speed
     writing = spec.tiles * spec.blocks * write_cycles(spec.axes) / speed
     share = (-(-spec.units // kernel.threads) + 0.1) / spec.units
-    reading *= SHARED_READING / kernel.threads if spec.shared else spec.parts * share
+    if spec.shared:
+        reading = (reading + 2 * spec.v_bytes / L3_BYTES_PER_CYCLE) / kernel.threads
+    else:
+        reading *= spec.parts * share
     # Weights come from memory while others are multiplied, not while pixels are transformed.
     memory = memory_cycles(kernel, spec)
     products *= share

@@ -3,8 +3,8 @@
 In a network, a layer's weights have been pushed out of the caches by the other layers'. So the
 kernel is repeated with copies of its weights, so many that a core's L2 cannot hold them all; and
 where the network's weights together are more than the last cache keeps, they are flushed to memory
-before every run. So are results that no L2 holds: the weights that passed pushed them out as well.
-What a recurrent layer multiplies with, step after step, stays where it is.
+before every run. So are results that no L2 holds, and what threads share: the weights that passed
+pushed them out as well. What a recurrent layer multiplies with, step after step, stays where it is.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from planck.codegen.link import link
 from planck.device.system import separate_cpus
 from planck.dtypes import Array
 from planck.ir.types import TensorType
-from planck.plan.model import OVERREAD_BYTES, SHARED, Place, Plan, Step
+from planck.plan.model import OVERREAD_BYTES, SHARED, WORKSPACE, Place, Plan, Step
 from planck.runtime import Engine, ExecutionContext
 from planck.tactics.kernel import Code, Config, Kernel, Tactic
 
@@ -114,6 +114,10 @@ def plan_of(
         at = at if number < copies else 0
         if flushed:
             steps += [_flush_step(Place("weights", 0), pages)] if pages else []
+            if code.workspace_bytes:
+                steps.append(
+                    _flush_step(SHARED[WORKSPACE], code.workspace_bytes // flush.TILE_BYTES)
+                )
             for name in cold:
                 bytes_ = _span_bytes(kernel.operands[name].type, kernel.operands[name].strides)
                 steps.append(_flush_step(Place("arena", arena[name]), bytes_ // flush.TILE_BYTES))

@@ -84,8 +84,8 @@ class Halved(Timing):
         return [self.trial.plan.steps[n] for n in steps]
 
     def run_us(self, graph: Any, cold: bool) -> float:
-        lanes = {step.launch.lane for step in graph if step.launch}
-        return 10.0 * len(graph) / (1 + len(lanes)) - sum(s.launch.lane > 0 for s in graph)
+        lanes = {step.lane for step in graph}
+        return 10.0 * len(graph) / (1 + len(lanes)) - sum(s.lane > 0 for s in graph)
 
 
 @pytest.fixture
@@ -113,7 +113,7 @@ def test_a_network_runs_in_branches_where_it_is_faster(
 ) -> None:
     plan = built(name, tmp_path / "timings", Wide())
     check_plan(plan)
-    lanes = {step.launch.lane for step in plan.steps if step.launch}
+    lanes = {step.lane for step in plan.steps}
     assert len(lanes) > 1
     data = plan_to_json(plan)
     again = plan_from_json(json.dumps(data).encode(), plan.code, plan.weights, b"")
@@ -133,7 +133,7 @@ def test_results_stay_when_what_may_be_first_is_last(
     from tests.tactics.triton.interpreting import interpret
 
     plan = built(name, tmp_path / "timings", Wide())
-    assert any(step.launch and step.launch.lane for step in plan.steps)
+    assert any(step.lane for step in plan.steps)
 
     def kernel(code: Any) -> Any:
         def run(*arrays: Any) -> None:
@@ -144,10 +144,7 @@ def test_results_stay_when_what_may_be_first_is_last(
 
     kernels = {symbol: kernel(code) for symbol, code in codes.items()}
     feed = models.inputs(models.build(name, small=True))
-    straight = tuple(
-        replace(step, launch=replace(step.launch, lane=0, after=())) if step.launch else step
-        for step in plan.steps
-    )
+    straight = tuple(replace(step, lane=0, after=()) for step in plan.steps)
     found = []
     for own in (plan, replace(plan, steps=straight)):
         with CudaEngine(own, FakeDriver(kernels)) as engine:
@@ -159,7 +156,7 @@ def test_results_stay_when_what_may_be_first_is_last(
 def test_each_lane_has_a_workspace_and_counters_of_its_own() -> None:
     def step(lane: int) -> Step:
         places = (Place("arena", 64), Place("workspace"), Place("counters"))
-        return Step("s", "", "s", places, (), (), launch=Launch(1, 32, lane=lane))
+        return Step("s", "", "s", places, (), (), launch=Launch(1, 32), lane=lane)
 
     sizes: Any = SimpleNamespace(workspace_bytes=1000, counters=3)
     steps, room = Assembly._apart(sizes, (step(0), step(2)))
@@ -172,8 +169,6 @@ def test_each_lane_has_a_workspace_and_counters_of_its_own() -> None:
 @pytest.mark.parametrize(("lane", "after"), [(0, (1,)), (0, (-1,)), (16, ()), (-1, ())])
 def test_impossible_branches_are_refused(lane: int, after: tuple[int, ...]) -> None:
     plan, _ = chain(3)
-    launch = plan.steps[1].launch
-    assert launch is not None
-    bad = replace(plan.steps[1], launch=replace(launch, lane=lane, after=after))
+    bad = replace(plan.steps[1], lane=lane, after=after)
     with pytest.raises(PlanFormatError, match="branch"):
         check_plan(replace(plan, steps=(plan.steps[0], bad, plan.steps[2])))

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
+from planck.device.cuda.library import Call
+from planck.errors import LibraryError
 from planck.plan.check import check_plan
 from planck.refusal import No
 from planck.tune.cache import TimingCache
 from planck.tune.cuda.choice import Choice
 from planck.tune.cuda.choose import Found, choose
-from tests.tune.cuda.pretending import TARGET, Compilers, Pretence, Timer, kernel
+from planck.tune.cuda.clock import Trial
+from tests.tune.cuda.pretending import TARGET, Called, Compilers, Pretence, Timer, Timing, kernel
 
 US = {f"tile{n}": us for n, us in enumerate((10.0, 9.0, 4.0, 4.2, 30.0))}
 
@@ -113,3 +117,50 @@ def test_when_time_is_over_first_offers_are_taken() -> None:
     timer = Timer(US)
     assert chosen(run(Pretence(), timer, seconds=-1.0)).config == {"tile": 0}
     assert not timer.trials
+
+
+def test_all_that_a_library_offers_is_timed_and_never_compiled() -> None:
+    ours, theirs = Pretence(), Called(configs=tuple({"algorithm": n} for n in range(4)))
+    compilers = Compilers(ours)
+    us = {**US, **{f"algorithm{n}": us for n, us in enumerate((5.0, 4.5, 3.0, 3.1))}}
+    timer, cache = Timer(us), TimingCache.open(None, TARGET)
+    found = choose([kernel()], [theirs, ours], compilers, cache, clock=timer, level=1)
+    assert chosen(found).config == {"algorithm": 2}
+    assert chosen(found).cubin is None
+    assert len(compilers.submitted) == 2  # what level 1 times of ours
+    assert [w.config for w in found.rivals[kernel().key]] == [{"algorithm": 3}]
+    (trial,) = timer.trials
+    assert trial.plan.workspace_bytes == 512
+    without = choose([kernel()], [theirs, ours], compilers, cache, clock=None)
+    assert chosen(without).config == {"tile": 0}
+
+
+class Failing(Timer):
+    """A GPU on which a library's calls fail."""
+
+    def open(self, trial: Trial) -> Timing:
+        self.trials.append(trial)
+        return FailingTiming(self, trial)
+
+
+class FailingTiming(Timing):
+    def capture(self, steps: Sequence[int]) -> list[str]:
+        if isinstance(self.trial.plan.steps[steps[0]].launch, Call):
+            raise LibraryError("cublasLtMatmul failed", know="CUBLAS_STATUS_NOT_SUPPORTED")
+        return super().capture(steps)
+
+    def __exit__(self, *_: object) -> None:
+        self.timer.live = 0
+
+
+def test_calls_that_fail_are_refused_and_the_others_timed() -> None:
+    ours, theirs = Pretence(), Called(configs=({"algorithm": 0}, {"algorithm": 1}))
+    timer, cache = Failing(US), TimingCache.open(None, TARGET)
+    found = choose([kernel()], [ours, theirs], Compilers(ours), cache, clock=timer, level=4)
+    assert chosen(found).config == {"tile": 2}
+    refused = [row for row in chosen(found).timings if row.refused]
+    assert {row.refused for row in refused} == {
+        "cublasLtMatmul failed: CUBLAS_STATUS_NOT_SUPPORTED"
+    }
+    assert len(refused) == 2
+    assert len(timer.trials) == 2

@@ -44,7 +44,7 @@ class Assembly:
     ) -> None:
         self.graph, self.launches, self.packs = graph, launches, packs
         self.places = Places(placement, launches, graph, parallel)
-        self.cubins: dict[str, Cubin] = {}
+        self.cubins: dict[str, Cubin | None] = {}
         self.workspace_bytes = self.counters = 0
 
     def step(self, launch: Launch, choice: Choice | None) -> Step:
@@ -86,24 +86,17 @@ class Assembly:
 
     def _apart(self, steps: tuple[Step, ...]) -> tuple[tuple[Step, ...], dict[str, int]]:
         """The steps with a workspace and counters for each lane, and the sizes of all of these."""
-        lanes = 1 + max((step.launch.lane for step in steps if step.launch), default=0)
+        lanes = 1 + max((step.lane for step in steps), default=0)
         sizes = {"workspace": self.workspace_bytes, "counters": COUNTER_BYTES * self.counters}
         if lanes == 1:
             return steps, sizes
         pitch = {space: -(-size // _LANE_ALIGN) * _LANE_ALIGN for space, size in sizes.items()}
 
         def moved(step: Step) -> Step:
-            lane = step.launch.lane if step.launch else 0
             arguments = (
-                replace(p, offset_bytes=p.offset_bytes + lane * pitch.get(p.space, 0))
+                replace(p, offset_bytes=p.offset_bytes + step.lane * pitch.get(p.space, 0))
                 for p in step.arguments
             )
-            return replace(step, arguments=tuple(arguments)) if lane else step
+            return replace(step, arguments=tuple(arguments)) if step.lane else step
 
         return tuple(map(moved, steps)), {space: lanes * size for space, size in pitch.items()}
-
-
-def forked(step: Step, lane: int, after: tuple[int, ...]) -> Step:
-    """The step in a branch of its own."""
-    assert step.launch is not None
-    return replace(step, launch=replace(step.launch, lane=lane, after=after))

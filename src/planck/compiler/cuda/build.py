@@ -18,9 +18,10 @@ from typing import Any, Final
 from planck.codegen.triton.pool import CubinPool
 from planck.compiler.assemble import Packs
 from planck.compiler.cuda.accuracy import check
-from planck.compiler.cuda.assemble import Assembly, forked
+from planck.compiler.cuda.assemble import Assembly
 from planck.compiler.cuda.branches import Fork, forks
 from planck.compiler.cuda.dump import dump_kernels
+from planck.compiler.cuda.sources import tactics_of
 from planck.compiler.feasible import take_apart
 from planck.compiler.notes import or_reference, record, references, refuse_strings
 from planck.compiler.options import Options
@@ -31,7 +32,8 @@ from planck.knobs import knobs
 from planck.ops.region import Region
 from planck.plan.model import Plan, Step
 from planck.refusal import No
-from planck.tactics.triton import TACTICS
+from planck.tactics.library.cublaslt import CublasLt
+from planck.tactics.triton.tactic import CudaTactic
 from planck.tune.cache import LOCK, Timing, TimingCache, turn
 from planck.tune.cuda.branches import faster_in_branches
 from planck.tune.cuda.choice import Choice
@@ -47,11 +49,18 @@ GENERIC: Final = "generic"  # the machine of a target, and of a plan, that nothi
 GRAPH_SECONDS: Final = (0.0, 0.0, 5.0, 20.0, 60.0, 600.0)
 
 
-def compile_cuda(given: Graph, graph: Graph, options: Options, clock: Clock | None = None) -> Plan:
+def compile_cuda(
+    given: Graph,
+    graph: Graph,
+    options: Options,
+    clock: Clock | None = None,
+    tactics: Sequence[CudaTactic] | None = None,
+) -> Plan:
     """The plan of a graph after its stages.
 
     given:   the network as its frontend gave it, which the plan is compared with
     clock:   what times kernels; by default the target's GPU, if it is one of this machine
+    tactics: by default Planck's own, and those of the libraries that the options allow
     raises:  BuildError; MissingExtraError without Triton; DeviceError
     """
     if options.level == 0:
@@ -60,11 +69,12 @@ def compile_cuda(given: Graph, graph: Graph, options: Options, clock: Clock | No
     if clock is None and target.machine != GENERIC:
         clock = GpuClock()
     refuse_strings(graph)
-    graph = take_apart(graph, TACTICS, target, 1)
+    tactics = tactics if tactics is not None else tactics_of(options, clock)
+    graph = take_apart(graph, tactics, target, 1)
     placement = place(graph)
     launches = split(placement, graph.weights, target, 1)
     cache = TimingCache.open(options.timing_cache, target)
-    build = _Build(options, graph, launches, cache, clock)
+    build = _Build(options, graph, launches, cache, clock, tactics)
     found = build.choose()
     answers = found.answers
     slow = references(launches, answers)
@@ -86,7 +96,7 @@ def compile_cuda(given: Graph, graph: Graph, options: Options, clock: Clock | No
     steps = build.steps(assembly, choices)
     for fork in lanes:
         for at, way in zip(fork.span, fork.ways, strict=True):
-            steps[at] = forked(steps[at], *way)
+            steps[at] = _forked(steps[at], *way)
     said = {**record(options, slow, choices, placement.refused), **notes}
     plan = assembly.plan(steps, target, options.precision, said)
     if clock and options.accuracy:
@@ -113,13 +123,23 @@ class _Build:
         launches: Sequence[Launch],
         cache: TimingCache,
         clock: Clock | None,
+        tactics: Sequence[CudaTactic],
     ) -> None:
+        self.tactics = tactics
         self.options, self.graph, self.launches = options, graph, launches
         self.cache, self.clock = cache, clock
         self.start = time.monotonic()
         self.kernels = {la.kernel.key: la.kernel for la in launches if la.kernel}
         self.cold = _weight_bytes(graph) > options.target.l2_bytes // 2
-        head = [options.level, self.cold, [la.kernel.key if la.kernel else "" for la in launches]]
+        head: list[Any] = [
+            options.level,
+            self.cold,
+            [la.kernel.key if la.kernel else "" for la in launches],
+        ]
+        # Without a library the key is what it was before there were any.
+        head += [
+            [tactic.name, tactic.version] for tactic in tactics if isinstance(tactic, CublasLt)
+        ]
         digest = hashlib.sha256(json.dumps(head).encode()).hexdigest()[:24]
         self.key = f"graph/{digest}"
         known = cache.checks.get(self.key) if clock else None
@@ -132,7 +152,7 @@ class _Build:
         with CubinPool(options.target) as pool:
             return choose(
                 list(self.kernels.values()),
-                TACTICS,
+                self.tactics,
                 pool,
                 self.cache,
                 clock=self.clock,
@@ -183,7 +203,7 @@ class _Build:
             for fork in found:
                 regions.append({place: len(steps) + i for i, place in enumerate(fork.span)})
                 steps += [
-                    forked(steps[at], *way) for at, way in zip(fork.span, fork.ways, strict=True)
+                    _forked(steps[at], *way) for at, way in zip(fork.span, fork.ways, strict=True)
                 ]
             plan = assembly.plan(steps, options.target, options.precision, {})
             inputs = [numbers(value.type) for value in self.graph.inputs]
@@ -218,6 +238,10 @@ class _Build:
         self.cache.checks[self.key] = known
         self.cache.changed = True
         self.cache.save()
+
+
+def _forked(step: Step, lane: int, after: tuple[int, ...]) -> Step:
+    return replace(step, lane=lane, after=after)
 
 
 def _first(choice: Choice) -> Choice:

@@ -26,4 +26,5 @@ def dump_kernels(
         place.mkdir(parents=True, exist_ok=True)
         write_file(place / "kernel.graph", text(kernel.graph).encode())
         write_file(place / "kernel.py", choice.code.source.encode())
-        write_file(place / "kernel.cubin", choice.cubin.image)
+        if choice.cubin is not None:
+            write_file(place / "kernel.cubin", choice.cubin.image)

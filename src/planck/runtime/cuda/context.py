@@ -54,7 +54,7 @@ class CudaContext(ExecutionContext):
         with self._resources.filling():
             self._stream = self._resources.stream()
             self._bases = _memory(plan, engine.weights_address, self._resources, self._stream)
-            self._launches = Launches(plan, self._resources, engine.functions, self._bases)
+            self._launches = Launches(engine, self._resources, self._bases)
             self._graphs = Graphs(device, self._launches, self._stream)
             self._resources.undo(None, _closing(self._graphs))
             self._ports_in, self._ports_out = (

@@ -9,11 +9,14 @@ import numpy as np
 
 from planck.device import system
 from planck.device.cuda.bindings import open_driver
+from planck.device.cuda.cublaslt import open_library
 from planck.device.cuda.device import Device, Resources
 from planck.device.cuda.driver import Driver, Handle
+from planck.device.cuda.library import Open
 from planck.plan.check import check_target
-from planck.plan.model import Plan
+from planck.plan.model import Launch, Plan
 from planck.runtime.cuda.context import CudaContext
+from planck.runtime.cuda.libraries import Libraries
 from planck.runtime.engine import Engine
 from planck.target import gpu_target
 
@@ -26,13 +29,16 @@ class CudaEngine(Engine):
         with planck.load("yolov5s.plan") as engine:
             outputs = engine({"images": x})
 
-    driver:  None: this machine's
-    raises:  PlanFormatError, PlanTargetError; MissingExtraError and DeviceError where there is no
-             GPU or driver, or not enough memory
+    driver:     None: this machine's
+    libraries:  opens the libraries that steps call
+    raises:     PlanFormatError, PlanTargetError; MissingExtraError and DeviceError where there is
+                no GPU or driver, not enough memory, or not the library that a step calls
     """
 
-    def __init__(self, plan: Plan, driver: Driver | None = None) -> None:
-        self.device = Device(driver or open_driver())
+    def __init__(
+        self, plan: Plan, driver: Driver | None = None, libraries: Open = open_library
+    ) -> None:
+        self.device, self._open = Device(driver or open_driver()), libraries
         try:
             super().__init__(plan)
         except BaseException:
@@ -47,6 +53,7 @@ class CudaEngine(Engine):
         with self.resources.filling():
             self.weights_address = self._upload_weights()
             self.functions = self._load_functions()
+            self.libraries = Libraries(self.plan, self.resources, self._open)
 
     def create_execution_context(
         self, threads: int | None = None, cpus: Sequence[int] | None = None
@@ -92,7 +99,7 @@ class CudaEngine(Engine):
         """The kernels of all steps by symbol, each with the shared memory that it needs."""
         shared: dict[str, int] = {}
         for step in self.plan.steps:
-            if step.launch:
+            if isinstance(step.launch, Launch):
                 bytes_ = max(shared.get(step.symbol, 0), step.launch.shared_bytes)
                 shared[step.symbol] = bytes_
         starts = sorted(set(self.plan.symbols.values()))

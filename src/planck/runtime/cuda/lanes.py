@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from planck.device.cuda.device import Resources
 from planck.device.cuda.driver import Handle
-from planck.plan.model import Launch
+from planck.plan.model import Step
+from planck.runtime.cuda.libraries import Put
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,26 +16,26 @@ class Entry:
     """A step that is ready to be launched.
 
     number:     what others' `after` calls it
-    dependent:  prepared as its plan says
-    apart:      prepared so that it begins when what it waits for has ended
+    dependent:  puts it in a stream as its plan says
+    apart:      puts it there so that it begins when what it waits for has ended
     """
 
     number: int
-    launch: Launch
-    dependent: Handle
-    apart: Handle
+    step: Step
+    dependent: Put
+    apart: Put
 
 
 class Lanes:
-    """Streams and events for all branches that launches name."""
+    """Streams and events for all branches that steps name."""
 
-    def __init__(self, launches: Sequence[Launch], resources: Resources) -> None:
+    def __init__(self, steps: Sequence[Step], resources: Resources) -> None:
         self._driver = resources.device.driver
-        others = max((launch.lane for launch in launches), default=0)
+        others = max((step.lane for step in steps), default=0)
         self._streams = [resources.stream() for _ in range(others)]
         self._ends = [resources.event() for _ in range(others)]
         self._begin = resources.event() if others else None
-        awaited = sorted({number for launch in launches for number in launch.after})
+        awaited = sorted({number for step in steps for number in step.after})
         self._events = {number: resources.event() for number in awaited}
 
     def put(self, entries: Sequence[Entry], origin: Handle) -> None:
@@ -49,15 +50,15 @@ class Lanes:
         used: set[int] = set()
         recorded: set[int] = set()
         for entry in entries:
-            lane = entry.launch.lane
+            lane = entry.step.lane
             stream = streams[lane]
-            waits = [number for number in entry.launch.after if number in recorded]
+            waits = [number for number in entry.step.after if number in recorded]
             for number in waits:
                 driver.wait(stream, self._events[number])
             if lane and lane not in used and not waits:
                 driver.wait(stream, self._begin)
             follows = lane in used and not waits
-            driver.launch(entry.dependent if follows else entry.apart, stream)
+            (entry.dependent if follows else entry.apart)(stream)
             used.add(lane)
             if entry.number in self._events:
                 driver.record(self._events[entry.number], stream)

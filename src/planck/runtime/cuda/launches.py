@@ -6,16 +6,22 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from planck.device.cuda.device import Device, Resources
 from planck.device.cuda.driver import Driver, Handle, Parameters, TensorMap
+from planck.device.cuda.library import Call
 from planck.errors import DeviceError
-from planck.plan.model import Place, Plan
+from planck.plan.model import Place, Plan, Step
 from planck.runtime.cuda.lanes import Entry, Lanes
+from planck.runtime.cuda.libraries import Put
+
+if TYPE_CHECKING:
+    from planck.runtime.cuda.engine import CudaEngine
 
 Spot = tuple[str, int]  # a space, and which input or output
 Key = tuple[int, ...]  # addresses of all inputs, then of all outputs
+Ready = tuple[Put, Put]  # puts a step in a stream: as the plan says, or when all before it is done
 
 GRAPHS: Final = 8  # sets of pointers whose graphs a context keeps
 
@@ -46,42 +52,46 @@ def captured(driver: Driver, stream: Handle, put: Callable[[], None]) -> Handle:
     return driver.end_capture(stream)
 
 
+def prepare(engine: CudaEngine, step: Step, parameters: Parameters, resources: Resources) -> Ready:
+    """A compiled step, or one that a library runs: it never begins before the one before it ends.
+
+    resources:  of who will run it
+    """
+    launch = step.launch
+    assert launch is not None, f"{step.name} is a reference step"
+    if isinstance(launch, Call):
+        put = engine.libraries.prepare(launch, parameters, resources)
+        return put, put
+    driver = engine.device.driver
+    dependent, apart = (
+        driver.prepare(
+            engine.functions[step.symbol], launch.grid, launch.threads, launch.shared_bytes, early,
+            parameters,
+        )
+        for early in (launch.dependent, False)
+    )  # fmt: skip
+    return partial(driver.launch, dependent), partial(driver.launch, apart)
+
+
 class Launches:
     """Prepared launches of all compiled steps, by number.
 
-    resources:  take streams and events for parallel branches
-    functions:  by symbol
+    resources:  the context's
     bases:      addresses of the memory that stays; inputs and outputs come by `point`
     """
 
-    def __init__(
-        self,
-        plan: Plan,
-        resources: Resources,
-        functions: Mapping[str, Handle],
-        bases: Mapping[Spot, int],
-    ) -> None:
-        driver = self._driver = resources.device.driver
+    def __init__(self, engine: CudaEngine, resources: Resources, bases: Mapping[Spot, int]) -> None:
+        plan, self._driver = engine.plan, engine.device.driver
         self._ports = [slot.place for slot in (*plan.inputs, *plan.outputs)]
         self._cells: dict[Spot, list[tuple[Parameters, int, int]]] = {}
-        self._prepared: dict[int, Entry] = {}
-        self._lanes = Lanes([step.launch for step in plan.steps if step.launch], resources)
+        self._entries: dict[int, Entry] = {}
+        self._lanes = Lanes(plan.steps, resources)
         self.runs = runs(plan)
         for number, step in enumerate(plan.steps):
-            if not step.launch:
-                continue
-            launch = step.launch
-            prepare = partial(
-                driver.prepare,
-                functions[step.symbol],
-                launch.grid,
-                launch.threads,
-                launch.shared_bytes,
-                parameters=self._parameters(step.arguments, launch.tensors, bases),
-            )
-            apart = prepare(dependent=False)
-            dependent = prepare(dependent=True) if launch.dependent else apart
-            self._prepared[number] = Entry(number, launch, dependent, apart)
+            if step.launch:
+                parameters = self._parameters(step.arguments, step.launch.tensors, bases)
+                ready = prepare(engine, step, parameters, resources)
+                self._entries[number] = Entry(number, step, *ready)
 
     def point(self, key: Key) -> None:
         """Let later launches and captures use these inputs and outputs."""
@@ -102,11 +112,11 @@ class Launches:
     def put(self, run: range, stream: Handle, events: Mapping[int, Handle] | None = None) -> None:
         """Put a run of steps in a stream that is captured; events as in `capture`."""
         if not events:
-            self._lanes.put([self._prepared[number] for number in run], stream)
+            self._lanes.put([self._entries[number] for number in run], stream)
             return
         for number in run:
             self._driver.record(events[number], stream, in_graph=True)
-            self._driver.launch(self._prepared[number].apart, stream)
+            self._entries[number].apart(stream)
         self._driver.record(events[run.stop], stream, in_graph=True)
 
     def _parameters(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
+from planck.codegen.library import LibraryCode
 from planck.codegen.triton.code import TritonCode
 from planck.dtypes import Array
 from planck.refusal import No
@@ -20,7 +21,7 @@ class CudaTactic(Protocol):
         """The tuning space, the best guess first; or why this tactic cannot run the kernel."""
         ...
 
-    def build(self, kernel: Kernel, config: Config) -> TritonCode:
+    def build(self, kernel: Kernel, config: Config) -> TritonCode | LibraryCode:
         """The code of one configuration."""
         ...
 

@@ -14,8 +14,10 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
+from planck.codegen.library import LibraryCode
 from planck.codegen.triton.code import Cubin, TritonCode
-from planck.errors import BuildError
+from planck.device.cuda.library import LIBRARIES
+from planck.errors import BuildError, LibraryError
 from planck.knobs import knobs
 from planck.refusal import No
 from planck.tactics.kernel import Kernel
@@ -38,6 +40,7 @@ TRIGGER: Final = "trigger"  # when the next kernel may begin, which only the gra
 
 Report = Callable[[str, int, int, str], None]
 Ways = Mapping[str, Timing]  # by the kernel's key
+Code = TritonCode | LibraryCode
 
 
 class Pool(Protocol):
@@ -121,7 +124,7 @@ class _Job:
         self.settled = False
         self.ready: list[Choice] = []
         self.rivals: list[Choice] = []
-        self.building: list[tuple[Candidate[CudaTactic], TritonCode, Future[Cubin]]] = []
+        self.building: list[tuple[Candidate[CudaTactic], Code, Future[Cubin] | None]] = []
         self.title = " ".join(type(node.op).__name__ for node in kernel.graph.nodes[:3])
 
     @property
@@ -131,7 +134,7 @@ class _Job:
     def start(self, pool: Pool, known: Timing | None) -> None:
         """Hand the candidates worth timing to the compilers."""
         cached = self.cache.get(self._key) if self.level and self.candidates else None
-        wanted = self.candidates[: CANDIDATES[self.level]]
+        wanted = self.wanted
         settled = self._offered(known) if known else None
         if settled:
             self.rows = [known] if known else []
@@ -145,6 +148,13 @@ class _Job:
             wanted = [c for row in near if (c := self._offered(row))]
         self.settled = bool(self.rows)
         self._compile(pool, wanted)
+
+    @property
+    def wanted(self) -> list[Candidate[CudaTactic]]:
+        """What is timed: the best guesses, and all that a library offers, which is not compiled."""
+        ours = [c for c in self.candidates if c.tactic.name not in LIBRARIES]
+        theirs = [c for c in self.candidates if c.tactic.name in LIBRARIES]
+        return ours[: CANDIDATES[self.level]] + (theirs if self.level else [])
 
     def _covers(self, cached: Sequence[Timing], wanted: Sequence[Candidate[CudaTactic]]) -> bool:
         """Whether what is cached has the fastest that is still offered, and all that is wanted."""
@@ -167,12 +177,14 @@ class _Job:
                 continue
             if knobs().debug >= 4:
                 log.info("%s %s\n%s", code.symbol, dict(candidate.config), code.source)
-            self.building.append((candidate, code, pool.submit(code)))
+            future = None if isinstance(code, LibraryCode) else pool.submit(code)
+            self.building.append((candidate, code, future))
 
     def wait(self, pool: Pool) -> None:
         """Take what was compiled; where that is nothing, the next offer that compiles."""
         self._take()
-        rest = iter(self.candidates[CANDIDATES[self.level] :])
+        wanted = self.wanted
+        rest = iter([c for c in self.candidates if c not in wanted])
         while not self.ready and (candidate := next(rest, None)):
             self._compile(pool, [candidate])
             self._take()
@@ -187,11 +199,11 @@ class _Job:
         for candidate, code, future in self.building:
             name, config = candidate.tactic.name, candidate.config
             try:
-                cubin = future.result()
+                cubin = future.result() if future else None
             except BuildError as error:
                 self._refuse(candidate, error)
                 continue
-            if cubin.shared_bytes > self.kernel.target.l1_bytes:
+            if cubin and cubin.shared_bytes > self.kernel.target.l1_bytes:
                 reason = f"it needs {cubin.shared_bytes} bytes of shared memory"
                 self.refused.append(Timing(name, config, refused=reason))
                 continue
@@ -203,7 +215,13 @@ class _Job:
     def measure(self, clock: Clock) -> None:
         if not self.ready:
             return
-        times = [round(us, 3) for us in time_us(self.kernel, self.ready, clock, self.cold)]
+        try:
+            found = time_us(self.kernel, self.ready, clock, self.cold)
+        except LibraryError as error:
+            self._drop_calls(error)
+            self.measure(clock)
+            return
+        times = [round(us, 3) for us in found]
         order = sorted(range(len(times)), key=lambda n: times[n] * (MARGIN if n else 1.0))
         self.ready = [self.ready[n] for n in order]
         timed = [
@@ -214,6 +232,15 @@ class _Job:
         self.cache.put(self._key, self.rows)
         if knobs().debug >= 3:
             log.info("%s", "\n".join([self.title, *(f"  {row.as_json()}" for row in self.rows)]))
+
+    def _drop_calls(self, error: LibraryError) -> None:
+        """Refuse what a library offered and then did not run."""
+        log.warning("%s: %s", self.title, error)
+        calls = [way for way in self.ready if isinstance(way.code, LibraryCode)]
+        assert calls, "a library failed that no way calls"
+        reason = f"{error.what}: {error.know}"
+        self.refused += [Timing(w.tactic.name, w.config, refused=reason) for w in calls]
+        self.ready = [way for way in self.ready if way not in calls]
 
     def answer(self) -> Choice | No:
         """The fastest way; the first offer where nothing was timed."""

@@ -16,13 +16,15 @@ import numpy as np
 
 from planck.device import system
 from planck.device.cuda.bindings import open_driver
+from planck.device.cuda.cublaslt import open_library
 from planck.device.cuda.device import Device, Resources
 from planck.device.cuda.driver import Handle, Parameters
+from planck.device.cuda.library import Open
 from planck.dtypes import Array
 from planck.plan.model import Plan, Step
 from planck.runtime.cuda.engine import CudaEngine
 from planck.runtime.cuda.lanes import Entry, Lanes
-from planck.runtime.cuda.launches import captured
+from planck.runtime.cuda.launches import captured, prepare
 
 _FLUSH: Final = 2  # times the L2 cache: so much is written to push all else out of it
 
@@ -85,18 +87,18 @@ def medians_us(session: Session, graphs: Sequence[Any], runs: int, cold: bool) -
 class GpuClock:
     """Times on a GPU of this machine. raises: MissingExtraError, DeviceError"""
 
-    def __init__(self, device: Device | None = None) -> None:
-        self.device = device or Device(open_driver())
+    def __init__(self, device: Device | None = None, libraries: Open = open_library) -> None:
+        self.device, self.libraries = device or Device(open_driver()), libraries
 
     def open(self, trial: Trial) -> GpuSession:
-        return GpuSession(trial, self.device)
+        return GpuSession(trial, self.device, self.libraries)
 
 
 class GpuSession:
     """As `Session` says."""
 
-    def __init__(self, trial: Trial, device: Device) -> None:
-        self.engine = CudaEngine(trial.plan, device.driver)
+    def __init__(self, trial: Trial, device: Device, libraries: Open) -> None:
+        self.engine = CudaEngine(trial.plan, device.driver, libraries)
         self.device, self.driver = self.engine.device, device.driver
         self.resources = Resources(self.device, self.engine.resources)
         with self.resources.filling():
@@ -106,7 +108,7 @@ class GpuSession:
             self.flush_bytes = _FLUSH * device.properties.l2_bytes
             self.flush = self.resources.memory(self.flush_bytes)
             self._bring(trial)
-            self.lanes = Lanes([s.launch for s in trial.plan.steps if s.launch], self.resources)
+            self.lanes = Lanes(trial.plan.steps, self.resources)
             self.launches = [
                 self._prepared(step) if step.launch else None for step in trial.plan.steps
             ]
@@ -140,22 +142,10 @@ class GpuSession:
         self.driver.synchronize(self.stream)
 
     def _prepared(self, step: Step) -> Entry:
-        launch = step.launch
-        assert launch is not None
         places = [self.bases[p.space, p.index] + p.offset_bytes for p in step.arguments]
-        parameters = Parameters(places, launch.tensors, self.driver.encode)
-        dependent, apart = (
-            self.driver.prepare(
-                self.engine.functions[step.symbol],
-                launch.grid,
-                launch.threads,
-                launch.shared_bytes,
-                dependent,
-                parameters,
-            )
-            for dependent in (launch.dependent, False)
-        )
-        return Entry(0, launch, dependent, apart)
+        assert step.launch is not None
+        parameters = Parameters(places, step.launch.tensors, self.driver.encode)
+        return Entry(0, step, *prepare(self.engine, step, parameters, self.resources))
 
     def capture(self, steps: Sequence[int]) -> Handle:
         with self.device:

@@ -1,0 +1,169 @@
+"""Whole networks whose products a library runs: chosen by a clock that pretends, run on fakes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bench import models
+from planck.compiler.cuda import build as build_module
+from planck.compiler.cuda.build import compile_cuda
+from planck.compiler.cuda.sources import tactics_of
+from planck.compiler.options import Options
+from planck.compiler.stages import run_stages
+from planck.device.cuda.library import Algorithm, Call, Product
+from planck.errors import BuildError, LibraryError
+from planck.frontends import read
+from planck.ir.interpret import interpret as interpret_graph
+from planck.plan.check import check_plan
+from planck.plan.format import load_plan, save_plan
+from planck.plan.model import Plan
+from planck.runtime.cuda.engine import CudaEngine
+from planck.tactics.library.cublaslt import CublasLt
+from planck.tactics.triton import TACTICS
+from tests.compiler.cuda.test_build import NoCompilers
+from tests.compiler.cuda.test_whole import TOLERANCES, codes, kernel_of
+from tests.device.fake_cuda import FakeDriver
+from tests.device.fake_library import VERSION, FakeLibrary, missing
+from tests.tune.cuda.pretending import TARGET, Timer, Timing
+
+__all__ = ["codes"]  # a fixture
+
+
+class Asked:
+    """A source of as many algorithms as the fake library has."""
+
+    def __init__(self, version: int = VERSION, count: int = 3) -> None:
+        self.version = version
+        self._library = FakeLibrary(FakeDriver(), version, count)
+
+    def algorithms(self, product: Product) -> Sequence[Algorithm]:
+        return [self._library.algorithm(product, n) for n in range(self._library.count)]
+
+
+class Partial(Timer):
+    """A clock that likes a library's second algorithm, and then Planck's own kernels."""
+
+    def open(self, trial: Any) -> PartialTiming:
+        self.trials.append(trial)
+        return PartialTiming(self, trial)
+
+
+class PartialTiming(Timing):
+    def capture(self, steps: Sequence[int]) -> list[Any]:
+        self.timer.live += 1
+        return [self.trial.plan.steps[n].launch for n in steps]
+
+    def run_us(self, graph: list[Any], cold: bool) -> float:
+        return sum(self._us(launch) for launch in graph)
+
+    def _us(self, launch: Any) -> float:
+        return (
+            5.0 if not isinstance(launch, Call) else 1.0 + abs(launch.workspace_bytes - 256) / 1000
+        )
+
+
+def built(
+    name: str, precision: str, version: int = VERSION, cache: Path | None = None,
+    clock: Timer | None = None, count: int = 3,
+) -> Plan:  # fmt: skip
+    given = read(models.build(name, small=True))
+    options = Options(TARGET, precision, level=3, timing_cache=cache, accuracy=0.0)
+    tactics = (*TACTICS, CublasLt(Asked(version, count)))
+    graph = run_stages(given, options)
+    return compile_cuda(given, graph, options, clock or Partial({}), tactics)
+
+
+def calls(plan: Plan) -> list[Call]:
+    return [step.launch for step in plan.steps if isinstance(step.launch, Call)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "precision"), [("bert_base", "fp16"), ("mlp", "bf16"), ("resnet50", "fp16")]
+)
+def test_a_network(name: str, precision: str, codes: dict[str, Any]) -> None:
+    pytest.importorskip("triton", reason="Triton is not installed")
+    plan = built(name, precision)
+    check_plan(plan)
+    assert calls(plan)
+    assert {call.workspace_bytes for call in calls(plan)} == {256}
+    assert plan.workspace_bytes >= 256
+    driver = FakeDriver({symbol: kernel_of(code) for symbol, code in codes.items()})
+    library = FakeLibrary(driver)
+    graph = read(models.build(name, small=True))
+    feed = models.inputs(models.build(name, small=True))
+    own = {v.name: feed[graph.names.get(v.name, v.name)] for v in graph.inputs}
+    with CudaEngine(plan, driver, library.open) as engine:
+        got = engine(feed)
+    for key, want in interpret_graph(graph, own).items():
+        scale = float(np.abs(want).max()) or 1.0
+        error = float(np.abs(got[graph.names.get(key, key)] - want).max()) / scale
+        assert error <= TOLERANCES[precision]
+    library.finish()
+    driver.finish()
+
+
+@pytest.fixture
+def no_compilers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(build_module, "CubinPool", NoCompilers)
+
+
+@pytest.mark.usefixtures("no_compilers")
+def test_a_plan_file_keeps_its_calls(tmp_path: Path) -> None:
+    plan = built("mlp", "fp16")
+    save_plan(plan, tmp_path / "mlp.plan")
+    found = load_plan(tmp_path / "mlp.plan", any_target=True)
+    assert found.steps == plan.steps
+    assert calls(found)
+
+
+@pytest.mark.usefixtures("no_compilers")
+def test_calls_need_no_workspace() -> None:
+    plan = built("mlp", "fp16", count=1)
+    check_plan(plan)
+    assert {call.workspace_bytes for call in calls(plan)} == {0}
+    assert not [at for step in plan.steps if isinstance(step.launch, Call)
+                for at in step.arguments if at.space == "workspace"]  # fmt: skip
+
+
+@pytest.mark.usefixtures("no_compilers")
+def test_a_plan_runs_only_where_its_library_is() -> None:
+    plan = built("mlp", "fp16")
+    driver = FakeDriver()
+    with pytest.raises(LibraryError, match="the plan calls cublaslt") as caught:
+        CudaEngine(plan, driver, missing)
+    assert "tactic_sources=()" in caught.value.try_
+    with pytest.raises(LibraryError, match="another version of cublaslt") as caught:
+        CudaEngine(plan, driver, FakeLibrary(driver, version=120_805).open)
+    assert "13.1.0 in the plan, 12.8.5 here" in caught.value.know
+    driver.finish()
+
+
+@pytest.mark.usefixtures("no_compilers")
+def test_another_version_of_a_library_is_timed_again(tmp_path: Path) -> None:
+    times = []
+    for version in (VERSION, VERSION, VERSION + 1):
+        clock = Partial({})
+        plan = built("mlp", "fp16", version, tmp_path / "timings", clock)
+        assert {call.version for call in calls(plan)} == {version}
+        times.append(len(clock.trials))
+    assert times[1] == 0 < times[2] <= times[0]
+
+
+def test_libraries_are_off_where_nothing_is_timed_and_refuse_where_they_were_asked_for() -> None:
+    assert tuple(tactics_of(Options(TARGET), None)) == TACTICS
+    assert tuple(tactics_of(Options(TARGET, libraries=()), None)) == TACTICS
+    asked = tactics_of(Options(TARGET, libraries=("cublaslt",)), None)[-1]
+    assert isinstance(asked, CublasLt)
+
+
+def test_a_source_that_nobody_knows() -> None:
+    from planck.compiler.api import options_of
+
+    with pytest.raises(BuildError, match="'cutlass'"):
+        options_of("cuda:sm_90", "fp16", 1, 0, None, None, tactic_sources=["cutlass"])
