@@ -96,7 +96,7 @@ def run(part: Part, seconds: float, timing_cache: Path) -> dict[str, Any]:
         file = Path(folder) / "out.json"
         stands = {"OUT": str(file), "SECONDS": f"{0.9 * seconds:.0f}", "CACHE": str(timing_cache)}
         command = [sys.executable, "-m", *(stands.get(word, word) for word in part.command)]
-        code, said = _in_time(command, seconds)
+        code, said = in_time(command, seconds)
         found = json.loads(file.read_text()) if file.exists() else None
     row: dict[str, Any] = {"seconds": round(time.monotonic() - start, 1), "found": found}
     if code:
@@ -104,7 +104,7 @@ def run(part: Part, seconds: float, timing_cache: Path) -> dict[str, Any]:
     return {**row, "said": said[-2000:].splitlines()[-12:]}
 
 
-def _in_time(command: Sequence[str], seconds: float) -> tuple[int, str]:
+def in_time(command: Sequence[str], seconds: float) -> tuple[int, str]:
     """A command's exit code, negative if it was ended, and what it said. Its children end, too."""
     with tempfile.TemporaryFile("w+") as said:
         process = subprocess.Popen(
