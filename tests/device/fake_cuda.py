@@ -11,7 +11,7 @@ import ctypes
 import gc
 import json
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import wraps
 from typing import Any
@@ -43,10 +43,55 @@ class Op:
 
 
 @dataclass(eq=False)
+class Node:
+    """A launch or an event in a graph, and the numbers of the nodes that it waits for."""
+
+    item: Any
+    after: frozenset[int]
+
+    @property
+    def shape(self) -> tuple[Any, ...]:
+        return (self.item.shape, self.after)
+
+
+@dataclass(eq=False)
+class Graph:
+    """origin: the stream whose capture it is; others join it by waiting for an event of it"""
+
+    origin: Any
+    nodes: list[Node] = field(default_factory=list)
+    thread: int = field(default_factory=threading.get_ident)
+
+    def order(self) -> list[Any]:
+        """What may be first is last if it can: a wait that is missing gives wrong results."""
+        left, done, found = dict(enumerate(self.nodes)), set[int](), list[Any]()
+        while left:
+            number = max(n for n, node in left.items() if node.after <= done)
+            done.add(number)
+            found.append(left.pop(number).item)
+        return found
+
+    def before(self, numbers: Iterable[int]) -> set[int]:
+        """These nodes, and all that they wait for."""
+        found: set[int] = set()
+        open_ = list(numbers)
+        while open_:
+            number = open_.pop()
+            if number not in found:
+                found.add(number)
+                open_ += self.nodes[number].after
+        return found
+
+
+@dataclass(eq=False)
 class Stream:
+    """tail: of a captured stream, the nodes that its next waits for; waits: it waited for others"""
+
     pointer: int
     pending: list[Op] = field(default_factory=list)
-    captured: list[Any] | None = None
+    captured: Graph | None = None
+    tail: frozenset[int] = frozenset()
+    waits: bool = False
 
     def __int__(self) -> int:
         return self.pointer
@@ -58,6 +103,8 @@ class Event:
     at_us: float | None = None
     op: Op | None = None
     stream: Stream | None = None
+    graph: Graph | None = None  # whose capture it was recorded in, behind these nodes
+    tail: frozenset[int] = frozenset()
 
 
 @dataclass(eq=False)
@@ -317,6 +364,12 @@ class FakeDriver:
 
     @call
     def wait(self, stream: Stream, event: Event) -> None:
+        if event.graph is not None:
+            self.expect(event.graph.origin.captured is event.graph, "a capture that has ended")
+            self.expect(stream.captured in (None, event.graph), "a wait for another capture")
+            stream.captured, stream.waits = event.graph, True
+            stream.tail |= event.tail
+            return
         op, source = event.op, event.stream
 
         def run() -> None:
@@ -338,9 +391,12 @@ class FakeDriver:
     @call
     def record(self, event: Event, stream: Stream, in_graph: bool = False) -> None:
         self.expect(event in self.live["event"], "an event that is gone")
-        self.expect(in_graph == (stream.captured is not None), "recorded in the wrong way")
-        if stream.captured is not None:
-            stream.captured.append(event)
+        self.expect(not in_graph or stream.captured is not None, "recorded in the wrong way")
+        event.graph = None
+        if in_graph:
+            self._capture(stream, event)
+        elif stream.captured is not None:
+            event.graph, event.tail = stream.captured, stream.tail
         else:
             event.op, event.stream = self._put(stream, lambda: self._stamp(event)), stream
 
@@ -404,7 +460,9 @@ class FakeDriver:
     def launch(self, prepared: Launch, stream: Stream) -> None:
         launched = self._launched(prepared)
         if stream.captured is not None:
-            stream.captured.append(launched)
+            behind = len(stream.tail) == 1 and not stream.waits
+            self.expect(behind or not prepared.dependent, "dependent on not just one launch")
+            self._capture(stream, launched)
         else:
             self._put(stream, lambda: self._run(launched))
 
@@ -413,7 +471,7 @@ class FakeDriver:
         with self.lock:
             self.expect(bool(self.stack()), "a library called without a context")
             if stream.captured is not None:
-                stream.captured.append(work)
+                self._capture(stream, work)
             else:
                 self._put(stream, lambda: self._run(work))
 
@@ -422,13 +480,22 @@ class FakeDriver:
     @call
     def begin_capture(self, stream: Stream) -> None:
         self.expect(stream.captured is None, "a stream captured twice")
-        stream.captured = []
+        stream.captured = Graph(stream)
 
     @call
     def end_capture(self, stream: Stream) -> Any:
         self.expect(stream.captured is not None, "no capture to end")
-        graph = tuple([*(stream.captured or ()), object()])
-        stream.captured = None
+        graph = stream.captured
+        assert graph is not None
+        self.expect(graph.origin is stream, "a capture ended on another stream than its own")
+        joined = graph.before(stream.tail)
+        apart = False
+        for other in self.streams.values():
+            if other.captured is graph:
+                apart = apart or not other.tail <= joined
+                other.captured, other.tail, other.waits = None, frozenset(), False
+        if apart:
+            raise CudaError("cuStreamEndCapture failed", know="CUDA_ERROR_STREAM_CAPTURE_UNJOINED")
         self.live["graph"].add(graph)
         return graph
 
@@ -439,16 +506,16 @@ class FakeDriver:
     @call
     def instantiate(self, graph: Any) -> Any:
         self.expect(graph in self.live["graph"], "a graph that is gone")
-        executable = _Executable(list(graph[:-1]))
+        executable = Graph(None, list(graph.nodes))
         self.live["executable"].add(executable)
         return executable
 
     @call
     def update(self, executable: Any, graph: Any) -> bool:
         self.expect(executable in self.live["executable"], "an executable that is gone")
-        if [n.shape for n in executable.nodes] != [n.shape for n in graph[:-1]]:
+        if [n.shape for n in executable.nodes] != [n.shape for n in graph.nodes]:
             return False
-        executable.nodes = list(graph[:-1])
+        executable.nodes = list(graph.nodes)
         return True
 
     @call
@@ -459,18 +526,24 @@ class FakeDriver:
     def launch_graph(self, executable: Any, stream: Stream) -> None:
         self.expect(executable in self.live["executable"], "an executable that is gone")
         self.expect(stream.captured is None, "a graph launched while its stream is captured")
-        nodes = tuple(executable.nodes)
+        items = executable.order()
 
         def run() -> None:
-            for node in nodes:
-                if isinstance(node, Event):
-                    self._stamp(node)
+            for item in items:
+                if isinstance(item, Event):
+                    self._stamp(item)
                 else:
-                    self._run(node)
+                    self._run(item)
 
         self._put(stream, run)
 
     # What the GPU would do.
+
+    def _capture(self, stream: Stream, item: Any) -> None:
+        assert stream.captured is not None
+        stream.captured.nodes.append(Node(item, stream.tail))
+        stream.tail = frozenset([len(stream.captured.nodes) - 1])
+        stream.waits = False
 
     def _put(self, stream: Stream, run: Callable[[], Any]) -> Op:
         self.expect(stream.captured is None, "only launches and events are captured")
@@ -538,10 +611,7 @@ class FakeDriver:
         return False
 
     def _expect_no_capture(self, name: str) -> None:
-        busy = any(stream.captured is not None for stream in self.streams.values())
-        self.expect(not busy, f"{name} during a capture")
-
-
-@dataclass(eq=False)
-class _Executable:
-    nodes: list[Any]
+        """A capture is relaxed, so that other threads may do what they like."""
+        me = threading.get_ident()
+        mine = (s.captured.thread == me for s in self.streams.values() if s.captured)
+        self.expect(not any(mine), f"{name} during a capture")

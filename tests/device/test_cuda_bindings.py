@@ -157,6 +157,12 @@ def test_memory_that_is_used_up_says_how_much() -> None:
     assert caught.value.know == "asked for 7.0 MB; 5.0 MB of 80.0 MB are free"
 
 
+def test_memory_that_is_used_up_elsewhere_has_the_same_kind() -> None:
+    driver = BoundDriver(library(cuGraphInstantiate=(RESULT.CUDA_ERROR_OUT_OF_MEMORY, None)))
+    with pytest.raises(DeviceMemoryError, match="cuGraphInstantiate failed"):
+        driver.instantiate(5)
+
+
 @pytest.mark.parametrize(
     ("error", "kind"),
     [

@@ -37,6 +37,9 @@ def bench(
     streams: Annotated[
         int, typer.Option(min=1, help="Inferences at the same time, each with --threads.")
     ] = 1,
+    overlap: Annotated[
+        bool, typer.Option("--overlap", help="On a GPU: copy inputs while others are computed.")
+    ] = False,
     percentile: Annotated[
         list[float] | None, typer.Option(min=0, max=100, help="A further percentile.")
     ] = None,
@@ -71,6 +74,7 @@ def bench(
       planck bench yolov5s.plan --load-inputs images:picture.npy --export-times times.json
       planck bench yolov5s.plan --streams 2 --threads 1
       planck bench net.onnx --batch 8
+      planck bench gpu.plan --overlap
       planck bench new.plan --against old.plan --fail-above 1.05
       planck bench yolov5s.plan --roofline --plot yolov5s.svg
       planck bench yolov5s.plan --profile --json > profile.json
@@ -82,7 +86,8 @@ def bench(
     )
     with ExitStack() as stack:
         ready = partial(
-            take, stack, building, inputs=inputs or [], streams=streams, progress=not as_json,
+            take, stack, building, inputs=inputs or [], streams=streams, overlap=overlap,
+            progress=not as_json,
         )  # fmt: skip
         one = ready(model)
         if against is not None:

@@ -14,7 +14,10 @@ from planck.cli.inputs import load_inputs
 from planck.cli.options import Building, engine_of
 from planck.device.system import available_cpus
 from planck.dtypes import Array
+from planck.errors import InputError
 from planck.runtime import Engine, ExecutionContext
+from planck.runtime.cuda.engine import CudaEngine
+from planck.runtime.cuda.pipeline import Pipeline
 from planck.runtime.profile import Profile
 
 
@@ -26,6 +29,7 @@ class Subject:
     engine: Engine
     inputs: dict[str, Array]
     contexts: tuple[ExecutionContext, ...]
+    pipelines: tuple[Pipeline, ...] = ()
 
     @property
     def threads(self) -> int:
@@ -39,7 +43,9 @@ class Subject:
         return firsts.pop() if len(firsts) == 1 else 1
 
     def calls(self) -> list[Call]:
-        """One inference of each stream, into arrays of its own."""
+        """One inference of each stream, into arrays of its own; or begun while others end."""
+        if self.pipelines:
+            return [partial(pipeline.push, self.inputs) for pipeline in self.pipelines]
         return [
             partial(context.execute, self.inputs, context.execute(self.inputs))
             for context in self.contexts
@@ -66,9 +72,13 @@ def take(
     *,
     inputs: list[str],
     streams: int,
+    overlap: bool,
     progress: bool,
 ) -> Subject:
-    """Load or build a model, and make its contexts, which live as long as the stack."""
+    """Load or build a model, and make its contexts, which live as long as the stack.
+
+    overlap:  let copies overlap with computing, on a GPU
+    """
     cpus = building.cpu_list
     engine = engine_of(path, building, progress=progress)
     arrays = load_inputs(engine, inputs)
@@ -79,4 +89,9 @@ def take(
         own = cpus[number * threads : (number + 1) * threads] if cpus else None
         context = engine.create_execution_context(threads=threads, cpus=own)
         contexts.append(stack.enter_context(context))
-    return Subject(path, engine, arrays, tuple(contexts))
+    pipelines = []
+    if overlap:
+        if not isinstance(engine, CudaEngine):
+            raise InputError("--overlap is for GPUs", know=f"the plan is for {engine.plan.target}")
+        pipelines = [stack.enter_context(Pipeline(engine)) for _ in range(streams)]
+    return Subject(path, engine, arrays, tuple(contexts), tuple(pipelines))

@@ -137,7 +137,9 @@ def network_names(graph: Graph) -> dict[str, str]:
     return {v.name: graph.names.get(v.name, v.name) for v in (*graph.inputs, *graph.outputs)}
 
 
-def _arena(placement: Placement, launches: Sequence[Launch]) -> tuple[dict[str, int], int, int]:
+def _arena(
+    placement: Placement, launches: Sequence[Launch], parallel: Sequence[range]
+) -> tuple[dict[str, int], int, int]:
     """Offsets of the roots in the arena, its bytes, and the least that liveness allows."""
     first: dict[str, int] = {}
     last: dict[str, int] = {}
@@ -147,6 +149,12 @@ def _arena(placement: Placement, launches: Sequence[Launch]) -> tuple[dict[str, 
             if root not in placement.spaces:
                 first.setdefault(root, number)
                 last[root] = number
+    for span in parallel:  # in which any step may run beside any other
+        for root in first:
+            if first[root] in span:
+                first[root] = span.start
+            if last[root] in span:
+                last[root] = span.stop - 1
     buffers = [
         memory.Buffer(name, placement.roots[name], first[name], last[name]) for name in first
     ]
@@ -159,13 +167,21 @@ def _arena(placement: Placement, launches: Sequence[Launch]) -> tuple[dict[str, 
 class Places:
     """Turns values into places: a space and bytes from its start.
 
-    weights:  the constants that places were asked for so far
-    slots:    of all tensors in memory, by name
+    parallel:  steps that run side by side, so that what they touch shares no memory
+    weights:   the constants that places were asked for so far
+    slots:     of all tensors in memory, by name
     """
 
-    def __init__(self, placement: Placement, launches: Sequence[Launch], graph: Graph) -> None:
+    def __init__(
+        self,
+        placement: Placement,
+        launches: Sequence[Launch],
+        graph: Graph,
+        parallel: Sequence[range] = (),
+    ) -> None:
         self.placement, self.constants, self.weights = placement, graph.weights, Weights()
-        self.offsets, self.arena_bytes, self.lower_bound_bytes = _arena(placement, launches)
+        packed = _arena(placement, launches, parallel)
+        self.offsets, self.arena_bytes, self.lower_bound_bytes = packed
         self.slots = {
             value.name: self.slot(value)
             for launch in launches

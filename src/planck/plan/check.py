@@ -14,6 +14,7 @@ from planck.target import Target
 _MOST_BLOCKS: Final = 2**31 - 1
 _MOST_THREADS: Final = 1024
 _WARP: Final = 32
+MOST_LANES: Final = 16  # of a plan: each has a workspace of its own
 _LONGEST: Final = 2**31 - 1  # of what a library counts
 _HEX: Final = "0123456789abcdef"
 _ORDER = ("portable", "avx2", "avx512")  # each runs on processors of all that follow
@@ -37,10 +38,10 @@ def check_plan(plan: Plan) -> None:
             raise PlanFormatError("a tensor lies where only kernels work", at=at)
         _check_place(plan, slot.place, at, slot.extent_bytes)
     for number, step in enumerate(plan.steps):
-        _check_step(plan, step, f"step {number}, {step.name}")
+        _check_step(plan, step, number, f"step {number}, {step.name}")
 
 
-def _check_step(plan: Plan, step: Step, at: str) -> None:
+def _check_step(plan: Plan, step: Step, number: int, at: str) -> None:
     coded = step.symbol and not isinstance(step.launch, Call)
     if coded and step.symbol not in plan.symbols:
         raise PlanFormatError(f"the plan has no code for {step.symbol}", at=at)
@@ -52,10 +53,17 @@ def _check_step(plan: Plan, step: Step, at: str) -> None:
             at=at,
             know=f"tiles {step.tiles}, grain {step.grain}, scratch {step.scratch_bytes} bytes",
         )
+    before = all(0 <= other < number for other in step.after)
+    if not before or not 0 <= step.lane < MOST_LANES:
+        raise PlanFormatError(
+            "a step waits for what is not before it, or is in an impossible branch",
+            at=at,
+            know=f"lane {step.lane}, after {step.after}",
+        )
     _check_launch(plan, step, at)
-    for number in (*step.reads, *step.writes):
-        if not 0 <= number < len(plan.slots):
-            raise PlanFormatError(f"a step uses slot {number}, which does not exist", at=at)
+    for slot in (*step.reads, *step.writes):
+        if not 0 <= slot < len(plan.slots):
+            raise PlanFormatError(f"a step uses slot {slot}, which does not exist", at=at)
     for place in step.arguments:
         _check_place(plan, place, at, 0)
     for tensor in step.launch.tensors if step.launch else ():

@@ -125,6 +125,9 @@ def _step_to_json(step: Step) -> dict[str, Any]:
     }
     if step.launch:
         row["launch"] = asdict(step.launch)
+    for name in ("lane", "after"):  # of parallel branches, which most plans lack
+        if not row[name]:
+            del row[name]
     return row
 
 
@@ -132,7 +135,8 @@ def _step_from_json(data: dict[str, Any]) -> Step:
     tuples = {name: tuple(data[name]) for name in ("reads", "writes", "origin")}
     arguments = tuple(_place_from_json(p) for p in data["arguments"])
     launch = _launch_from_json(data["launch"]) if "launch" in data else None
-    return Step(**{**data, **tuples, "arguments": arguments, "launch": launch})
+    after = tuple(int(n) for n in data.get("after", ()))
+    return Step(**{**data, **tuples, "arguments": arguments, "launch": launch, "after": after})
 
 
 def _launch_from_json(data: dict[str, Any]) -> Launch | Call:

@@ -90,6 +90,8 @@ class Step:
     bytes:      read and written at the least, with the weights as they are packed
     weight_bytes:  of these, weights
     reference:  text of a one-node graph that the interpreter runs, for a step nobody has compiled
+    lane:       on a GPU, which of the graph's parallel branches it is in
+    after:      numbers of steps of other lanes that must have ended
     launch:     on a GPU, how: of code of the plan, or by a call of a library; None on a CPU
     """
 
@@ -113,6 +115,8 @@ class Step:
     origin: tuple[str, ...] = ()
     reference: str = ""
     launch: Launch | Call | None = None
+    lane: int = 0
+    after: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

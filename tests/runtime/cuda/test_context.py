@@ -201,6 +201,20 @@ def test_calls_take_no_memory_after_the_first(driver: FakeDriver) -> None:
         x.free()
 
 
+def test_a_context_that_nobody_keeps_gives_its_memory_back_at_once(driver: FakeDriver) -> None:
+    """Memory of a context is looked at while it is kept: here on a GPU that counts every byte."""
+    plan, _ = chain(3)
+    with CudaEngine(plan, driver) as made:
+        before = driver.leaks()
+        made.create_execution_context()(random())
+        assert driver.leaks() == before
+        context = made.create_execution_context()
+        context(random())
+        assert driver.leaks()["memory"] > before["memory"]
+        context.close()
+        assert driver.leaks() == before
+
+
 def test_graphs_are_kept_for_the_last_sets_of_pointers(driver: FakeDriver) -> None:
     plan, expected = chain(3)
     with CudaEngine(plan, driver) as made, made.create_execution_context() as context:

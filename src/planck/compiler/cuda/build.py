@@ -19,21 +19,23 @@ from planck.codegen.triton.pool import CubinPool
 from planck.compiler.assemble import Packs
 from planck.compiler.cuda.accuracy import check
 from planck.compiler.cuda.assemble import Assembly
+from planck.compiler.cuda.branches import Fork, forks
 from planck.compiler.cuda.dump import dump_kernels
 from planck.compiler.cuda.sources import tactics_of
 from planck.compiler.feasible import take_apart
 from planck.compiler.notes import or_reference, record, references, refuse_strings
 from planck.compiler.options import Options
-from planck.compiler.place import place
+from planck.compiler.place import Placement, place
 from planck.compiler.split import Launch, split
 from planck.ir.graph import Graph
 from planck.knobs import knobs
 from planck.ops.region import Region
-from planck.plan.model import Plan
+from planck.plan.model import Plan, Step
 from planck.refusal import No
 from planck.tactics.library.cublaslt import CublasLt
 from planck.tactics.triton.tactic import CudaTactic
 from planck.tune.cache import LOCK, Timing, TimingCache, turn
+from planck.tune.cuda.branches import faster_in_branches
 from planck.tune.cuda.choice import Choice
 from planck.tune.cuda.choose import Found, choose
 from planck.tune.cuda.clock import Clock, GpuClock
@@ -84,13 +86,17 @@ def compile_cuda(
     if clock and not slow and build.settled is None:
         choices = build.settle(choices, found, assembly)
         assembly = Assembly(graph, placement, launches, packs)
+    lanes: list[Fork] = []
+    if clock and not slow:
+        lanes = build.branches(choices, placement, packs)
+        assembly = Assembly(graph, placement, launches, packs, [fork.span for fork in lanes])
     if build.graph_us:
         notes["graph_us"] = build.graph_us
     options.progress("assemble", 0, 1, "")
-    steps = [
-        assembly.step(launch, choices[launch.kernel.key] if launch.kernel else None)
-        for launch in launches
-    ]
+    steps = build.steps(assembly, choices)
+    for fork in lanes:
+        for at, way in zip(fork.span, fork.ways, strict=True):
+            steps[at] = _forked(steps[at], *way)
     said = {**record(options, slow, choices, placement.refused), **notes}
     plan = assembly.plan(steps, target, options.precision, said)
     if clock and options.accuracy:
@@ -111,7 +117,8 @@ class _Build:
     """What choosing needs to know, and what the timing cache knows of this network.
 
     settled:   how an earlier build's kernels run, after it had timed the whole graph
-    graph_us:  the whole graph's time before and after it was settled
+    forked:    the regions that it found faster in branches, by their first steps
+    graph_us:  the whole graph's time before it was settled, "straight" without branches, and after
     """
 
     def __init__(
@@ -142,6 +149,7 @@ class _Build:
         self.key = f"graph/{digest}"
         known = cache.checks.get(self.key) if clock else None
         self.settled = _ways(known) if known else None
+        self.forked: list[int] | None = known.get("forked") if known and self.settled else None
         self.graph_us: dict[str, float] = dict(known["us"]) if known else {}
 
     def choose(self) -> Found:
@@ -164,10 +172,7 @@ class _Build:
         self, choices: dict[str, Choice], found: Found, assembly: Assembly
     ) -> dict[str, Choice]:
         """The choices after the whole graph was timed; the cache keeps them."""
-        options, clock = self.options, self.clock
-        seconds = GRAPH_SECONDS[options.level]
-        if options.seconds is not None:
-            seconds = min(seconds, self.start + options.seconds - time.monotonic())
+        options, clock, seconds = self.options, self.clock, self._seconds()
         if clock is None or seconds <= 0 or not found.rivals:
             return choices
         keys = [launch.kernel.key for launch in self.launches if launch.kernel]
@@ -184,11 +189,64 @@ class _Build:
                 report=options.progress,
             )
         settled = {key: _first(choice) for key, choice in settled.items()}
-        rows = {key: choice.timings[0].as_json() for key, choice in settled.items()}
-        self.cache.checks[self.key] = {"us": self.graph_us, "ways": rows}
+        self._keep(settled)
+        return settled
+
+    def branches(
+        self, choices: Mapping[str, Choice], placement: Placement, packs: Packs
+    ) -> list[Fork]:
+        """The regions that run in parallel branches; the cache keeps them."""
+        options, clock, seconds = self.options, self.clock, self._seconds()
+        us = [choices[la.kernel.key].timings[0].us if la.kernel else 0.0 for la in self.launches]
+        found = forks(placement, self.launches, us)
+        if self.forked is None and found and clock is not None and seconds > 0:
+            options.progress("graph", 0, 1, "branches")
+            spans = [fork.span for fork in found]
+            assembly = Assembly(self.graph, placement, self.launches, packs, spans)
+            steps = self.steps(assembly, choices)
+            count, regions = len(steps), []
+            for fork in found:
+                regions.append({place: len(steps) + i for i, place in enumerate(fork.span)})
+                steps += [
+                    _forked(steps[at], *way) for at, way in zip(fork.span, fork.ways, strict=True)
+                ]
+            plan = assembly.plan(steps, options.target, options.precision, {})
+            inputs = [numbers(value.type) for value in self.graph.inputs]
+            with turn(LOCK):
+                taken, straight, after = faster_in_branches(
+                    plan, count, regions, clock, inputs, seconds=seconds
+                )
+            self.forked = [found[number].span.start for number in taken]
+            before = self.graph_us.get("before", straight)
+            self.graph_us = {"before": before, "straight": straight, "after": after}
+            self._keep(choices)
+        return [fork for fork in found if fork.span.start in (self.forked or ())]
+
+    def steps(self, assembly: Assembly, choices: Mapping[str, Choice]) -> list[Step]:
+        return [
+            assembly.step(launch, choices[launch.kernel.key] if launch.kernel else None)
+            for launch in self.launches
+        ]
+
+    def _seconds(self) -> float:
+        """What is left for timing the whole graph."""
+        seconds = GRAPH_SECONDS[self.options.level]
+        if self.options.seconds is not None:
+            seconds = min(seconds, self.start + self.options.seconds - time.monotonic())
+        return seconds
+
+    def _keep(self, choices: Mapping[str, Choice]) -> None:
+        rows = {key: choice.timings[0].as_json() for key, choice in choices.items()}
+        known: dict[str, Any] = {"us": self.graph_us, "ways": rows}
+        if self.forked is not None:
+            known["forked"] = self.forked
+        self.cache.checks[self.key] = known
         self.cache.changed = True
         self.cache.save()
-        return settled
+
+
+def _forked(step: Step, lane: int, after: tuple[int, ...]) -> Step:
+    return replace(step, lane=lane, after=after)
 
 
 def _first(choice: Choice) -> Choice:

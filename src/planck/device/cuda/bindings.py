@@ -302,12 +302,12 @@ class BoundDriver:
         return self._check(getattr(self._cuda, name)(*arguments), name)
 
     def _check(self, result: tuple[Any, ...], call: str) -> Any:
-        """What a call gives besides its error. raises: CudaError, if it has one"""
+        """What a call gives besides its error. raises: CudaError or DeviceMemoryError"""
         error = int(result[0])
         if error:
             name = self._cuda.CUresult(error).name
             text = self._cuda.cuGetErrorString(self._cuda.CUresult(error))[1]
-            raise CudaError(
+            raise (DeviceMemoryError if error == _OUT_OF_MEMORY else CudaError)(
                 f"{call} failed",
                 know=f"{name}: {text.decode() if isinstance(text, bytes) else text}",
             )

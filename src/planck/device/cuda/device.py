@@ -58,15 +58,15 @@ class Device:
 class Resources:
     """Memory, streams, events and modules of one owner, given back together, the last one first.
 
-    parent:  whose resources these build on: it gives them back before its own
+    parents:  whose resources these build on: they give them back before their own
     """
 
-    def __init__(self, device: Device, parent: Resources | None = None) -> None:
+    def __init__(self, device: Device, *parents: Resources) -> None:
         self.device, self.closed = device, False
         self._undo: list[tuple[Callable[[Any], None], Any]] = []
         self._streams: list[Handle] = []
         self._children: weakref.WeakSet[Resources] = weakref.WeakSet()
-        if parent is not None:
+        for parent in parents:
             parent._children.add(self)
 
     @contextmanager

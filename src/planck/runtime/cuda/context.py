@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +48,7 @@ class CudaContext(ExecutionContext):
         self._lock = threading.Lock()
         self._bound: tuple[Handle, ...] | None = None
         self._kept: object = None  # what is bound, and so must stay
+        self._begun: tuple[list[Operand], list[bool]] | None = None
         self._resources = Resources(device, engine.resources)
         weakref.finalize(self, self._resources.close)
         with self._resources.filling():
@@ -85,13 +86,27 @@ class CudaContext(ExecutionContext):
                          in here; DeviceError
         """
         with self._entered():
-            operands, targets = self._operands(inputs, out)
-            for port, operand in zip(self._ports_in, operands, strict=True):
-                port.bring(operand)
-            self._launch(self._key(operands, targets))
-            return self._results(targets, device_outputs)
+            targets = self._put_run(inputs, out)
+            return self._results(targets, self._fetched(targets, device_outputs))
 
     __call__ = execute
+
+    def begin(self, inputs: Any) -> None:
+        """Begin what `execute(inputs)` does, and return: NumPy arrays may be changed at once.
+
+        raises: as execute
+        """
+        with self._entered():
+            targets = self._put_run(inputs, None)
+            self._begun = targets, self._fetched(targets, False)
+
+    def finish(self) -> dict[str, Any]:
+        """Wait for what was begun; its outputs, as NumPy arrays. raises: InputError, DeviceError"""
+        with self._entered():
+            if self._begun is None:
+                raise InputError("no run was begun", try_="context.begin(inputs) before")
+            begun, self._begun = self._begun, None
+            return self._results(*begun)
 
     def bind(
         self, inputs: Any | None = None, out: Mapping[str, Any] | None = None
@@ -140,12 +155,28 @@ class CudaContext(ExecutionContext):
 
         Runs of one context must not overlap: put them in the same stream, or wait between them.
         """
-        handle = self._stream if stream is None else self._driver.stream(_pointer(stream))
+        handle = self._stream if stream is None else self._driver.stream(stream_pointer(stream))
         with self._entered():
             if self._bound is None:
                 raise InputError("nothing is bound", try_="context.bind(...) before")
             for executable in self._bound:
                 self._driver.launch_graph(executable, handle)
+
+    @contextmanager
+    def putting(self) -> Iterator[Callable[[Handle], None]]:
+        """What puts the launches of a run on the bound arrays in a stream that is captured.
+
+        raises: InputError if nothing is bound, ContextInUseError
+        """
+        with self._entered():
+            if self._graphs.pinned is None:
+                raise InputError("nothing is bound", try_="context.bind(...) before")
+            self._launches.point(self._graphs.pinned)
+            yield self._put
+
+    def _put(self, stream: Handle) -> None:
+        for run in self._launches.runs:
+            self._launches.put(run, stream)
 
     def synchronize(self) -> None:
         """Wait for the context's own stream. raises: DeviceError if what ran there failed"""
@@ -189,7 +220,7 @@ class CudaContext(ExecutionContext):
         if not self._lock.acquire(blocking=False):
             raise in_use()
         try:
-            self._bound = self._kept = None
+            self._bound = self._kept = self._begun = None
             self._resources.close()
         finally:
             self._lock.release()
@@ -214,6 +245,8 @@ class CudaContext(ExecutionContext):
         self, inputs: Any | None, out: Mapping[str, Any] | None
     ) -> tuple[list[Operand], list[Operand]]:
         """Where inputs and outputs lie. raises: InputError, DTypeError, ShapeError"""
+        if self._begun is not None:
+            raise InputError("a run was begun and not finished", try_="context.finish() before")
         if inputs is None:
             operands = [Operand(port.buffer) for port in self._ports_in]
         else:
@@ -259,25 +292,38 @@ class CudaContext(ExecutionContext):
             else:
                 self._driver.launch_graph(next(graphs), self._stream)
 
-    def _results(self, targets: Sequence[Operand], device_outputs: bool) -> dict[str, Any]:
-        """Bring the outputs where they are wanted, and wait for them."""
+    def _put_run(self, inputs: Any | None, out: Mapping[str, Any] | None) -> list[Operand]:
+        """Put a run in the stream, with what its inputs need before. Gives where outputs lie."""
+        operands, targets = self._operands(inputs, out)
+        for port, operand in zip(self._ports_in, operands, strict=True):
+            port.bring(operand)
+        self._launch(self._key(operands, targets))
+        return targets
+
+    def _fetched(self, targets: Sequence[Operand], device_outputs: bool) -> list[bool]:
+        """Put in the stream the copies of outputs that the host wants; which these are."""
+        wanted = [
+            target.host is not None or (target.given is None and not device_outputs)
+            for target in targets
+        ]
+        for port, fetched in zip(self._ports_out, wanted, strict=True):
+            if fetched:
+                port.fetch()
+        return wanted
+
+    def _results(self, targets: Sequence[Operand], fetched: Sequence[bool]) -> dict[str, Any]:
+        """Wait for the outputs, and bring them where they are wanted."""
+        self._driver.synchronize(self._stream)
         results: dict[str, Any] = {}
-        fetched: list[tuple[DevicePort, Array]] = []
-        for port, target in zip(self._ports_out, targets, strict=True):
+        for port, target, host in zip(self._ports_out, targets, fetched, strict=True):
             array = target.given
             if array is None:
                 array = (
-                    port.array(target.address, self)
-                    if device_outputs
-                    else np.empty(port.shape, port.dtype)
+                    np.empty(port.shape, port.dtype) if host else port.array(target.address, self)
                 )
-            if isinstance(array, np.ndarray):
-                port.fetch()
-                fetched.append((port, array))
+            if host:
+                port.give(array)
             results[port.name] = array
-        self._driver.synchronize(self._stream)
-        for port, array in fetched:
-            port.give(array)
         return results
 
     def _times(self, inputs: Any, runs: int) -> Array:
@@ -344,7 +390,7 @@ def _closing(graphs: Graphs) -> Any:
     return lambda _: graphs.close()
 
 
-def _pointer(stream: Any) -> int:
+def stream_pointer(stream: Any) -> int:
     """The address of another library's stream. raises: InputError"""
     if isinstance(stream, int):
         return stream

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from planck.device.cuda.device import Device, Resources
-from planck.device.cuda.driver import Handle, Parameters, TensorMap
+from planck.device.cuda.driver import Driver, Handle, Parameters, TensorMap
 from planck.device.cuda.library import Call
 from planck.errors import DeviceError
 from planck.plan.model import Place, Plan, Step
+from planck.runtime.cuda.lanes import Entry, Lanes
 from planck.runtime.cuda.libraries import Put
 
 if TYPE_CHECKING:
@@ -36,6 +37,19 @@ def runs(plan: Plan) -> list[range]:
         else:
             found.append(range(number, number + 1))
     return found
+
+
+def captured(driver: Driver, stream: Handle, put: Callable[[], None]) -> Handle:
+    """The graph of what `put` puts in a stream, and in those that it lets wait for it."""
+    driver.begin_capture(stream)
+    try:
+        put()
+    except BaseException:
+        with suppress(DeviceError):  # of the graph that is spoilt, beside the error that did it
+            if (spoilt := driver.end_capture(stream)) is not None:
+                driver.destroy_graph(spoilt)
+        raise
+    return driver.end_capture(stream)
 
 
 def prepare(engine: CudaEngine, step: Step, parameters: Parameters, resources: Resources) -> Ready:
@@ -70,15 +84,14 @@ class Launches:
         plan, self._driver = engine.plan, engine.device.driver
         self._ports = [slot.place for slot in (*plan.inputs, *plan.outputs)]
         self._cells: dict[Spot, list[tuple[Parameters, int, int]]] = {}
-        self._ready: dict[int, Ready] = {}
+        self._entries: dict[int, Entry] = {}
+        self._lanes = Lanes(plan.steps, resources)
         self.runs = runs(plan)
-        first = {run.start for run in self.runs}
         for number, step in enumerate(plan.steps):
             if step.launch:
                 parameters = self._parameters(step.arguments, step.launch.tensors, bases)
                 ready = prepare(engine, step, parameters, resources)
-                # The first of a graph has no launch before it to depend on.
-                self._ready[number] = (ready[1], ready[1]) if number in first else ready
+                self._entries[number] = Entry(number, step, *ready)
 
     def point(self, key: Key) -> None:
         """Let later launches and captures use these inputs and outputs."""
@@ -94,21 +107,17 @@ class Launches:
         events:  by step number, recorded before the step, and by one more after the last; steps
                  do not overlap then
         """
-        driver = self._driver
-        driver.begin_capture(stream)
-        try:
-            for number in run:
-                if events:
-                    driver.record(events[number], stream, in_graph=True)
-                self._ready[number][bool(events)](stream)
-            if events:
-                driver.record(events[run.stop], stream, in_graph=True)
-        except BaseException:
-            with suppress(DeviceError):  # of the graph that is spoilt, beside the error that did it
-                if (spoilt := driver.end_capture(stream)) is not None:
-                    driver.destroy_graph(spoilt)
-            raise
-        return driver.end_capture(stream)
+        return captured(self._driver, stream, lambda: self.put(run, stream, events))
+
+    def put(self, run: range, stream: Handle, events: Mapping[int, Handle] | None = None) -> None:
+        """Put a run of steps in a stream that is captured; events as in `capture`."""
+        if not events:
+            self._lanes.put([self._entries[number] for number in run], stream)
+            return
+        for number in run:
+            self._driver.record(events[number], stream, in_graph=True)
+            self._entries[number].apart(stream)
+        self._driver.record(events[run.stop], stream, in_graph=True)
 
     def _parameters(
         self, arguments: Sequence[Place], tensors: Sequence[TensorMap], bases: Mapping[Spot, int]

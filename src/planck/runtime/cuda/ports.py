@@ -131,7 +131,10 @@ class DevicePort(Signature):
                 know="it has other strides than a row-major array without gaps",
                 try_="make it contiguous before",
             )
-        where = self._driver.ordinal(view.address) if self.bytes else self._device.ordinal
+        if isinstance(given, DeviceArray):  # asking the driver takes it a microsecond or two
+            where: int | None = given.device.ordinal
+        else:
+            where = self._driver.ordinal(view.address) if self.bytes else self._device.ordinal
         if where != self._device.ordinal:
             place = "in no GPU's memory" if where is None else f"on GPU {where}"
             raise InputError(

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Final, Protocol
 
@@ -22,10 +21,10 @@ from planck.device.cuda.device import Device, Resources
 from planck.device.cuda.driver import Handle, Parameters
 from planck.device.cuda.library import Open
 from planck.dtypes import Array
-from planck.errors import DeviceError
 from planck.plan.model import Plan, Step
 from planck.runtime.cuda.engine import CudaEngine
-from planck.runtime.cuda.launches import Ready, prepare
+from planck.runtime.cuda.lanes import Entry, Lanes
+from planck.runtime.cuda.launches import captured, prepare
 
 _FLUSH: Final = 2  # times the L2 cache: so much is written to push all else out of it
 
@@ -49,7 +48,7 @@ class Session(Protocol):
     """A plan on a GPU; a context manager, which gives all back."""
 
     def capture(self, steps: Sequence[int]) -> Any:
-        """A graph of steps, by number."""
+        """A graph of steps, by number; what they come after are places in it."""
         ...
 
     def drop(self, graph: Any) -> None:
@@ -109,7 +108,7 @@ class GpuSession:
             self.flush_bytes = _FLUSH * device.properties.l2_bytes
             self.flush = self.resources.memory(self.flush_bytes)
             self._bring(trial)
-            # By step, launched dependent and not: the first of a graph has none to depend on.
+            self.lanes = Lanes(trial.plan.steps, self.resources)
             self.launches = [
                 self._prepared(step) if step.launch else None for step in trial.plan.steps
             ]
@@ -142,26 +141,20 @@ class GpuSession:
             self.driver.copy(arena + to, weights + from_, size, self.stream)
         self.driver.synchronize(self.stream)
 
-    def _prepared(self, step: Step) -> Ready:
+    def _prepared(self, step: Step) -> Entry:
         places = [self.bases[p.space, p.index] + p.offset_bytes for p in step.arguments]
         assert step.launch is not None
         parameters = Parameters(places, step.launch.tensors, self.driver.encode)
-        return prepare(self.engine, step, parameters, self.resources)
+        return Entry(0, step, *prepare(self.engine, step, parameters, self.resources))
 
     def capture(self, steps: Sequence[int]) -> Handle:
         with self.device:
-            self.driver.begin_capture(self.stream)
-            try:
-                for place, number in enumerate(steps):
-                    prepared = self.launches[number]
-                    assert prepared is not None, "a reference step cannot be captured"
-                    prepared[0 if place else 1](self.stream)
-            except BaseException:
-                with suppress(DeviceError):  # of the graph that is spoilt
-                    if (spoilt := self.driver.end_capture(self.stream)) is not None:
-                        self.driver.destroy_graph(spoilt)
-                raise
-            graph = self.driver.end_capture(self.stream)
+            entries = []
+            for place, number in enumerate(steps):
+                prepared = self.launches[number]
+                assert prepared is not None, "a reference step cannot be captured"
+                entries.append(replace(prepared, number=place))
+            graph = captured(self.driver, self.stream, lambda: self.lanes.put(entries, self.stream))
             executable = self.driver.instantiate(graph)
             self.driver.destroy_graph(graph)
         self.graphs.append(executable)
