@@ -24,6 +24,7 @@ from planck.errors import BuildError, NotConstant, PlanckError, ShapeError
 from planck.frontends.onnx import read
 from planck.frontends.onnx.inputs import Constant
 from planck.runtime import Engine
+from planck.runtime.engine import engine_or_plan
 
 _REALS: Final = (onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE, onnx.TensorProto.FLOAT16)
 
@@ -64,10 +65,16 @@ class PlanckBackendRep(BackendRep):  # type: ignore[misc]
         inputs:  arrays (lists for sequences, None for an absent optional), in order or by name
         """
         given = self._by_name(inputs)
+        engine = self.engine_for(given)
+        found = engine({binding.name: given[binding.name] for binding in engine.inputs})
+        return tuple(_output(found, name, kind) for name, kind in self._outputs)
+
+    def engine_for(self, inputs: Any) -> Engine:
+        """The engine that runs these inputs, compiled if need be."""
+        given = self._by_name(inputs)
         if not self._fits(given):
             self._specialise(given)
-        found = self.engine({binding.name: given[binding.name] for binding in self.engine.inputs})
-        return tuple(_output(found, name, kind) for name, kind in self._outputs)
+        return self.engine
 
     def _by_name(self, inputs: Any) -> dict[str, Any]:
         if not isinstance(inputs, Mapping):
@@ -107,14 +114,14 @@ class PlanckBackendRep(BackendRep):  # type: ignore[misc]
         shapes = {name: np.shape(given[name]) for name in open_ if name in given}
         graph = read(self._model, shapes=shapes, constants=constants)
         options = options_of(
-            self._options.get("target", "cpu"),
+            self._options["target"],
             self._options.get("precision", "fp32"),
             self._options.get("threads", 1),
             self._options.get("optimization_level", 0),
             None,
             self._options.get("timing_cache"),
         )
-        return Engine(compile_graph(graph, options))
+        return engine_or_plan(compile_graph(graph, options))
 
 
 def _is_open(info: onnx.ValueInfoProto) -> bool:
@@ -174,8 +181,19 @@ def _output(found: Mapping[str, Array], name: str, kind: str) -> Any:
     return [found[f"{name}[{k}]"] for k in range(len(found)) if f"{name}[{k}]" in found]
 
 
+_DEVICES: Final = {"CPU": "cpu", "CUDA": "cuda"}  # ONNX's name, and the target's
+
+
+def _kind(device: str) -> str:
+    """The device without its number: of "CUDA:0", "CUDA"."""
+    return device.partition(":")[0]
+
+
 class PlanckBackend(Backend):  # type: ignore[misc]
-    """`onnx.backend.base.Backend` for Planck; keyword arguments are those of planck.build."""
+    """`onnx.backend.base.Backend` for Planck; keyword arguments are those of planck.build.
+
+    The target is the device unless `target` says another.
+    """
 
     @classmethod
     def is_compatible(cls, model: onnx.ModelProto, device: str = "CPU", **kwargs: Any) -> bool:
@@ -191,8 +209,10 @@ class PlanckBackend(Backend):  # type: ignore[misc]
     ) -> PlanckBackendRep:
         """raises: ModelError, BuildError where Planck cannot run the model"""
         if not cls.supports_device(device):
-            raise BuildError(f"planck has no device {device!r} here", know="it has CPU")
-        return PlanckBackendRep(model, kwargs)
+            raise BuildError(
+                f"planck has no device {device!r}", know=f"it has {', '.join(_DEVICES)}"
+            )
+        return PlanckBackendRep(model, {"target": _DEVICES[_kind(device)], **kwargs})
 
     @classmethod
     def run_model(
@@ -225,7 +245,7 @@ class PlanckBackend(Backend):  # type: ignore[misc]
 
     @classmethod
     def supports_device(cls, device: str) -> bool:
-        return device.partition(":")[0] == "CPU"
+        return _kind(device) in _DEVICES
 
 
 is_compatible = PlanckBackend.is_compatible

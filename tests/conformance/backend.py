@@ -28,6 +28,7 @@ class Outcome:
 
     why:        empty if it passes
     reference:  steps that are not compiled
+    slow:       why they are not
     known:      whether the outputs were known while building: no input is left to run with
     """
 
@@ -35,6 +36,7 @@ class Outcome:
     why: str
     reference: int = 0
     known: bool = False
+    slow: tuple[str, ...] = ()
 
 
 @cache
@@ -47,8 +49,11 @@ def cases() -> dict[str, TestCase]:
         }
 
 
-def outcome(name: str, target: str = "cpu") -> Outcome:
-    """Build and run a case; any exception is a failure of the case."""
+def outcome(name: str, target: str = "cpu", run: bool = True) -> Outcome:
+    """Build and run a case; any exception is a failure of the case.
+
+    run:  without, whatever is built passes
+    """
     case = cases()[name]
     try:
         with warnings.catch_warnings(), turned(jobs=1):
@@ -56,11 +61,16 @@ def outcome(name: str, target: str = "cpu") -> Outcome:
             model = case.model or onnx.load(Path(case.model_dir) / "model.onnx")
             rep = onnx_backend.prepare(model, optimization_level=0, target=target)
             for inputs, wanted in _data_sets(case, model):
+                if not run:
+                    rep.engine_for(inputs)
+                    continue
                 found = rep.run(inputs)
                 Runner.assert_similar_outputs(wanted, list(found), case.rtol, case.atol)
     except Exception as error:
         return Outcome(name, f"{type(error).__name__}: {error}")
-    return Outcome(name, "", rep.engine.inspect().reference_steps, not rep.engine.inputs)
+    engine = rep.engine
+    slow = tuple(engine.plan.build["references"].values())
+    return Outcome(name, "", engine.inspect().reference_steps, not engine.inputs, slow)
 
 
 def _data_sets(case: TestCase, model: onnx.ModelProto) -> Iterator[tuple[list[Any], list[Any]]]:

@@ -56,7 +56,8 @@ def lay_out(array: Array, operand: Operand) -> Array:
 
 def strided(buffer: Array, operand: Operand) -> Array:
     strides = [operand.type.dtype.bytes * s for s in operand.strides]
-    return np.lib.stride_tricks.as_strided(buffer, operand.type.physical, strides)
+    bytes_ = buffer.view(np.uint8)  # NumPy takes no buffer of short floats
+    return np.ndarray(operand.type.physical, buffer.dtype, bytes_, 0, strides)
 
 
 def read_back(buffer: Array, operand: Operand) -> Array:

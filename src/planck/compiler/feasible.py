@@ -1,4 +1,7 @@
-"""Fusions that no tactic takes come apart again: better two kernels than a reference step."""
+"""Fusions that no tactic takes come apart again: better two kernels than a reference step.
+
+And operators without a body become kernels where a tactic of a GPU takes them.
+"""
 
 from __future__ import annotations
 
@@ -31,6 +34,10 @@ def take_apart(graph: Graph, tactics: Sequence[Offering], target: Target, thread
                 log.info("%s comes apart: no tactic takes it whole", node.origin)
                 nodes.extend(_parts(node))
                 continue
+        elif node.op.reference_only and target.is_cuda:
+            kernel = kernel_alone(region_of(node), graph.weights, target, threads)
+            if any(not isinstance(tactic.offers(kernel), No) for tactic in tactics):
+                node = region_of(node)
         nodes.append(node)
     scalars = _scalars(graph)
     return graph.with_(nodes=tuple(nodes), weights={**graph.weights, **scalars})

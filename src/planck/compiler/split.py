@@ -55,8 +55,7 @@ def repeated(launches: Sequence[Launch]) -> frozenset[str]:
 def _launch(
     node: Node, placement: Placement, weights: Mapping[str, Array], target: Target, threads: int
 ) -> Launch:
-    bodies = isinstance(node.op, Region) and all(n.op.has_body for n in node.op.graph.nodes)
-    if not bodies:
+    if not isinstance(node.op, Region):
         return Launch(node, None, {v.name: v for v in (*node.inputs, *node.outputs)})
     operands = {}
     for v in (*node.inputs, *node.outputs):

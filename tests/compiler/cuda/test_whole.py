@@ -54,7 +54,12 @@ def codes(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, TritonCode]]:
 
 def kernel_of(code: TritonCode) -> Callable[..., None]:
     def run(*arrays: Any) -> None:
-        own: Any = [SimpleNamespace(address=array.ctypes.data) for array in arrays]
+        own: Any = [
+            SimpleNamespace(
+                address=(begin := array.ctypes.data), span=(begin, begin + array.nbytes)
+            )
+            for array in arrays
+        ]
         interpret(code, dict(zip(code.arguments, own, strict=True)))
 
     return run

@@ -52,6 +52,10 @@ class Memory:
         self.address = self.raw.ctypes.data + begin
         self.before = self.raw.copy()
 
+    @property
+    def span(self) -> tuple[int, int]:
+        return self.address, self.address + self.flat.nbytes
+
     def poison(self) -> None:
         self.raw[:] = POISON
         self.before = self.raw.copy()
@@ -69,7 +73,8 @@ class Memory:
 
     def check_written(self, name: str, operand: Operand) -> None:
         found = read_back(self.flat, operand)
-        if operand.type.dtype.is_float or operand.type.dtype.kind == "b":
+        dtype = operand.type.dtype
+        if (dtype.is_float and dtype.bits > 8) or dtype.kind == "b":  # others may be just that
             bytes_ = np.ascontiguousarray(found).view(np.uint8).reshape(*found.shape, -1)
             left = np.argwhere((bytes_ == POISON).all(-1))
             assert not left.size, f"{name} was not written at {left[:4].tolist()}, ..."
@@ -115,7 +120,11 @@ RUNNERS: list[Any] = []
 
 
 def interpret(code: TritonCode, memory: Mapping[str, Memory], seed: int = 0) -> None:
-    """Run all blocks of a kernel in Triton's interpreter, in a random order."""
+    """Run all blocks of a kernel in Triton's interpreter, in a random order.
+
+    Whatever it reads or writes lies in the `span` of one of its arguments.
+    """
+    _SPANS[:] = [memory[argument].span for argument in code.arguments]
     assert len(code.arguments) == len(code.types) == len(code.aligned)
     with _interpreting(), function_of(code) as function:
         patched = interpreter._patch_lang(_SEEN)
@@ -175,6 +184,7 @@ def _interpreting() -> Iterator[None]:
         triton.knobs.runtime.interpret = True
         builder = interpreter.InterpreterBuilder
         for owner, changes in (
+            (builder, {"create_masked_load": _load, "create_masked_store": _store}),
             (builder, {"cast_impl": _cast, "create_fp_to_fp": _cast, "create_dot": _dot}),
             (interpreter.InterpretedFunction, {"__call__": _call}),
             (interpreter.ReduceOps, {"generic_reduce": _reduce, "min_max": _min_max}),
@@ -204,6 +214,30 @@ _INTERPRETED: dict[Any, Any] = {}
 # Triton imports this one twice, as an attribute and as a module.
 _CUDA = (extra.cuda, import_module("triton.language.extra.cuda"))
 _NOTHING = {name: lambda *_, **__: None for name in ("gdc_wait", "gdc_launch_dependents")}
+
+
+_SPANS: list[tuple[int, int]] = []
+_MASKED_LOAD = interpreter.InterpreterBuilder.create_masked_load
+_MASKED_STORE = interpreter.InterpreterBuilder.create_masked_store
+
+
+def _load(self: Any, pointers: Any, mask: Any, *others: Any, **named: Any) -> Any:
+    _check_addresses(pointers, mask)
+    return _MASKED_LOAD(self, pointers, mask, *others, **named)
+
+
+def _store(self: Any, pointers: Any, value: Any, mask: Any, *others: Any, **named: Any) -> Any:
+    _check_addresses(pointers, mask)
+    return _MASKED_STORE(self, pointers, value, mask, *others, **named)
+
+
+def _check_addresses(pointers: Any, mask: Any) -> None:
+    used = np.broadcast_to(mask.data.astype(bool), pointers.data.shape)
+    addresses = pointers.data[used]
+    inside = np.zeros(addresses.shape, bool)
+    for begin, end in _SPANS:
+        inside |= (addresses >= begin) & (addresses < end)
+    assert inside.all(), f"{(~inside).sum()} of {inside.size} addresses are of no argument"
 
 
 def _floats(handle: Any) -> Array:

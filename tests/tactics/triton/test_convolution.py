@@ -111,6 +111,15 @@ def test_against_float64(x: Any, m: int, r: int, more: Any, dtype: Any) -> None:
     Layer(x, m, r, dtype, **more).then("silu").plus().check(TensorConvolution(), bm=32)
 
 
+@pytest.mark.parametrize("spatial", [(1, 1), (1, 6), (6, 1), (1,)])
+def test_images_of_one_row_or_column(spatial: Any) -> None:
+    """Of several taps along them one meets the image."""
+    Layer((2, 16, *spatial), 9, pad=1).check(TensorConvolution(), bm=32)
+    Layer((2, 16, *spatial), 16, 5, pad=2, groups=16).check(DepthwiseConvolution())
+    Layer((2, 16, *spatial), 16, 7, pad=3, groups=16).check(DepthwiseConvolution())
+    Layer((2, 3, *spatial), 8, pad=1, rows=True).check(StemConvolution())
+
+
 @pytest.mark.parametrize("splits", [2, 4])
 def test_shared_sums(splits: int) -> None:
     layer = Layer((1, 64, 7, 7), 40, pad=1).plus().then("relu")

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from planck import dtypes
+from planck.codegen.minifloat import SMALL
 from planck.codegen.triton import loops
 from planck.codegen.triton.compile import compile_cubin
 from planck.codegen.triton.scalar import supported
@@ -22,6 +23,7 @@ from planck.ops.reduce import KINDS, ArgReduce, Reduce
 from planck.refusal import No
 from planck.tactics.kernel import Kernel
 from planck.tactics.triton.loops import Loops
+from tests.codegen.test_minifloat import codes, samples
 from tests.loops.running import Maker, kernel, reblock
 from tests.loops.test_dtypes import TOLERANCE, draw, operands
 from tests.loops.test_operators import CASES
@@ -73,7 +75,7 @@ def test_operators_on_blocks(name: str, side: str) -> None:
 @pytest.mark.parametrize("fn", FUNCTIONS)
 def test_functions(fn: str) -> None:
     for dtype in TYPES:
-        if dtype.kind in FUNCTIONS[fn].kinds:
+        if dtype.kind in FUNCTIONS[fn].kinds and dtype not in SMALL:
             m = Maker(**operands(fn, dtype))
             graph = m.graph(m(Pointwise(fn), *m.inputs.values()))
             bound = TOLERANCE.get(dtype.name, 0)
@@ -106,6 +108,23 @@ def test_casts(old: DType) -> None:
             m = Maker(x=draw(old, (3, 7), size=30))
             graph = m.graph(m(Cast(new), m["x"]))
             check(graph, m.arrays, interpret(graph, m.arrays), rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", sorted(SMALL, key=str), ids=str)
+def test_small_floats(dtype: DType) -> None:
+    """Every code read, and floats of all sizes rounded."""
+    for x, to in ((codes(dtype), dtypes.f32), (samples(dtype), dtype)):
+        m = Maker(x=x)
+        graph = m.graph(m(Cast(to, saturate=False), m["x"]))
+        check(graph, m.arrays, interpret(graph, m.arrays))
+
+
+@pytest.mark.parametrize("rows", [1, 3, 5, 70])
+def test_small_reductions(rows: int) -> None:
+    """Tiles are no taller than what there is to reduce."""
+    m = Maker(x=draw(dtypes.f32, (rows, 5)))
+    graph = m.graph(m(Reduce("sum", (1,), False), m["x"]), m(nn.Softmax(-1), m["x"]))
+    check(graph, m.arrays, interpret(graph, m.arrays), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", KINDS)

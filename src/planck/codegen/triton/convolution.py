@@ -294,7 +294,7 @@ class Taps:
             ):
                 if own.taps > 1:
                     t(f"d{name} = {times(f'({text})', own.step)}")
-                    terms.append(times(f"d{name}", stride))
+                    terms.append(times(f"d{name}", stride if own.size > 1 else 0))
         for own, name in ((down, "h"), (across, "v")):
             if own.leaves:
                 at = f"{name} + d{name}" if own.taps > 1 else name

@@ -47,9 +47,10 @@ def write(own: Depthwise) -> TritonCode:
     write_starts(t, shape)
     x = t.pointer(shape.x, shape.x_dtype, shape.x_aligned)
     w = t.pointer(shape.weights, shape.weights_dtype)
+    row = place.row if down.size > 1 else 0
     base = total(
         times("img", place.batch if shape.batch > 1 else 0),
-        times("h", place.row if down.size > 1 else 0), times("v", place.column),
+        times("h", row), times("v", place.column),
     )  # fmt: skip
     t(f"x = {x} + ({base})[:, None] + ({times('n', place.channel)})[None, :]")
     readable = f"(n < {shape.lanes})[None, :]" if shape.lanes % own.channels else ""
@@ -61,13 +62,13 @@ def write(own: Depthwise) -> TritonCode:
     if count <= UNROLLED:
         for tap in range(count):
             dh, dv = tap // across.taps * down.step, tap % across.taps * across.step
-            _tap(t, shape, (str(dh), str(dv)), (rows, readable), dh * place.row + dv * place.column)
+            _tap(t, shape, (str(dh), str(dv)), (rows, readable), dh * row + dv * place.column)
             t(f"acc += a * tl.load({w} + n + {tap * padded})[None, :].to(tl.float32)")
     else:
         t(f"for tap in range({count}):")
         t.indent += 1
         t(f"dh = tap // {across.taps} * {down.step}", f"dv = tap % {across.taps} * {across.step}")
-        far = total(times("dh", place.row), times("dv", place.column))
+        far = total(times("dh", row), times("dv", place.column))
         _tap(t, shape, ("dh", "dv"), (rows, readable), far)
         t(f"acc += a * tl.load({w} + n + tap * {padded})[None, :].to(tl.float32)")
         t.indent -= 1

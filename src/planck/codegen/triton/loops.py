@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from planck.codegen.triton.code import COUNTERS, WORKSPACE
-from planck.codegen.triton.scalar import Functions, literal, memory, register
+from planck.codegen.triton.scalar import Functions, literal, register
 from planck.codegen.triton.tiles import Loop, Tiling, blocks, groups, reductions, size
 from planck.codegen.triton.values import Scope, Values
 from planck.dtypes import DType, bool_, i64
@@ -216,7 +216,7 @@ class _Writer(Values):
                 mask = " & ".join(part for part in (mask, self.value(self.nest.guard)) if part)
             tail = f", mask={mask}" if mask else ""
             place = f"{store.operand} + {self._block(store.offset)}"
-            self.do(f"tl.store({place}, {value}.to({memory(store.dtype)}){tail})")
+            self.do(f"tl.store({place}, {self.functions.narrowed(value, store.dtype)}{tail})")
 
     # Reductions
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from planck import dtypes
+from planck.codegen.triton import minifloat
 from planck.dtypes import DType
 from planck.errors import BuildError
 
@@ -26,6 +27,8 @@ _NAMES: Final = {
     dtypes.i64: "int64", dtypes.i32: "int32", dtypes.i16: "int16", dtypes.i8: "int8",
     dtypes.u64: "uint64", dtypes.u32: "uint32", dtypes.u16: "uint16", dtypes.u8: "uint8",
     dtypes.bool_: "int1",
+    dtypes.i4: "int8", dtypes.i2: "int8", dtypes.u4: "uint8", dtypes.u2: "uint8",
+    **dict.fromkeys(minifloat.SMALL, "uint8"),
 }  # fmt: skip
 _POINTERS: Final = {"float": "fp", "bfloat": "bf", "int": "i", "uint": "u"}
 
@@ -35,12 +38,12 @@ def supported(dtype: DType) -> bool:
 
 
 def register(dtype: DType) -> str:
-    """The type in which values of a dtype are computed: "tl.float32"."""
-    return f"tl.{_NAMES[dtypes.f32 if dtype in dtypes.SHORT_FLOATS else dtype]}"
+    """The type in which values of a dtype are computed: "tl.float32" for shorter floats too."""
+    return f"tl.{_NAMES[dtypes.f32 if dtype.is_float and dtype.bits < 32 else dtype]}"
 
 
 def memory(dtype: DType) -> str:
-    """The type in which they lie in memory: a bool is a byte."""
+    """The type in which they lie in memory: what has fewer bits than a byte is one."""
     return "tl.int8" if dtype is dtypes.bool_ else f"tl.{_NAMES[dtype]}"
 
 
@@ -113,15 +116,39 @@ class Functions:
         """Another dtype, as ONNX Cast: floats truncate, integers wrap, all but 0 is true."""
         if to is dtypes.bool_:
             return f"({value} != 0)"
-        if to in dtypes.SHORT_FLOATS:
-            inner = value if given.is_float else f"{value}.to(tl.float32)"
-            return f"{inner}.to({memory(to)}).to(tl.float32)"
+        if to.is_float and to.bits < 32:
+            known = given.is_float and given is not dtypes.f64
+            inner = value if known else f"{value}.to(tl.float32)"
+            return self.widened(self.narrowed(inner, to), to)
         if given.is_float and to.is_integer:
             wrapped = f"{value}.to(tl.int64).to({register(to)})"
             if to is dtypes.u64:  # a GPU's own conversion makes zeros of what is negative
                 return f"tl.where({value} < 0, {wrapped}, {value}.to(tl.uint64))"
-            return wrapped
-        return f"{value}.to({register(to)})"
+            return self._low_bits(wrapped, to)
+        return self._low_bits(f"{value}.to({register(to)})", to)
+
+    def widened(self, value: str, dtype: DType) -> str:
+        """An element as it lies in memory -> as it is computed with."""
+        if dtype is dtypes.bool_:
+            return f"({value} != 0)"
+        if dtype in minifloat.SMALL:
+            return f"{self.need(minifloat.reader(dtype))}({value})"
+        if dtype in dtypes.SHORT_FLOATS:
+            return f"{value}.to(tl.float32)"
+        return self._low_bits(value, dtype)
+
+    def narrowed(self, value: str, dtype: DType) -> str:
+        """A value as it lies in memory, rounded to nearest even."""
+        if dtype in minifloat.SMALL:
+            return f"{self.need(minifloat.writer(dtype))}({value})"
+        return f"{value}.to({memory(dtype)})"
+
+    def _low_bits(self, value: str, dtype: DType) -> str:
+        """Of a byte only as many bits as the dtype has mean something; with their sign."""
+        if dtype.is_float or dtype.bits >= 8:
+            return value
+        away = 8 - dtype.bits
+        return f"(({value} << {away}) >> {away})"
 
 
 def _tables(dtype: DType) -> tuple[dict[str, str], ...]:
@@ -203,6 +230,7 @@ _SQRT_HALF: Final = math.sqrt(0.5)
 _TANH_SCALE: Final = math.sqrt(2 / math.pi)
 
 _HELPERS: Final[dict[str, str]] = {
+    **minifloat.HELPERS,
     "_least": """
 def _least(a, b):
     return tl.minimum(a, b, propagate_nan=tl.PropagateNan.ALL)""",

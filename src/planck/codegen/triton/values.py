@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from planck.codegen.triton.guards import Guards, computed
-from planck.codegen.triton.scalar import Functions, literal, memory, plain, register
+from planck.codegen.triton.scalar import Functions, literal, plain
 from planck.codegen.triton.tiles import Loop, Tiling
 from planck.dtypes import bool_, i32, i64
 from planck.loops.lower import Nest
@@ -150,10 +150,7 @@ class Values:
         place = f"{term.what} + {self._block(offset)}"
         mask = " & ".join(part for part in (self._mask(offset), guard) if part)
         text = f"tl.load({place}, mask={mask}, other=0)" if mask else f"tl.load({place})"
-        if term.dtype is bool_:
-            return f"{text} != 0"
-        kind = register(term.dtype)
-        return text if kind == memory(term.dtype) else f"{text}.to({kind})"
+        return self.functions.widened(text, term.dtype)
 
     def _guarded(self, load: Term) -> tuple[Term, str]:
         """A load's position, clamped unless the mask that comes with it keeps it in range."""

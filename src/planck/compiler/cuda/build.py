@@ -72,7 +72,7 @@ def compile_cuda(
     tactics = tactics if tactics is not None else tactics_of(options, clock)
     graph = take_apart(graph, tactics, target, 1)
     placement = place(graph)
-    launches = split(placement, graph.weights, target, 1)
+    launches = _with_results(split(placement, graph.weights, target, 1))
     cache = TimingCache.open(options.timing_cache, target)
     build = _Build(options, graph, launches, cache, clock, tactics)
     found = build.choose()
@@ -106,6 +106,11 @@ def compile_cuda(
         dump_kernels(dump, {la.kernel.key: la.kernel for la in launches if la.kernel}, choices)
     options.progress("done", 1, 1, "")
     return plan
+
+
+def _with_results(launches: Sequence[Launch]) -> list[Launch]:
+    """Those that write anything: a GPU starts no grid of zero blocks."""
+    return [la for la in launches if any(v.type.bytes for v in la.node.outputs)]
 
 
 class _Build:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -103,7 +104,7 @@ class CudaEngine(Engine):
                 bytes_ = max(shared.get(step.symbol, 0), step.launch.shared_bytes)
                 shared[step.symbol] = bytes_
         starts = sorted(set(self.plan.symbols.values()))
-        ends = dict(zip(starts, [*starts[1:], len(self.plan.code)], strict=True))
+        ends = dict(pairwise((*starts, len(self.plan.code))))
         modules: dict[int, Handle] = {}
         functions: dict[str, Handle] = {}
         driver = self.device.driver

@@ -7,6 +7,7 @@ from planck.tactics.triton.convolution import StemConvolution, TensorConvolution
 from planck.tactics.triton.depthwise import DepthwiseConvolution
 from planck.tactics.triton.loops import Loops
 from planck.tactics.triton.matmul import FewRows, TensorMatMul
+from planck.tactics.triton.single import Single
 from planck.tactics.triton.tactic import CudaTactic
 from planck.tactics.triton.tma import TmaProduct
 
@@ -18,6 +19,7 @@ TACTICS: tuple[CudaTactic, ...] = (
     TensorMatMul(),
     FewRows(),
     FlashAttention(),
+    Single(),
     Loops(),
 )
 """In the order in which they are asked; all that offer are compared."""

@@ -25,7 +25,7 @@ from planck.codegen.triton.code import COUNTERS, WORKSPACE, TritonCode
 from planck.codegen.triton.loops import write
 from planck.codegen.triton.scalar import HEADER, pointer, supported
 from planck.codegen.triton.tiles import Tiling, Way, divisible, groups, reductions, size
-from planck.dtypes import SHORT_FLOATS, Array, bool_, f32, i32
+from planck.dtypes import Array, bool_, f32, i32
 from planck.ir.graph import Graph
 from planck.loops.lower import Nest, frugal
 from planck.loops.terms import factor_of, walk
@@ -82,7 +82,7 @@ class Loops:
         if config["parts"] > 1:
             names, aligned = [*names, WORKSPACE, COUNTERS], [*aligned, True, True]
             kind = reductions(main)[0].args[0].dtype
-            kind = i32 if kind is bool_ else f32 if kind in SHORT_FLOATS else kind
+            kind = i32 if kind is bool_ else f32 if kind.is_float and kind.bits < 32 else kind
             types += [pointer(kind), pointer(i32)]
             rows = -(-size(groups(main, "rows").rows) // config["rows"])
             partial = rows * config["rows"] * config["parts"] * kind.bytes
@@ -199,6 +199,7 @@ def _row_tiles(kernel: Kernel, nest: Nest, reduced: int) -> list[tuple[Way, int,
         share = max(1, rows // (WAVES * max(kernel.target.cores, 1)))
         most = max(1, TILE // columns)
         guess = max(min(_power(share + 1) // 2, most, 16), LEAST // columns, 1)
+        guess = min(guess, _power(rows))
         shapes = [(guess, columns), (guess * 2, columns), (max(guess // 2, 1), columns)]
         if columns > 1024:
             shapes.append((1, 1024))

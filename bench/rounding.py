@@ -1,0 +1,95 @@
+"""What a GPU precision's rounding alone does to a network: the tolerance that kernels are held to.
+
+    python -m bench.rounding resnet50 yolov5s -o bench/results/cuda-rounding.json
+
+The stages decide where tensors are rounded, and NumPy computes just that, in float32 between; in
+TF32 the operands of products are rounded. Errors are over the largest output, from float64. A plan
+whose error is far beyond says that a kernel is wrong; no GPU is needed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Annotated, Any, Final
+from unittest.mock import patch
+
+import numpy as np
+import onnx
+import typer
+
+from bench import models
+from bench.runners import Arrays, relative_error
+from planck.compiler.api import options_of
+from planck.compiler.cuda.stages import STAGES
+from planck.files import write_file
+from planck.frontends.onnx import read
+from planck.ir.graph import Op
+from planck.ir.interpret import interpret
+from planck.ops.float64 import interpret_float64
+from planck.ops.nn import Attention, Conv, ConvTranspose, MatMul
+
+TARGET: Final = "cuda:sm_90"
+PRODUCTS: Final[dict[type[Op], int]] = {Conv: 2, ConvTranspose: 2, MatMul: 2, Attention: 3}
+
+
+def main(
+    names: Annotated[list[str] | None, typer.Argument(help="models; all if left out")] = None,
+    out: Annotated[Path, typer.Option("-o", "--out")] = Path("bench-output/cuda-rounding.json"),
+) -> None:
+    """Errors that fp32, tf32, fp16 and bf16 cannot avoid, at batch 1."""
+    results: dict[str, dict[str, float]] = json.loads(out.read_text()) if out.exists() else {}
+    for name in models.expand(names or ()):
+        results[name] = errors(models.path(name))
+        print(f"{name:16}", *(f"{kind} {error:.1e}" for kind, error in results[name].items()))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_file(out, json.dumps(results, indent=1).encode())
+
+
+def errors(file: Path) -> dict[str, float]:
+    """The largest error of any output of floats, by precision."""
+    graph, feed = read(file), models.inputs(onnx.load(file), seed=0)
+    want = {k: a for k, a in interpret_float64(graph, feed).items() if a.dtype.kind == "f"}
+
+    def error(found: Arrays) -> float:
+        return float(relative_error({name: np.asarray(found[name]) for name in want}, want))
+
+    found = {"fp32": error(interpret(graph, feed))}
+    with _rounded_products():
+        found["tf32"] = error(interpret(graph, feed))
+    for precision in ("fp16", "bf16"):
+        rounded, options = graph, options_of(TARGET, precision, None, 0, None, None)
+        for _, stage in STAGES:
+            rounded = stage(rounded, options)
+        found[precision] = error(interpret(rounded, feed))
+    return found
+
+
+@contextmanager
+def _rounded_products() -> Iterator[None]:
+    """The references of products round their operands to TF32."""
+    with ExitStack() as stack:
+        for op, count in PRODUCTS.items():
+            stack.enter_context(patch.object(op, "reference", _rounding(op.reference, count)))
+        yield
+
+
+def _rounding(reference: Any, count: int) -> Any:
+    def run(self: Op, *inputs: Any) -> Any:
+        return reference(self, *map(_tf32, inputs[:count]), *inputs[count:])
+
+    return run
+
+
+def _tf32(array: Any) -> Any:
+    """To 10 bits of fraction, halves away from zero, as cvt.rna.tf32.f32."""
+    if array.dtype != np.float32:
+        return array
+    bits = np.ascontiguousarray(array).view(np.uint32)
+    return ((bits + np.uint32(0x1000)) & np.uint32(0xFFFFE000)).view(np.float32)
+
+
+if __name__ == "__main__":
+    typer.run(main)

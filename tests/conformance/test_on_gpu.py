@@ -1,0 +1,47 @@
+"""ONNX's backend tests as plans for GPUs: Triton's interpreter runs them, on a fake driver.
+
+All of them pass that way, and `python -m bench.cuda_nodes` runs them on a GPU. Here are a sample,
+and those with empty tensors and images of one pixel.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from planck import onnx_backend
+from planck.plan.model import Plan
+from planck.runtime import Engine
+from planck.runtime.cuda.engine import CudaEngine
+from tests.conformance.backend import cases, outcome
+from tests.device.fake_cuda import FakeDriver
+from tests.tactics.triton.conftest import H100
+
+pytest.importorskip("triton", reason="Triton is not installed")
+
+from tests.compiler.cuda.test_whole import codes, kernel_of  # noqa: F401
+
+SAMPLE = (
+    "node/test_col2im", "node/test_tril_zero", "node/test_split_zero_size_splits_opset13",
+    "node/test_top_k_negative_axis", "node/test_scatternd_multiply", "node/test_roialign_mode_max",
+    "node/test_scatter_elements_with_reduction_min", "node/test_det_nd",
+    "node/test_cast_FLOAT_to_FLOAT8E4M3FN", "node/test_cast_UINT4_to_FLOAT",
+    "node/test_dequantizelinear_e5m2", "node/test_causal_conv_with_state_kernel_size_one",
+)  # fmt: skip
+
+
+@pytest.fixture
+def pretended(monkeypatch: pytest.MonkeyPatch, codes: dict) -> None:  # type: ignore[type-arg] # noqa: F811
+    def engine(plan: Plan) -> Engine:
+        if not plan.target.is_cuda:
+            return Engine(plan)
+        driver = FakeDriver({symbol: kernel_of(code) for symbol, code in codes.items()})
+        return CudaEngine(plan, driver)
+
+    monkeypatch.setattr(onnx_backend, "engine_or_plan", engine)
+
+
+def test_a_sample(pretended: None) -> None:
+    for name in (*SAMPLE, *sorted(cases())[::101]):
+        found, on_cpu = outcome(name, f"cuda:{H100.isa}"), outcome(name)
+        assert bool(found.why) == bool(on_cpu.why), (name, found.why)
+        assert found.reference <= on_cpu.reference, name
