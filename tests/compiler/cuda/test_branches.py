@@ -130,19 +130,12 @@ def test_results_stay_when_what_may_be_first_is_last(
 ) -> None:
     """The fake driver runs of all that is ready what was captured last."""
     pytest.importorskip("triton")
-    from tests.tactics.triton.interpreting import interpret
+    from tests.compiler.cuda.test_whole import kernel_of
 
     plan = built(name, tmp_path / "timings", Wide())
     assert any(step.lane for step in plan.steps)
 
-    def kernel(code: Any) -> Any:
-        def run(*arrays: Any) -> None:
-            own: Any = [SimpleNamespace(address=array.ctypes.data) for array in arrays]
-            interpret(code, dict(zip(code.arguments, own, strict=True)))
-
-        return run
-
-    kernels = {symbol: kernel(code) for symbol, code in codes.items()}
+    kernels = {symbol: kernel_of(code) for symbol, code in codes.items()}
     feed = models.inputs(models.build(name, small=True))
     straight = tuple(replace(step, lane=0, after=()) for step in plan.steps)
     found = []
