@@ -23,13 +23,14 @@ import numpy as np
 
 from bench import cuda_peers
 from bench.cuda_layers import Layer, arrays_of, layers, logical, physical
-from planck.codegen.triton.code import COUNTERS, WORKSPACE, Cubin, TritonCode
+from planck.codegen.triton.code import Cubin, TritonCode
 from planck.codegen.triton.compile import compile_cubin
 from planck.device.cuda.bindings import open_driver
 from planck.device.cuda.device import Device, Resources
 from planck.device.cuda.driver import Parameters
 from planck.dtypes import Array
 from planck.errors import BuildError
+from planck.plan.model import COUNTERS, WORKSPACE
 from planck.tactics.kernel import Config
 from planck.tactics.triton import TACTICS
 from planck.target import Target

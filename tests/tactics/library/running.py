@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from planck.codegen.triton.code import WORKSPACE
 from planck.device import system
 from planck.device.cuda.bindings import open_driver
 from planck.device.cuda.cublaslt import open_library
@@ -18,6 +17,7 @@ from planck.device.cuda.device import Device, Resources
 from planck.device.cuda.driver import Parameters
 from planck.device.cuda.library import CUBLASLT, Library
 from planck.errors import DeviceError, MissingExtraError
+from planck.plan.model import WORKSPACE
 from planck.tactics.kernel import Kernel
 from planck.tactics.library.cublaslt import CublasLt
 from planck.tactics.library.source import Heuristics

@@ -20,9 +20,10 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from planck.codegen.triton.code import COUNTERS, WORKSPACE, TritonCode
+from planck.codegen.triton.code import TritonCode
 from planck.codegen.triton.compile import function_of
 from planck.device.cuda.driver import TensorMap
+from planck.plan.model import COUNTERS, WORKSPACE
 from planck.tactics.kernel import Kernel, Operand
 from tests.tactics.conftest import lay_out, read_back, strided
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from planck.device.cuda.driver import TensorMap
-from planck.plan.model import COUNTERS as COUNTERS
-from planck.plan.model import WORKSPACE as WORKSPACE
 
 
 @dataclass(frozen=True, slots=True)

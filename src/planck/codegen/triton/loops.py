@@ -17,13 +17,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final
 
-from planck.codegen.triton.code import COUNTERS, WORKSPACE
 from planck.codegen.triton.scalar import Functions, literal, register
 from planck.codegen.triton.tiles import Loop, Tiling, blocks, groups, reductions, size
 from planck.codegen.triton.values import Scope, Values
 from planck.dtypes import DType, bool_, i64
 from planck.loops.lower import Buffer, Nest
 from planck.loops.terms import Term, walk
+from planck.plan.model import COUNTERS, WORKSPACE
 
 _UNROLLED: Final = 16  # steps of a loop that are written out
 _COMBINE: Final = {

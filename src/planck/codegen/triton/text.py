@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from planck.codegen.triton.code import COUNTERS, WORKSPACE, TritonCode
+from planck.codegen.triton.code import TritonCode
 from planck.codegen.triton.scalar import HEADER, Functions, pointer
 from planck.device.cuda.driver import MAP_LINE, TensorMap
 from planck.dtypes import DType, f32, i32
+from planck.plan.model import COUNTERS, WORKSPACE
 
 # Interpreted kernels have no cache to fetch to.
 FETCH: Final = """

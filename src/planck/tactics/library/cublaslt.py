@@ -31,10 +31,10 @@ from collections.abc import Mapping
 import numpy as np
 
 from planck.codegen.library import LibraryCode
-from planck.codegen.triton.code import WORKSPACE
 from planck.device.cuda.library import CUBLASLT, Algorithm, Call
 from planck.dtypes import BY_NAME, Array
 from planck.errors import LibraryError
+from planck.plan.model import WORKSPACE
 from planck.refusal import No
 from planck.tactics.kernel import Config, Kernel
 from planck.tactics.library.product import Reading, pack_right, read

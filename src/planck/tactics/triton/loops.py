@@ -23,7 +23,7 @@ from typing import Final
 
 import numpy as np
 
-from planck.codegen.triton.code import COUNTERS, WORKSPACE, TritonCode
+from planck.codegen.triton.code import TritonCode
 from planck.codegen.triton.loops import write
 from planck.codegen.triton.scalar import HEADER, pointer, supported
 from planck.codegen.triton.tiles import Tiling, Way, divisible, groups, reductions, size
@@ -31,6 +31,7 @@ from planck.dtypes import Array, bool_, f32, i32
 from planck.ir.graph import Graph
 from planck.loops.lower import Nest, frugal
 from planck.loops.terms import factor_of, walk
+from planck.plan.model import COUNTERS, WORKSPACE
 from planck.refusal import No
 from planck.tactics.kernel import Config, Kernel
 from planck.tactics.loops import buffers_of, nests_of
