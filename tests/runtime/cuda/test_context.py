@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -25,6 +24,7 @@ from planck.errors import (
 from planck.runtime.cuda.engine import CudaEngine
 from planck.runtime.cuda.launches import GRAPHS
 from tests.device.fake_cuda import FakeDriver
+from tests.runtime.cuda.conftest import COUNT
 from tests.runtime.cuda.plans import (
     Interfaced,
     Owned,
@@ -35,15 +35,6 @@ from tests.runtime.cuda.plans import (
 )
 
 X, Y = "my input", "my:output"
-COUNT = 1000
-
-
-@pytest.fixture
-def driver() -> Iterator[FakeDriver]:
-    """A GPU on which nothing may be left at the end of a test."""
-    made = fake(COUNT)
-    yield made
-    made.finish()
 
 
 def random(seed: int = 0, count: int = COUNT) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from typing import Any
 
@@ -13,17 +12,10 @@ from planck.errors import CudaError, InputError
 from planck.runtime.cuda.engine import CudaEngine
 from planck.runtime.cuda.merged import Merged
 from tests.device.fake_cuda import FakeDriver
+from tests.runtime.cuda.conftest import COUNT
 from tests.runtime.cuda.plans import Packed, chain, fake, with_references
 
 X, Y = "my input", "my:output"
-COUNT = 1000
-
-
-@pytest.fixture
-def driver() -> Iterator[FakeDriver]:
-    made = fake(COUNT)
-    yield made
-    made.finish()
 
 
 def random(seed: int = 0) -> Any:

@@ -12,17 +12,10 @@ from planck.errors import InputError, ShapeError
 from planck.runtime.cuda.engine import CudaEngine
 from planck.runtime.cuda.pipeline import Pipeline
 from tests.device.fake_cuda import FakeDriver
-from tests.runtime.cuda.plans import chain, fake
+from tests.runtime.cuda.conftest import COUNT
+from tests.runtime.cuda.plans import chain
 
 Y = "my:output"
-COUNT = 1000
-
-
-@pytest.fixture
-def driver() -> Iterator[FakeDriver]:
-    made = fake(COUNT)
-    yield made
-    made.finish()
 
 
 @pytest.mark.parametrize("depth", [1, 2, 3])

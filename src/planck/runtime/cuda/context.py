@@ -6,7 +6,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -228,18 +228,9 @@ class CudaContext(ExecutionContext):
     def __enter__(self) -> CudaContext:
         return self
 
-    @contextmanager
-    def _entered(self) -> Iterator[None]:
+    def _entered(self) -> AbstractContextManager[None]:
         """The context and the GPU are the calling thread's. raises: ContextInUseError"""
-        if not self._lock.acquire(blocking=False):
-            raise in_use()
-        try:
-            if self._resources.closed:
-                raise closed()
-            with self._device:
-                yield
-        finally:
-            self._lock.release()
+        return entered(self._lock, self._resources)
 
     def _operands(
         self, inputs: Any | None, out: Mapping[str, Any] | None
@@ -388,6 +379,23 @@ def _memory(plan: Plan, weights: int, resources: Resources, stream: Handle) -> d
 
 def _closing(graphs: Graphs) -> Any:
     return lambda _: graphs.close()
+
+
+@contextmanager
+def entered(lock: threading.Lock, resources: Resources) -> Iterator[None]:
+    """What a lock guards, and the GPU, are the calling thread's.
+
+    raises: ContextInUseError if another thread has the lock, InputError if all was given back
+    """
+    if not lock.acquire(blocking=False):
+        raise in_use()
+    try:
+        if resources.closed:
+            raise closed()
+        with resources.device:
+            yield
+    finally:
+        lock.release()
 
 
 def stream_pointer(stream: Any) -> int:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 from planck.device.cuda.device import Resources
 from planck.errors import InputError
-from planck.runtime.context import closed, in_use
-from planck.runtime.cuda.context import CudaContext, stream_pointer
+from planck.runtime.cuda.context import CudaContext, entered, stream_pointer
 from planck.runtime.cuda.launches import captured
 
 
@@ -56,12 +55,12 @@ class Merged:
         raises:  ContextInUseError, DeviceError
         """
         handle = self._stream if stream is None else self._driver.stream(stream_pointer(stream))
-        with self._entered():
+        with entered(self._lock, self._resources):
             self._driver.launch_graph(self._executable, handle)
 
     def synchronize(self) -> None:
         """Wait for the own stream. raises: DeviceError if what ran there failed"""
-        with self._entered():
+        with entered(self._lock, self._resources):
             self._driver.synchronize(self._stream)
 
     def close(self) -> None:
@@ -75,18 +74,6 @@ class Merged:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    @contextmanager
-    def _entered(self) -> Iterator[None]:
-        if not self._lock.acquire(blocking=False):
-            raise in_use()
-        try:
-            if self._resources.closed:
-                raise closed()
-            with self._device:
-                yield
-        finally:
-            self._lock.release()
 
     def _instantiated(self, puts: Sequence[Callable[[Any], None]]) -> Any:
         """The executable graph of all branches, which fork from one stream and join it again."""
