@@ -188,8 +188,10 @@ def called(call: Any = None, **changes: Any) -> Any:
     product = Product(20, 50, 50, "f32", "f32", side, side, side, bias=True)
     made = Call(CUBLASLT, 130_100, product, "00" * 64, 256)
     made = replace(made, **{"product": replace(product, **(call or {})), **changes})
-    places = (Place("input"), Place("weights"), Place("arena"), Place("weights"))
     plan, _ = chain(2)
+    matrix = Place("weights", len(plan.weights))
+    plan = replace(plan, weights=bytes(plan.weights) + bytes(4 * 50 * 50))
+    places = (Place("input"), matrix, Place("arena"), Place("weights"))
     return step(plan, symbol="products", launch=made, arguments=(*places, Place("workspace")))
 
 
@@ -216,6 +218,10 @@ def test_a_step_may_be_a_call_of_a_library() -> None:
         called({"activation": "gelu"}),
         called({"a": Side(0)}),
         called({"b": Side(50, -1)}),
+        called({"rows": 21}),  # more than the input has
+        called({"a": Side(51)}),
+        called({"columns": 51}),  # more than the weights have
+        called({"batch": 2, "b": Side(50, 2500)}),
         replace(called(), target=resolve("cpu")),
     ],
 )

@@ -119,6 +119,8 @@ def _check_call(plan: Plan, step: Step, call: Call, at: str) -> None:
             know=f"{call.library}, {product}, workspace {call.workspace_bytes} of "
             f"{plan.workspace_bytes} bytes, {len(step.arguments)} arguments",
         )
+    for place, bytes_ in zip(step.arguments, call.spans, strict=True):
+        _check_place(plan, place, at, bytes_)
 
 
 def _check_place(plan: Plan, place: Place, at: str, bytes_: int) -> None:

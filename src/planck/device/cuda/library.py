@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Final, Literal, Protocol
 
 from planck.device.cuda.driver import Handle, Parameters, TensorMap
+from planck.dtypes import BY_NAME
 
 CUBLASLT: Final = "cublaslt"
 LIBRARIES: Final = (CUBLASLT,)  # what `tactic_sources` may name
@@ -30,6 +31,11 @@ class Side:
     stride: int
     batch: int = 0
     transposed: bool = False
+
+    def span(self, rows: int, columns: int, batch: int) -> int:
+        """Elements from the first of all its matrices to behind the last."""
+        lines, length = (columns, rows) if self.transposed else (rows, columns)
+        return (batch - 1) * self.batch + (lines - 1) * self.stride + length
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +92,21 @@ class Call:
     @property
     def arguments(self) -> int:
         return 3 + (self.product.c is not None) + self.product.bias + bool(self.workspace_bytes)
+
+    @property
+    def spans(self) -> tuple[int, ...]:
+        """Bytes that each of the arguments points to."""
+        own = self.product
+        size, wide = BY_NAME[own.dtype].bytes, BY_NAME[own.result].bytes
+        sides = [
+            size * own.a.span(own.rows, own.depth, own.batch),
+            size * own.b.span(own.depth, own.columns, own.batch),
+            wide * own.d.span(own.rows, own.columns, own.batch),
+        ]
+        if own.c is not None:
+            sides.append(wide * own.c.span(own.rows, own.columns, own.batch))
+        bias = [wide * own.columns] if own.bias else []
+        return (*sides, *bias, *([self.workspace_bytes] if self.workspace_bytes else []))
 
 
 class Pointers:
