@@ -7,8 +7,9 @@
                                              %z = Pointwise(%e, %r) {fn="add"} }
 
 First every anchor (convolution, matmul, pool, ...) takes the pointwise nodes behind it; what is
-left is grouped greedily for the loop generator. Nodes that only rename memory (reshape, slice,
-concat) stay alone: placement makes views of them.
+left is grouped greedily for the loop generator. At last pointwise kernels that one other of the
+same shape reads become part of it. Nodes that only rename memory (reshape, slice, concat) stay
+alone: placement makes views of them.
 """
 
 from __future__ import annotations
