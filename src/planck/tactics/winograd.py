@@ -46,8 +46,8 @@ Notebook (Zen 5, AVX-512, 4.4 GHz; weights from DRAM, bias and ReLU; one core; u
 - Fetching the next unit's pixels beside the products, instead of the next weights, pixels from
   memory (us): one thread, 16 -> 32 @ 208 777 to 718, 32 -> 64 @ 104 644 to 586; from 64 channels on
   and on two threads nothing. Not kept.
-- The fastest tiles shared and unshared, both timed, a candidate more for each kernel: eight networks
-  on two threads take 0.988 to 1.004 times as long, builds a fifth longer. Not kept.
+- The fastest tiles shared and unshared, both timed, a candidate more for each kernel: on two
+  threads eight networks take 0.988 to 1.004 times as long, builds a fifth longer. Not kept.
 
 Largest error over largest output, 24x24, normal weights; inputs normal / ReLU of normal
 

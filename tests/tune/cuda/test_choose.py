@@ -78,6 +78,18 @@ def test_a_second_build_times_nothing_and_chooses_the_same(tmp_path: Path) -> No
     assert [w.config for w in second.rivals[kernel().key]] == [{"tile": 3}]
 
 
+def test_rivals_are_found_again_though_the_cache_orders_names(tmp_path: Path) -> None:
+    """Nothing is timed for the second network that has this kernel; its graph is settled anew."""
+    configs = tuple({"tile": n, "bm": 1} for n in range(3))
+    timer = Timer({f"tile{n}_bm1": us for n, us in enumerate((9.0, 4.0, 4.2))})
+    first, second = (
+        run(Pretence(configs=configs), timer, tmp_path / "timings", level=4) for _ in range(2)
+    )
+    assert len(timer.trials) == 1
+    for found in (first, second):
+        assert [w.config["tile"] for w in found.rivals[kernel().key]] == [2]
+
+
 def test_a_higher_level_times_what_a_lower_one_left_out(tmp_path: Path) -> None:
     path, timer = tmp_path / "timings", Timer(US)
     assert chosen(run(Pretence(), timer, path, level=1)).config == {"tile": 1}

@@ -250,11 +250,8 @@ class _Job:
         best = self.ready[0]
         first = Timing(best.tactic.name, best.config, growth_bytes=best.code.growth_bytes)
         rows = tuple(self.rows or [first, *self.refused])
-        timed = {(r.tactic, str(r.config)): r.us for r in rows if r.us}
-        near = timed.get((best.tactic.name, str(best.config)), 0.0) * NEAR
-        ways = [
-            w for w in self.ready[1:] if timed.get((w.tactic.name, str(w.config)), near + 1) <= near
-        ]
+        near = NEAR * _us(best, rows)
+        ways = [w for w in self.ready[1:] if 0 < _us(w, rows) <= near]
         self.rivals = [replace(w, timings=rows) for w in (best, *ways[:RIVALS])]
         return self.rivals[0]
 
@@ -276,3 +273,8 @@ class _Job:
         if made:
             rows = self.rivals[0].timings
             self.rivals += [replace(way, timings=rows) for way in made]
+
+
+def _us(way: Choice, rows: Sequence[Timing]) -> float:
+    """A way's time; 0 if nobody measured it."""
+    return next((row.us for row in rows if way.is_way(row)), 0.0)
