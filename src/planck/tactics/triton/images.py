@@ -25,6 +25,7 @@ from planck.tactics.triton.operands import (
 
 MERGED: Final = 16  # channels that a group should have at least, for tensor cores
 LANES: Final = 8  # what the channels of an image are rounded up to
+LONGEST_ROW: Final = 128  # elements of a row of taps that are one tap
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +33,14 @@ class Problem:
     """A convolution, or a transposed one.
 
     merged:  groups of the operator that are one of the shape's, with zeros between them
+    joined:  taps of a row that are one of the shape's, with the channels of all
     """
 
     form: Anchored
     shape: Shape
     transposed: bool
     merged: int
+    joined: int = 1
 
     @property
     def flops(self) -> int:
@@ -100,7 +103,28 @@ def read_problem(kernel: Kernel) -> Problem | No:
             name: channel_stride(kernel, values[name], rank, 1) for name in form.channel_operands()
         },
     )
-    return Problem(form, shape, transposed, merged)
+    return _joined(Problem(form, shape, transposed, merged))
+
+
+def _joined(problem: Problem) -> Problem:
+    """The problem with a row of taps as one tap, where the row is one piece of memory.
+
+    Such are pixels of few channels that lie one behind the other, all of them inside the image.
+    """
+    shape = problem.shape
+    across, place, channels = shape.across, shape.x_place, shape.channels
+    if problem.transposed or shape.outer > 1 or across.leaves:
+        return problem
+    if across.taps == 1 or shape.down.taps == 1:  # what has one row is a product to other tactics
+        return problem
+    if across.step != 1 or place.channel != 1 or place.column != channels:
+        return problem
+    if shape.lanes != channels or channels * across.taps > LONGEST_ROW:
+        return problem
+    row = channels * across.taps
+    one = replace(across, size=across.size - across.taps + 1, taps=1)
+    wide = replace(shape, across=one, channels=row, lanes=row)
+    return replace(problem, shape=wide, joined=across.taps)
 
 
 def _merge(groups: int, channels: int) -> int:
@@ -166,6 +190,9 @@ def dense_weights(problem: Problem, weights: Array) -> Array:
     shape, weights = problem.shape, weights.astype(np.float32)
     if weights.ndim == 3:
         weights = weights[:, :, None, :]
+    if problem.joined > 1:
+        rows = weights.transpose(0, 2, 3, 1)
+        return rows.reshape(1, *rows.shape[:2], 1, -1)
     groups = shape.groups * problem.merged
     per_in, per_out = shape.channels // problem.merged, shape.columns // problem.merged
     if problem.transposed:

@@ -1,0 +1,161 @@
+"""A convolution of a picture at stride 2 as one of stride 1 on pixels of 16 channels, for GPUs.
+
+    %y = Region(%x, %w) graph {                 %s = Region(%x) graph { Pad, 2x2 pixels as one, Pad }
+        Conv 7x7, stride 2, pads, 3 channels ->  %y = Region(%s, %v) graph {
+        relu }                                       Conv 4x4, stride 1, 16 channels
+                                                     relu }
+
+A row of three channels in planes cannot be loaded in whole vectors, and a tensor core wants 16 numbers
+of it behind each other. Here one kernel reads the picture once, rounds it, and writes it channels
+last: 2x2 pixels as the channels of one, zeros up to 8 or 16 channels and where the convolution pads.
+Then a row of taps is one piece of memory, always inside the picture, and no mask is left in the
+loop (`codegen/triton/convolution.py`).
+
+Unlike `unfold_stem`, which a CPU times against the stem as it is, it writes the paddings.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+import numpy as np
+
+from planck.dtypes import Array, f32
+from planck.ir.graph import Graph, Namer, Node, Op, Value
+from planck.ir.types import TensorType
+from planck.ops.movement import Pad, Reshape, Transpose
+from planck.ops.nn import Conv
+from planck.ops.region import Region
+from planck.refusal import No
+
+MOST_CHANNELS: Final = 4  # of the picture
+GRAIN: Final = 8  # what channels are rounded up to
+
+
+def deepen_stems(graph: Graph) -> Graph:
+    """Graph of regions after layout -> the same with its stems on deeper pixels."""
+    names = [v.name for v in graph.values()]
+    for node in graph.nodes:
+        if isinstance(node.op, Region):
+            names += [v.name for v in node.op.graph.values()]
+    namer = Namer(iter(names))
+    nodes: list[Node] = []
+    weights = dict(graph.weights)
+    for node in graph.nodes:
+        found = _deepened(node, graph, namer)
+        if isinstance(found, No):
+            nodes.append(node)
+        else:
+            nodes += found[0]
+            weights |= found[1]
+    if len(nodes) == len(graph.nodes):
+        return graph
+    used = {v.name for n in nodes for v in n.inputs} | {v.name for v in graph.outputs}
+    kept = {name: array for name, array in weights.items() if name in used}
+    return graph.with_(nodes=tuple(nodes), weights=kept)
+
+
+def _deepened(
+    node: Node, graph: Graph, namer: Namer
+) -> tuple[tuple[Node, Node], dict[str, Array]] | No:
+    """The two regions in place of a stem, and their new weights."""
+    found = _stem(node, graph)
+    if isinstance(found, No):
+        return found
+    conv, x, w = found
+    op = conv.op
+    assert isinstance(op, Conv)
+    assert isinstance(node.op, Region)
+    out = conv.outputs[0].type.dims[2:]
+    deep = _deep(graph.weights[w.name])
+    moved, zero = _moved(node, x, op, out, deep.shape, namer)
+    made = Value(namer(f"{w.name}_deep"), TensorType(deep.shape, f32))
+    inner = node.op.graph
+    outer = dict(zip((v.name for v in inner.inputs), node.inputs, strict=True))
+    new = {x.name: moved.outputs[0], w.name: made}
+    instead = {own: new[v.name] for own, v in outer.items() if v.name in new}
+
+    def renamed(values: tuple[Value, ...]) -> tuple[Value, ...]:
+        return tuple(instead.get(v.name, v) for v in values)
+
+    nodes = [replace(own, inputs=renamed(own.inputs)) for own in inner.nodes]
+    at = inner.nodes.index(conv)
+    nodes[at] = replace(nodes[at], op=replace(op, strides=(1, 1), pads=(0, 0, 0, 0)))
+    within = inner.with_(inputs=renamed(inner.inputs), nodes=tuple(nodes))
+    inputs = tuple(new.get(v.name, v) for v in node.inputs)
+    stem = Node(Region(within), inputs, node.outputs, node.origin)
+    return (moved, stem), {made.name: deep, zero.name: np.zeros((), np.float32)}
+
+
+def _stem(node: Node, graph: Graph) -> tuple[Node, Value, Value] | No:
+    """The convolution of a stem, and outside the region its picture and its weights."""
+    if not isinstance(node.op, Region):
+        return No("no region")
+    inner = node.op.graph
+    convs = [own for own in inner.nodes if isinstance(own.op, Conv)]
+    if len(convs) != 1:
+        return No("not one convolution")
+    conv, op = convs[0], convs[0].op
+    assert isinstance(op, Conv)
+    outer = dict(zip((v.name for v in inner.inputs), node.inputs, strict=True))
+    x, w = (outer.get(v.name) for v in conv.inputs[:2])
+    if x is None or w is None or x.type.dtype is not f32 or w.name not in graph.weights:
+        return No("it computes in another type than f32, or its weights are not known")
+    if x.type.rank != 4 or x.type.block or x.type.dims[1] > MOST_CHANNELS or op.groups != 1:
+        return No("it reads no picture in rows")
+    if op.strides != (2, 2) or op.dilations != (1, 1):
+        return No("not of stride 2")
+    if sum(outer.get(v.name) in (x, w) for n in inner.nodes for v in n.inputs) != 2:
+        return No("the picture or the weights are read twice")
+    return conv, x, w
+
+
+def _deep(weights: Array) -> Array:
+    """[m, c, h, w] -> [m, channels in the order (c, y, x) and zeros, h / 2, w / 2]"""
+    m, c, height, width = weights.shape
+    taps = (-(-height // 2), -(-width // 2))
+    even = np.zeros((m, c, 2 * taps[0], 2 * taps[1]), np.float32)
+    even[:, :, :height, :width] = weights
+    apart = even.reshape(m, c, taps[0], 2, taps[1], 2).transpose(0, 1, 3, 5, 2, 4)
+    deep = np.zeros((m, -(-4 * c // GRAIN) * GRAIN, *taps), np.float32)
+    deep[:, : 4 * c] = apart.reshape(m, 4 * c, *taps)
+    return deep
+
+
+def _moved(
+    node: Node,
+    x: Value,
+    op: Conv,
+    out: tuple[int, ...],
+    filters: tuple[int, ...],
+    namer: Namer,
+) -> tuple[Node, Value]:
+    """The region that moves the picture, and its zero.
+
+    out:      rows and columns of the convolution's result
+    filters:  shape of its new weights
+    """
+    n, c, *size = x.type.dims
+    deep = [extent + taps - 1 for extent, taps in zip(out, filters[2:], strict=True)]
+    begins = op.pads[:2]
+    ends = [2 * d - s - b for d, s, b in zip(deep, size, begins, strict=True)]
+    zero = Value(namer("zero"), TensorType((), f32))
+    ops: tuple[Op, ...] = (
+        Pad((0, 0, *begins, 0, 0, *ends)),
+        Reshape((n, c, deep[0], 2, deep[1], 2)),
+        Transpose((0, 1, 3, 5, 2, 4)),
+        Reshape((n, 4 * c, *deep)),
+        Pad((0, 0, 0, 0, 0, filters[1] - 4 * c, 0, 0)),
+    )
+    nodes: list[Node] = []
+    value = x
+    for own in ops:
+        inputs = (value, zero) if isinstance(own, Pad) else (value,)
+        (type_,) = own.infer(*(v.type for v in inputs))
+        block = filters[1] if own is ops[-1] else 0
+        made = Value(namer(f"{x.name}_deep"), type_.with_block(block))
+        nodes.append(Node(own, inputs, (made,), node.origin))
+        value = made
+    inner = Graph("deepen", (x, zero), tuple(nodes), (value,))
+    return Node(Region(inner), (x, zero), (value,), node.origin), zero
