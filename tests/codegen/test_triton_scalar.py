@@ -22,8 +22,11 @@ EXACT = {
 def short(fn: str, x: Any) -> Any:
     functions = Functions()
     call = functions.call(fn, ["x"], f32, short=True)
-    tl = SimpleNamespace(abs=np.abs, exp=np.exp, where=np.where)
-    names: dict[str, Any] = {"tl": tl, "triton": SimpleNamespace(jit=lambda f: f), "x": x}
+    tl = SimpleNamespace(abs=np.abs, exp=np.exp, exp2=np.exp2, where=np.where)
+    libdevice = SimpleNamespace(fast_dividef=lambda a, b: np.divide(a, b, dtype=np.float32))
+    names: dict[str, Any] = {
+        "tl": tl, "libdevice": libdevice, "triton": SimpleNamespace(jit=lambda f: f), "x": x,
+    }  # fmt: skip
     exec(functions.text, names)
     with np.errstate(over="ignore"):
         return eval(call, names)
