@@ -31,7 +31,7 @@ STEMS = [
 ]
 
 
-def stem(shape: Any, more: str = "", stride: int = 2, groups: int = 1) -> Graph:
+def stem(shape: Any, stride: int = 2, groups: int = 1) -> Graph:
     c, m, picture, size, pads = shape
     out = [
         (n + pads[i] + pads[2 + i] - k) // stride + 1
@@ -42,7 +42,8 @@ def stem(shape: Any, more: str = "", stride: int = 2, groups: int = 1) -> Graph:
         f"""graph "g"(%x: f32[7,{c},{picture[0]},{picture[1]}]) {{
         weight %w: f32[{m},{c // groups},{size[0]},{size[1]}] = ? weight %b: f32[{m}] = ?
         %c: {kind} = Conv(%x, %w, %b, strides=({stride}, {stride}), pads={pads},
-        dilations=(1, 1), groups={groups}) %y: {kind} = Pointwise(%c, fn="silu") {more} return %y }}"""
+        dilations=(1, 1), groups={groups})
+        %y: {kind} = Pointwise(%c, fn="silu") return %y }}"""
     )
     return channels_last(fuse(graph))
 

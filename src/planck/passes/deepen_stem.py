@@ -1,15 +1,15 @@
 """A convolution of a picture at stride 2 as one of stride 1 on pixels of 16 channels, for GPUs.
 
-    %y = Region(%x, %w) graph {                 %s = Region(%x) graph { Pad, 2x2 pixels as one, Pad }
-        Conv 7x7, stride 2, pads, 3 channels ->  %y = Region(%s, %v) graph {
-        relu }                                       Conv 4x4, stride 1, 16 channels
-                                                     relu }
+    %y = Region(%x, %w) graph {            %s = Region(%x) graph { Pad, 2x2 pixels as one, Pad }
+        Conv 7x7, stride 2, 3 channels ->  %y = Region(%s, %v) graph {
+        relu }                                 Conv 4x4, stride 1, 16 channels
+                                               relu }
 
-A row of three channels in planes cannot be loaded in whole vectors, and a tensor core wants 16 numbers
-of it behind each other. Here one kernel reads the picture once, rounds it, and writes it channels
-last: 2x2 pixels as the channels of one, zeros up to 8 or 16 channels and where the convolution pads.
-Then a row of taps is one piece of memory, always inside the picture, and no mask is left in the
-loop (`codegen/triton/convolution.py`).
+A row of three channels in planes cannot be loaded in whole vectors, and a tensor core wants 16
+numbers of it behind each other. Here one kernel reads the picture once, rounds it, and writes it
+channels last: 2x2 pixels as the channels of one, zeros up to 8 or 16 channels and where the
+convolution pads. Then a row of taps is one piece of memory, always inside the picture, and no mask
+is left in the loop (`tactics/triton/images.py`).
 
 Unlike `unfold_stem`, which a CPU times against the stem as it is, it writes the paddings.
 """

@@ -310,7 +310,7 @@ def _silu(x):
     "_swish": """
 def _swish(x, beta):
     return x * _sigmoid(beta * x)""",
-    # The hardware's quotient loses denormals alone. 7 instructions; exp and a whole quotient take 14.
+    # The hardware's quotient loses denormals alone: 7 instructions, not 14.
     "_short_sigmoid": f"""
 def _short_sigmoid(x):
     return libdevice.fast_dividef(1.0, 1.0 + tl.exp2({-math.log2(math.e)!r} * x))""",
