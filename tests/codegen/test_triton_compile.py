@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from planck.codegen.triton.code import TritonCode
+from planck.codegen.triton.compile import compile_cubin
 from planck.codegen.triton.pool import CubinPool
 from planck.errors import BuildError
 from planck.target import Target
@@ -51,3 +54,33 @@ def test_error_is_the_compilers_own(jobs: int) -> None:
     with CubinPool(TARGET, jobs) as pool, pytest.raises(BuildError, match="does not compile") as e:
         pool.submit(wrong).result()
     assert "NameError('w is not defined')" in str(e.value)
+
+
+HALVES = """
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def halves(x, y):
+    i = tl.arange(0, 32)
+    both = tl.inline_asm_elementwise(
+        "{\\n\\t.reg .b32 %c;\\n\\tmov.b32 %c, 0x00070005;\\n\\tadd.s16x2 \\t$0, $1, %c;\\n\\t}",
+        "=r,r", [tl.load(x + i)], dtype=tl.int32, is_pure=True, pack=1,
+    )
+    tl.store(y + i, both.to(tl.int16))
+"""
+
+
+def test_sum_of_which_one_half_is_used_is_assembled_rightly(tmp_path: Path) -> None:
+    """ptxas before CUDA 13 adds nothing: VIADD.16x2 R0, R0, 0x0."""
+    import triton
+
+    code = TritonCode("halves", HALVES, ("x", "y"), ("*i32", "*i16"), (True, True), 1, 1)
+    file = tmp_path / "halves.cubin"
+    file.write_bytes(compile_cubin(code, TARGET).image)
+    tool = [triton.knobs.nvidia.cuobjdump.path, "-sass", str(file)]
+    text = subprocess.run(tool, capture_output=True, text=True, check=True).stdout
+    assert "STG.E.U16" in text
+    assert "0x5" in text
+    assert "VIADD.16x2" not in text

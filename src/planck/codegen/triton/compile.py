@@ -7,10 +7,11 @@ import struct
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, Final
 
 from planck.codegen.triton.code import Cubin, TritonCode
+from planck.codegen.triton.ptx import mend_stages
 from planck.errors import BuildError, MissingExtraError
 from planck.target import Target
 
@@ -90,11 +91,13 @@ def _triton() -> Any:
 
 @contextmanager
 def _quiet(triton: Any) -> Iterator[None]:
-    """No line numbers in the code, and nothing left on the disk."""
-    knobs = triton.knobs
-    with tempfile.TemporaryDirectory() as folder, knobs.cache.scope(), knobs.compilation.scope():
-        knobs.cache.dir = folder
-        knobs.compilation.disable_line_info = True
+    """No line numbers in the code, nothing left on the disk, and PTX that ptxas gets right."""
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        for knobs in (triton.knobs.cache, triton.knobs.compilation, triton.knobs.runtime):
+            stack.enter_context(knobs.scope())
+        triton.knobs.cache.dir = folder
+        triton.knobs.compilation.disable_line_info = True
+        triton.knobs.runtime.add_stages_inspection_hook = mend_stages
         yield
 
 
