@@ -25,13 +25,14 @@ import typer
 
 from planck.device.cuda.bindings import open_driver
 from planck.device.cuda.device import Device
+from planck.errors import CudaError
 from planck.files import write_file
 from tests.conformance.backend import Outcome, cases, outcome
 
 CASE_SECONDS: Final = 60.0  # then a case has failed
 _held: list[Device] = []  # so that its context is not made again for every case
 _FORK: Final = multiprocessing.get_context("fork")  # the cases are made once
-_SPOILT: Final = "DeviceError"
+_SPOILT: Final = f"{CudaError.__name__}: "  # so does the reason of such a case begin
 
 Row = dict[str, Any]
 
@@ -116,7 +117,7 @@ class _Worker:
         try:
             found: Outcome = self.pipe.recv()
         except EOFError:
-            found = Outcome(name, f"{_SPOILT}: the process ended")
+            found = Outcome(name, f"{_SPOILT}the process ended")
         return found
 
     def again(self) -> _Worker:
