@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -47,6 +48,18 @@ def cases() -> dict[str, TestCase]:
         return {
             f"{kind}/{case.name}": case for kind in KINDS for case in load_model_tests(kind=kind)
         }
+
+
+@cache
+def unsupported() -> dict[str, str]:
+    """Patterns of kind/name, and why Planck cannot pass them."""
+    lines = Path(__file__).with_name("unsupported.txt").read_text().splitlines()
+    rows = [line.split(maxsplit=1) for line in lines if line and not line.startswith("#")]
+    return {pattern: reason for pattern, reason in rows}
+
+
+def listed(name: str) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in unsupported())
 
 
 def outcome(name: str, target: str = "cpu", run: bool = True) -> Outcome:

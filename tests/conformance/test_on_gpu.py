@@ -12,7 +12,7 @@ from planck import onnx_backend
 from planck.plan.model import Plan
 from planck.runtime import Engine
 from planck.runtime.cuda.engine import CudaEngine
-from tests.conformance.backend import cases, outcome
+from tests.conformance.backend import cases, listed, outcome
 from tests.device.fake_cuda import FakeDriver
 from tests.tactics.triton.conftest import H100
 
@@ -41,7 +41,8 @@ def pretended(monkeypatch: pytest.MonkeyPatch, codes: dict) -> None:  # type: ig
 
 
 def test_a_sample(pretended: None) -> None:
+    """What ONNX expects comes out, but where unsupported.txt says that it does not."""
     for name in (*SAMPLE, *sorted(cases())[::101]):
-        found, on_cpu = outcome(name, f"cuda:{H100.isa}"), outcome(name)
-        assert bool(found.why) == bool(on_cpu.why), (name, found.why)
-        assert found.reference <= on_cpu.reference, name
+        found = outcome(name, f"cuda:{H100.isa}")
+        assert bool(found.why) == listed(name), (name, found.why)
+        assert not found.reference, name

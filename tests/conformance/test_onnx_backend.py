@@ -6,8 +6,6 @@ import unittest
 import warnings
 from collections.abc import Callable
 from fnmatch import fnmatchcase
-from functools import cache
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,23 +16,11 @@ from planck import onnx_backend
 from planck.errors import BuildError
 from planck.knobs import turned
 from planck.target import host
-from tests.conformance.backend import cases, outcome
+from tests.conformance.backend import cases, listed, outcome, unsupported
 from tests.loops.running import TARGETS
 
 BATCHES = 32
 NARROWER = [target.isa for target in TARGETS if target.isa != host().isa]
-
-
-@cache
-def unsupported() -> dict[str, str]:
-    """Patterns of kind/name, and why Planck cannot pass them."""
-    lines = Path(__file__).with_name("unsupported.txt").read_text().splitlines()
-    rows = [line.split(maxsplit=1) for line in lines if line and not line.startswith("#")]
-    return {pattern: reason for pattern, reason in rows}
-
-
-def listed(name: str) -> bool:
-    return any(fnmatchcase(name, pattern) for pattern in unsupported())
 
 
 @pytest.mark.slow
