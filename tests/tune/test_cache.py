@@ -40,6 +40,23 @@ def test_builds_that_overlap_keep_each_others_times(tmp_path: Path, target: Targ
     assert set(TimingCache.open(tmp_path / "t.cache", target).entries) == {"a/1", "b/1"}
 
 
+def test_a_build_that_began_earlier_takes_back_nothing(tmp_path: Path, target: Target) -> None:
+    """It saves what it measured, not what it read."""
+    first = TimingCache.open(tmp_path / "t.cache", target)
+    first.put("a/1", rows(1.0))
+    first.checks["digest"] = {"error": 1e-5}
+    first.save()
+    early, late = (TimingCache.open(tmp_path / "t.cache", target) for _ in range(2))
+    late.put("a/1", rows(3.0))
+    late.checks["digest"] = {"error": 2e-5}
+    late.save()
+    early.put("b/1", rows(2.0))
+    early.save()
+    found = TimingCache.open(tmp_path / "t.cache", target)
+    assert (found.entries["a/1"], found.checks["digest"]) == (rows(3.0), {"error": 2e-5})
+    assert found.entries["b/1"] == rows(2.0)
+
+
 def test_another_machine_has_its_own_times(tmp_path: Path, target: Target) -> None:
     cache = TimingCache.open(tmp_path / "t.cache", target)
     cache.put("a/1", rows(1.0))

@@ -82,6 +82,9 @@ class TimingCache:
     hits: int = 0
     misses: int = 0
     changed: bool = False
+    _before: dict[str, dict[str, Any]] = field(
+        default_factory=dict
+    )  # a part's rows as the file had
 
     @classmethod
     def open(cls, path: Path | None, target: Target) -> TimingCache:
@@ -93,7 +96,12 @@ class TimingCache:
                 cache.entries[key] = [Timing.from_json(row) for row in rows]
         cache.checks = dict(content["checks"].get(cache.machine, {}))
         cache.limits = dict(content["limits"].get(cache.machine, {}))
+        cache._before = {name: dict(rows) for name, rows in cache._parts.items()}
         return cache
+
+    @property
+    def _parts(self) -> dict[str, dict[str, Any]]:
+        return {"entries": self.entries, "checks": self.checks, "limits": self.limits}
 
     @property
     def machine(self) -> str:
@@ -121,16 +129,18 @@ class TimingCache:
         return found
 
     def save(self) -> None:
-        """Merge into the file: other builds may have added to it meanwhile."""
+        """Merge into the file what is new: other builds may have changed the rest meanwhile."""
         if self.path is None or not self.changed:
             return
         with turn(self.path.with_suffix(self.path.suffix + ".lock")):
             content = _read(self.path)
-            mine = content["entries"].setdefault(self.machine, {})
-            mine.update({k: [t.as_json() for t in v] for k, v in self.entries.items()})
-            for name, rows in (("checks", self.checks), ("limits", self.limits)):
-                if rows:
-                    content[name].setdefault(self.machine, {}).update(rows)
+            for name, rows in self._parts.items():
+                before = self._before.get(name, {})
+                new = {key: row for key, row in rows.items() if row is not before.get(key)}
+                if name == "entries":
+                    new = {key: [timing.as_json() for timing in row] for key, row in new.items()}
+                if new:
+                    content[name].setdefault(self.machine, {}).update(new)
             body = json.dumps({"format": FORMAT, **content}, sort_keys=True, indent=0)
             write_file(self.path, body.encode())
         self.changed = False
