@@ -241,7 +241,15 @@ class FakeDriver:
 
     @call
     def properties(self, ordinal: int) -> Properties:
-        return Properties("Fake H100", self.sm, 132, 50 << 20, self.shared_bytes, self.memory_bytes)
+        return Properties(
+            "Fake H100",
+            f"0000:{ordinal:02x}:00",
+            self.sm,
+            132,
+            50 << 20,
+            self.shared_bytes,
+            self.memory_bytes,
+        )
 
     @call
     def retain(self, ordinal: int) -> Any:

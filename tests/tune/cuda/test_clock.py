@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import gc
+import threading
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from planck.device.cuda.device import Device
 from planck.plan.model import Launch, Place, Plan, Step
 from planck.target import resolve
-from planck.tune.cuda.clock import GpuClock, Trial, medians_us
+from planck.tune.cuda import clock as clock_module
+from planck.tune.cuda.clock import GpuClock, Trial, gpu_turn, medians_us
 from tests.device.fake_cuda import FakeDriver, cubin
 
 TARGET = resolve("cuda:sm_90")
@@ -60,6 +64,27 @@ def test_a_session_runs_what_it_is_asked_to_and_gives_all_back() -> None:
     del clock, session
     gc.collect()
     driver.finish()
+
+
+def test_who_times_on_a_gpu_waits_for_its_turn_and_other_gpus_do_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clock_module, "LOCK", tmp_path / "timing.lock")
+    driver = FakeDriver({"first": lambda *_: None, "second": lambda *_: None}, gpus=2)
+    here, there = (Device(driver, number) for number in range(2))
+    begun = threading.Event()
+
+    def time_beside() -> None:
+        with GpuClock(here).open(Trial(plan())):
+            begun.set()
+
+    other = threading.Thread(target=time_beside)
+    with gpu_turn(here), gpu_turn(there):
+        other.start()
+        assert not begun.wait(0.2)
+    assert begun.wait(5)
+    other.join()
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_what_was_captured_is_given_back_where_nobody_dropped_it() -> None:

@@ -34,7 +34,7 @@ from planck.plan.model import Plan, Step
 from planck.refusal import No
 from planck.tactics.library.cublaslt import CublasLt
 from planck.tactics.triton.tactic import CudaTactic
-from planck.tune.cache import LOCK, Timing, TimingCache, turn
+from planck.tune.cache import Timing, TimingCache
 from planck.tune.cuda.branches import faster_in_branches
 from planck.tune.cuda.choice import Choice
 from planck.tune.cuda.choose import Found, choose
@@ -176,18 +176,17 @@ class _Build:
         if clock is None or seconds <= 0 or not found.rivals:
             return choices
         keys = [launch.kernel.key for launch in self.launches if launch.kernel]
-        with turn(LOCK):
-            settled, self.graph_us = settle(
-                keys,
-                choices,
-                found.rivals,
-                lambda place, choice: assembly.step(self.launches[place], choice),
-                lambda steps: assembly.plan(steps, options.target, options.precision, {}),
-                clock,
-                [numbers(value.type) for value in self.graph.inputs],
-                seconds=seconds,
-                report=options.progress,
-            )
+        settled, self.graph_us = settle(
+            keys,
+            choices,
+            found.rivals,
+            lambda place, choice: assembly.step(self.launches[place], choice),
+            lambda steps: assembly.plan(steps, options.target, options.precision, {}),
+            clock,
+            [numbers(value.type) for value in self.graph.inputs],
+            seconds=seconds,
+            report=options.progress,
+        )
         settled = {key: _first(choice) for key, choice in settled.items()}
         self._keep(settled)
         return settled
@@ -212,10 +211,9 @@ class _Build:
                 ]
             plan = assembly.plan(steps, options.target, options.precision, {})
             inputs = [numbers(value.type) for value in self.graph.inputs]
-            with turn(LOCK):
-                taken, straight, after = faster_in_branches(
-                    plan, count, regions, clock, inputs, seconds=seconds
-                )
+            taken, straight, after = faster_in_branches(
+                plan, count, regions, clock, inputs, seconds=seconds
+            )
             self.forked = [found[number].span.start for number in taken]
             before = self.graph_us.get("before", straight)
             self.graph_us = {"before": before, "straight": straight, "after": after}

@@ -108,8 +108,10 @@ class BoundDriver:
             return int(self._call("cuDeviceGetAttribute", which, device))
 
         major, minor = (attribute(f"COMPUTE_CAPABILITY_{part}") for part in ("MAJOR", "MINOR"))
+        domain, bus, slot = (attribute(f"PCI_{part}_ID") for part in ("DOMAIN", "BUS", "DEVICE"))
         return Properties(
             name=self._call("cuDeviceGetName", 256, device).split(b"\0")[0].decode(),
+            bus=f"{domain:04x}:{bus:02x}:{slot:02x}",
             sm=10 * major + minor,
             multiprocessors=attribute("MULTIPROCESSOR_COUNT"),
             l2_bytes=attribute("L2_CACHE_SIZE"),

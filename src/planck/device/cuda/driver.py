@@ -18,11 +18,13 @@ Handle = Any
 class Properties:
     """What a GPU is.
 
+    bus:           where it is, which tells it from others of its kind: "0000:1b:00"
     sm:            compute capability, 90 for 9.0
     shared_bytes:  shared memory that one block may have at the most
     """
 
     name: str
+    bus: str
     sm: int
     multiprocessors: int
     l2_bytes: int

@@ -33,8 +33,8 @@ def faster_in_branches(
     regions:  for each, by place in the network, the number of the same step in a branch
     seconds:  those so far when they are over
     """
-    end = time.monotonic() + seconds
     with clock.open(Trial(plan, inputs=tuple(inputs))) as session:
+        end = time.monotonic() + seconds
         now = list(range(count))
         best = session.capture(now)
         straight = us = medians_us(session, [best], RUNS, cold=False)[0]

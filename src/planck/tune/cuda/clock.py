@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Final, Protocol
@@ -25,6 +26,7 @@ from planck.plan.model import Plan, Step
 from planck.runtime.cuda.engine import CudaEngine
 from planck.runtime.cuda.lanes import Entry, Lanes
 from planck.runtime.cuda.launches import captured, prepare
+from planck.tune.cache import LOCK, turn
 
 _FLUSH: Final = 2  # times the L2 cache: so much is written to push all else out of it
 
@@ -45,7 +47,7 @@ class Trial:
 
 
 class Session(Protocol):
-    """A plan on a GPU; a context manager, which gives all back."""
+    """A plan on a GPU; a context manager, which waits for its turn and gives all back."""
 
     def capture(self, steps: Sequence[int]) -> Any:
         """A graph of steps, by number; what they come after are places in it."""
@@ -84,6 +86,11 @@ def medians_us(session: Session, graphs: Sequence[Any], runs: int, cold: bool) -
     return [statistics.median(own) for own in times]
 
 
+def gpu_turn(device: Device) -> AbstractContextManager[None]:
+    """Wait until nobody else times anything on this GPU, in any process."""
+    return turn(LOCK.with_stem(f"{LOCK.stem}-{device.properties.bus}"))
+
+
 class GpuClock:
     """Times on a GPU of this machine. raises: MissingExtraError, DeviceError"""
 
@@ -101,6 +108,7 @@ class GpuSession:
         self.engine = CudaEngine(trial.plan, device.driver, libraries)
         self.device, self.driver = self.engine.device, device.driver
         self.resources = Resources(self.device, self.engine.resources)
+        self.turn = ExitStack()
         with self.resources.filling():
             self.stream = self.resources.stream()
             self.events = [self.resources.event(timed=True) for _ in range(2)]
@@ -180,9 +188,11 @@ class GpuSession:
             return self.driver.elapsed_us(first, last)
 
     def __enter__(self) -> GpuSession:
+        self.turn.enter_context(gpu_turn(self.device))
         return self
 
     def __exit__(self, *_: object) -> None:
         for graph in tuple(self.graphs):
             self.drop(graph)
+        self.turn.close()
         self.engine.close()

@@ -45,7 +45,6 @@ def settle(
     plan_of:  a plan that holds all given steps
     seconds:  best so far when they are over
     """
-    end = time.monotonic() + seconds
     steps = [step_of(place, choices[key]) for place, key in enumerate(keys)]
     ways: dict[str, list[tuple[Choice, dict[int, int]]]] = {}  # and the steps in each place
     for key in dict.fromkeys(keys):
@@ -61,6 +60,7 @@ def settle(
         key=lambda key: -sum(steps[n].measured_us for n in ways[key][0][1].values()),
     )
     with clock.open(Trial(plan, inputs=tuple(inputs))) as session:
+        end = time.monotonic() + seconds  # from when others have let it begin
         return _climb(session, list(range(len(keys))), choices, ways, order, end, report)
 
 
