@@ -5,7 +5,8 @@
     inductor      torch.compile with frozen weights (batch norms folded), in a CUDA graph
 
 All run on the stream that they are given, and read inputs that lie on the GPU: PyTorch's in the
-precision's own type, Planck's in the model's.
+precision's own type, Planck's in the model's. Each is made in two parts: what is compiled may go on
+beside other processes, and what it gives, `Ready`, times algorithms, and wants the GPU alone.
 """
 
 from __future__ import annotations
@@ -21,11 +22,13 @@ import torch  # type: ignore[import-not-found]
 
 import planck
 from bench import models
+from bench.rounding import tolerance
 from bench.runners import Arrays, relative_error
 from bench.torch_import import module_of
 from bench.torch_models.full import full
 
 SETS = 3  # of inputs, in turn
+WARM_UPS = 3  # of a network before its capture: cuDNN's algorithms are timed in the first
 DTYPES = {
     "fp32": torch.float32,
     "tf32": torch.float32,
@@ -41,6 +44,9 @@ class Contender:
     name: str
     launches: list[Callable[[], None]]
     facts: dict[str, Any] = field(default_factory=dict)
+
+
+Ready = Callable[[], Contender]
 
 
 @dataclass(frozen=True)
@@ -64,13 +70,8 @@ class Case:
 
 
 def ours(
-    case: Case,
-    stream: Any,
-    level: int,
-    cache: str,
-    feeds: Sequence[Arrays],
-    sources: Sequence[str] | None = None,
-) -> Contender:
+    case: Case, stream: Any, level: int, cache: str, sources: Sequence[str] | None = None
+) -> Ready:
     """Planck, with its error from PyTorch's float32 among the facts."""
     start = time.perf_counter()
     engine = planck.build(
@@ -82,28 +83,10 @@ def ours(
         accuracy=None,
         tactic_sources=sources,
     )
-    seconds = time.perf_counter() - start
-    context: Any = engine.create_execution_context()
-    driver = context._driver
-    handle = driver.stream(stream.cuda_stream)
-    launches = []
-    for feed in feeds:
-        given = {name: torch.from_numpy(array).cuda() for name, array in feed.items()}
-        context.bind(given)
-        # A context keeps the graphs of the last sets of pointers: these, for as long as it lives.
-        executables = context._bound
-
-        # PyTorch has made the GPU's primary context the thread's own, and Planck's is the same.
-        def launch(executables: Any = executables, keep: Any = (context, given)) -> None:
-            for executable in executables:
-                driver.launch_graph(executable, handle)
-
-        launches.append(launch)
-    found = context(feeds[0])
     report = engine.inspect()
     facts = {
-        "error": _error_from_float32(case, feeds[0], found),
-        "build_s": round(seconds, 1),
+        "tolerance": tolerance(case.name, case.precision),
+        "build_s": round(time.perf_counter() - start, 1),
         "steps": len(report.steps),
         "reference_steps": report.reference_steps,
         "sum_us": round(sum(step.measured_us for step in report.steps), 1),
@@ -114,7 +97,31 @@ def ours(
     }
     if report.reference_steps:
         facts["references"] = engine.plan.build["references"]
-    return Contender("planck", launches, facts)
+    feeds, module = case.feeds(), module_of(str(case.file)).cuda()
+
+    def ready() -> Contender:
+        context: Any = engine.create_execution_context()
+        launches = [_launch(context, feed, stream) for feed in feeds]
+        error = _error_from_float32(module, feeds[0], context(feeds[0]))
+        return Contender("planck", launches, {"error": error, **facts})
+
+    return ready
+
+
+def _launch(context: Any, feed: Arrays, stream: Any) -> Callable[[], None]:
+    """A context's graphs with the pointers of inputs on the GPU."""
+    given = {name: torch.from_numpy(array).cuda() for name, array in feed.items()}
+    context.bind(given)
+    # A context keeps the graphs of the last sets of pointers: these, for as long as it lives.
+    driver, executables = context._driver, context._bound
+    handle = driver.stream(stream.cuda_stream)
+
+    # PyTorch has made the GPU's primary context the thread's own, and Planck's is the same.
+    def launch(keep: Any = (context, given)) -> None:
+        for executable in executables:
+            driver.launch_graph(executable, handle)
+
+    return launch
 
 
 def _by_tactic(steps: Sequence[Any]) -> dict[str, tuple[int, float]]:
@@ -126,9 +133,8 @@ def _by_tactic(steps: Sequence[Any]) -> dict[str, tuple[int, float]]:
     return found
 
 
-def _error_from_float32(case: Case, feed: Arrays, found: Arrays) -> float:
+def _error_from_float32(module: Any, feed: Arrays, found: Arrays) -> float:
     """How far outputs are from the same network, with the same weights, in PyTorch's float32."""
-    module = module_of(str(case.file)).cuda()
     with torch.no_grad(), _float32():
         made = module(*(torch.from_numpy(feed[name]).cuda() for name in module.input_names))
     truth = {n: t.cpu().numpy() for n, t in zip(module.output_names, made, strict=True)}
@@ -152,12 +158,11 @@ def allow_tf32(yes: bool) -> None:
     torch.backends.cudnn.allow_tf32 = yes
 
 
-def theirs(case: Case, stream: Any, compiled: bool) -> Contender:
+def theirs(case: Case, stream: Any, compiled: bool) -> Ready:
     """PyTorch, as its users write the network: eager, or by torch.compile."""
     import torch._inductor.config as inductor  # type: ignore[import-not-found]
 
     torch.manual_seed(0)
-    torch.backends.cudnn.benchmark = True
     allow_tf32(case.precision == "tf32")
     dtype = DTYPES.get(case.precision, torch.float32)
     made = full(case.name, case.batch)
@@ -165,18 +170,27 @@ def theirs(case: Case, stream: Any, compiled: bool) -> Contender:
     image = any(x.dim() == 4 for x in made.example())
     if image:
         network = network.to(memory_format=torch.channels_last)
+    sets = [[_placed(x, dtype) for x in made.example()] for _ in range(SETS)]
     start = time.perf_counter()
     if compiled:
         torch._dynamo.reset()
         inductor.freezing = True
         network = torch.compile(network, dynamic=False)
-    launches = []
-    with torch.no_grad():
-        for _ in range(SETS):
-            inputs = [_placed(x, dtype) for x in made.example()]
-            launches.append(_captured(network, inputs, stream))
+        torch.backends.cudnn.benchmark = False  # which waits for its turn
+        with torch.no_grad(), torch.cuda.stream(stream):
+            network(*sets[0])
+        torch.cuda.synchronize()
     facts = {"build_s": round(time.perf_counter() - start, 1)}
-    return Contender("inductor" if compiled else "eager", launches, facts)
+    name = "inductor" if compiled else "eager"
+
+    def ready() -> Contender:
+        allow_tf32(case.precision == "tf32")
+        torch.backends.cudnn.benchmark = True
+        with torch.no_grad():
+            launches = [_captured(network, inputs, stream) for inputs in sets]
+        return Contender(name, launches, facts)
+
+    return ready
 
 
 def _placed(x: Any, dtype: Any) -> Any:
@@ -189,7 +203,7 @@ def _placed(x: Any, dtype: Any) -> Any:
 def _captured(network: Any, inputs: list[Any], stream: Any) -> Callable[[], None]:
     """A network in a CUDA graph that reads these inputs."""
     with torch.cuda.stream(stream):
-        for _ in range(3):
+        for _ in range(WARM_UPS):
             network(*inputs)
     torch.cuda.synchronize()
     graph = torch.cuda.CUDAGraph()

@@ -25,7 +25,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from bench.gpu import in_time
+from bench.processes import in_time
 from planck.files import write_file
 
 TOOLS: Final = ("memcheck", "racecheck")

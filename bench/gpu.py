@@ -15,22 +15,18 @@ may use. The file is written after each, so that a part that fails or hangs spoi
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
 
+from bench.processes import LEAST_SECONDS, in_time
 from planck.files import write_file
 
-LEAST_SECONDS: Final = 5.0  # with which a part is begun
 WORKERS: Final = "14"
 
 
@@ -102,22 +98,6 @@ def run(part: Part, seconds: float, timing_cache: Path) -> dict[str, Any]:
     if code:
         row["failed"] = "the budget was over" if code < 0 else f"exit {code}"
     return {**row, "said": said[-2000:].splitlines()[-12:]}
-
-
-def in_time(command: Sequence[str], seconds: float) -> tuple[int, str]:
-    """A command's exit code, negative if it was ended, and what it said. Its children end, too."""
-    with tempfile.TemporaryFile("w+") as said:
-        process = subprocess.Popen(
-            command, stdout=said, stderr=subprocess.STDOUT, start_new_session=True
-        )
-        try:
-            code = process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            code = -1
-        said.seek(0)
-        return code, said.read()
 
 
 if __name__ == "__main__":

@@ -31,6 +31,9 @@ from planck.ir.interpret import interpret
 from planck.ops.float64 import interpret_float64
 from planck.ops.nn import Attention, Conv, ConvTranspose, MatMul
 
+RESULTS: Final = Path(__file__).parent / "results" / "cuda-rounding.json"
+FP32_BUDGET: Final = 1e-4  # of planck.build
+TIMES: Final = 2.0  # by which a plan may exceed what rounding alone does
 TARGET: Final = "cuda:sm_90"
 PRODUCTS: Final[dict[type[Op], int]] = {Conv: 2, ConvTranspose: 2, MatMul: 2, Attention: 3}
 
@@ -46,6 +49,14 @@ def main(
         print(f"{name:16}", *(f"{kind} {error:.1e}" for kind, error in results[name].items()))
     out.parent.mkdir(parents=True, exist_ok=True)
     write_file(out, json.dumps(results, indent=1).encode())
+
+
+def tolerance(name: str, precision: str) -> float | None:
+    """The error that says that a kernel is wrong; None for a network that RESULTS lacks."""
+    if precision == "fp32":
+        return FP32_BUDGET
+    figures = json.loads(RESULTS.read_text()).get(name, {})
+    return TIMES * figures[precision] if precision in figures else None
 
 
 def errors(file: Path) -> dict[str, float]:
