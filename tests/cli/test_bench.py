@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,9 +13,13 @@ import pytest
 import planck
 from planck.benchmark import statistics
 from planck.benchmark.limits import Level, Limits, load_limits, save_limits
+from planck.cli import subject
+from planck.runtime.cuda.context import CudaContext
+from planck.runtime.cuda.engine import CudaEngine
 from planck.target import host
 from planck.tune import limits as measuring
 from tests.cli.conftest import Command
+from tests.runtime.cuda.plans import chain, fake
 
 FEW = ("--iterations", 3, "--duration", 0, "--warmup", 1)
 
@@ -68,6 +73,31 @@ def test_streams(command: Command, plan: Path, tmp_path: Path) -> None:
     rates = [row["inferences_per_s"] for row in result["per_stream"]]
     assert result["inferences_per_s"] == pytest.approx(sum(rates))
     assert "stream 2" in command("bench", plan, *FEW, "--streams", 3).out
+
+
+def test_overlap_times_pipelines_and_makes_one_context_for_the_steps(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver, made = fake(), list[CudaContext]()
+
+    class Counting(CudaEngine):
+        def create_execution_context(self, *arguments: Any, **named: Any) -> CudaContext:
+            made.append(super().create_execution_context(*arguments, **named))
+            return made[-1]
+
+    engine = Counting(chain(2)[0], driver)
+    monkeypatch.setattr(subject, "engine_of", lambda *_, **__: engine)
+    done = command("bench", "net.plan", *FEW, "--overlap", "--streams", 2, "--json")
+    assert (done.code, done.json["streams"]) == (0, 2)
+    assert len(made) == 2 * 3 + 1
+    text = command("bench", "net.plan", *FEW, "--overlap", "--streams", 2).out
+    assert text.startswith("2 streams of 1 thread\n")
+    engine.close()
+    driver.finish()
+
+
+def test_overlap_is_for_gpus(command: Command, plan: Path) -> None:
+    assert "--overlap is for GPUs" in command("bench", plan, *FEW, "--overlap").err
 
 
 def test_a_batch_is_bound_and_counts_as_images(command: Command, model: Path) -> None:

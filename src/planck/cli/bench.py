@@ -226,7 +226,7 @@ def _show(subjects: list[tuple[Subject, Latency]], streams: list[Latency]) -> No
     rows = [(s.path.name, latency) for s, latency in subjects]
     rows += [(f"stream {number}", latency) for number, latency in enumerate(streams)]
     one = subjects[0][0]
-    count = f"{len(one.contexts)} streams of " if len(one.contexts) > 1 else ""
+    count = f"{one.streams} streams of " if one.streams > 1 else ""
     threads = f"{count}{one.threads} thread{'s' if one.threads > 1 else ''}"
     head = ("ms", "runs", *rows[0][1].row())
     cells = [

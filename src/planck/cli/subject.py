@@ -23,7 +23,11 @@ from planck.runtime.profile import Profile
 
 @dataclass(frozen=True)
 class Subject:
-    """A model ready to be timed: an engine with a context and inputs for each stream."""
+    """A model ready to be timed: an engine, inputs, and what runs each stream.
+
+    contexts:   one for each stream; with pipelines, only one, whose steps are timed
+    pipelines:  one for each stream, where copies overlap with computing
+    """
 
     path: Path
     engine: Engine
@@ -35,6 +39,10 @@ class Subject:
     def threads(self) -> int:
         """Of each stream."""
         return self.contexts[0].threads
+
+    @property
+    def streams(self) -> int:
+        return len(self.pipelines or self.contexts)
 
     @property
     def batch(self) -> int:
@@ -60,7 +68,7 @@ class Subject:
         return {
             "model": str(self.path),
             "threads": self.threads,
-            "streams": len(self.contexts),
+            "streams": self.streams,
             "batch": self.batch,
         }
 
@@ -81,17 +89,17 @@ def take(
     """
     cpus = building.cpu_list
     engine = engine_of(path, building, progress=progress)
-    arrays = load_inputs(engine, inputs)
-    share = min(engine.plan.threads, available_cpus()) // streams
-    threads = building.threads or max(len(cpus) // streams if cpus else share, 1)
-    contexts = []
-    for number in range(streams):
-        own = cpus[number * threads : (number + 1) * threads] if cpus else None
-        context = engine.create_execution_context(threads=threads, cpus=own)
-        contexts.append(stack.enter_context(context))
     pipelines = []
     if overlap:
         if not isinstance(engine, CudaEngine):
             raise InputError("--overlap is for GPUs", know=f"the plan is for {engine.plan.target}")
         pipelines = [stack.enter_context(Pipeline(engine)) for _ in range(streams)]
+    arrays = load_inputs(engine, inputs)
+    share = min(engine.plan.threads, available_cpus()) // streams
+    threads = building.threads or max(len(cpus) // streams if cpus else share, 1)
+    contexts = []
+    for number in range(1 if overlap else streams):
+        own = cpus[number * threads : (number + 1) * threads] if cpus else None
+        context = engine.create_execution_context(threads=threads, cpus=own)
+        contexts.append(stack.enter_context(context))
     return Subject(path, engine, arrays, tuple(contexts), tuple(pipelines))
