@@ -194,6 +194,12 @@ def options_of(
                 try_='target="cuda", or precision="fp32"',
             )
         resolved = replace(resolved, extras=(*resolved.extras, TF32))
+    if tactic_sources and not resolved.is_cuda:
+        raise BuildError(
+            f"tactic_sources are libraries of GPUs, and the target is {resolved}",
+            know=f"asked for were {', '.join(tactic_sources)}",
+            try_='target="cuda", or leave them out',
+        )
     return Options(
         target=resolved,
         precision=precision,

@@ -167,3 +167,11 @@ def test_a_source_that_nobody_knows() -> None:
 
     with pytest.raises(BuildError, match="'cutlass'"):
         options_of("cuda:sm_90", "fp16", 1, 0, None, None, tactic_sources=["cutlass"])
+
+
+def test_a_processor_has_no_library_of_gpus() -> None:
+    from planck.compiler.api import options_of
+
+    with pytest.raises(BuildError, match="libraries of GPUs, and the target is"):
+        options_of("cpu", "fp32", 1, 0, None, None, tactic_sources=["cublaslt"])
+    assert options_of("cpu", "fp32", 1, 0, None, None, tactic_sources=[]).libraries == ()
