@@ -11,8 +11,7 @@ import ctypes
 import gc
 import json
 import threading
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Any
 
@@ -21,6 +20,7 @@ import numpy as np
 from planck.device.cuda.driver import MAP_BYTES, Parameters, Properties, TensorMap
 from planck.dtypes import Array
 from planck.errors import CudaError, DeviceMemoryError
+from tests.device.fake_work import Event, Function, Graph, Launch, Op, Stream, Work
 
 _HEAD = b"\x7fELF fake "
 _FREE_OF_CONTEXT = {"count", "properties", "retain", "release", "push", "pop", "stream"}
@@ -34,101 +34,6 @@ def cubin(*names: str) -> bytes:
     """The image of a module with these functions."""
     text = json.dumps(names).encode()
     return _HEAD + len(text).to_bytes(4, "little") + text
-
-
-@dataclass(eq=False)
-class Op:
-    run: Callable[[], None]
-    done: bool = False
-
-
-@dataclass(eq=False)
-class Node:
-    """A launch or an event in a graph, and the numbers of the nodes that it waits for."""
-
-    item: Any
-    after: frozenset[int]
-
-    @property
-    def shape(self) -> tuple[Any, ...]:
-        return (self.item.shape, self.after)
-
-
-@dataclass(eq=False)
-class Graph:
-    """origin: the stream whose capture it is; others join it by waiting for an event of it"""
-
-    origin: Any
-    nodes: list[Node] = field(default_factory=list)
-    thread: int = field(default_factory=threading.get_ident)
-
-    def order(self) -> list[Any]:
-        """What may be first is last if it can: a wait that is missing gives wrong results."""
-        left, done, found = dict(enumerate(self.nodes)), set[int](), list[Any]()
-        while left:
-            number = max(n for n, node in left.items() if node.after <= done)
-            done.add(number)
-            found.append(left.pop(number).item)
-        return found
-
-    def before(self, numbers: Iterable[int]) -> set[int]:
-        """These nodes, and all that they wait for."""
-        found: set[int] = set()
-        open_ = list(numbers)
-        while open_:
-            number = open_.pop()
-            if number not in found:
-                found.add(number)
-                open_ += self.nodes[number].after
-        return found
-
-
-@dataclass(eq=False)
-class Stream:
-    """tail: of a captured stream, the nodes that its next waits for; waits: it waited for others"""
-
-    pointer: int
-    pending: list[Op] = field(default_factory=list)
-    captured: Graph | None = None
-    tail: frozenset[int] = frozenset()
-    waits: bool = False
-
-    def __int__(self) -> int:
-        return self.pointer
-
-
-@dataclass(eq=False)
-class Event:
-    timed: bool
-    at_us: float | None = None
-    op: Op | None = None
-    stream: Stream | None = None
-    graph: Graph | None = None  # whose capture it was recorded in, behind these nodes
-    tail: frozenset[int] = frozenset()
-
-
-@dataclass(eq=False)
-class Function:
-    name: str
-    module: Any
-    shared_bytes: int = 48 * 1024
-
-
-@dataclass(eq=False)
-class Launch:
-    """Prepared, and with the pointers that were in it as it was put in a stream."""
-
-    function: Function
-    grid: int
-    threads: int
-    shared_bytes: int
-    dependent: bool
-    parameters: Parameters
-    pointers: tuple[int, ...] = ()
-
-    @property
-    def shape(self) -> tuple[Any, ...]:
-        return (self.function, self.grid, self.threads, self.shared_bytes, self.dependent)
 
 
 def call(method: Any) -> Any:
@@ -152,15 +57,6 @@ def call(method: Any) -> Any:
             return method(self, *arguments, **named)
 
     return checked
-
-
-@dataclass(eq=False)
-class Work:
-    """What another library puts in a stream: `shape` says whether a graph's may take its place."""
-
-    shape: Any
-    run: Callable[[], None]
-    dependent: bool = False
 
 
 class FakeDriver:
@@ -290,7 +186,7 @@ class FakeDriver:
     def free(self, address: int) -> None:
         for stream in list(self.streams.values()):
             if stream.captured is None:
-                self._drain(stream)
+                stream.drain()
         self.expect(address in self.memory, f"{address:#x} freed, which is no allocation")
         del self.memory[address]
 
@@ -356,7 +252,7 @@ class FakeDriver:
 
     @call
     def destroy_stream(self, stream: Stream) -> None:
-        self._drain(stream)
+        stream.drain()
         self.live["stream"].remove(stream)
         del self.streams[stream.pointer]
 
@@ -368,7 +264,7 @@ class FakeDriver:
     @call
     def synchronize(self, stream: Stream) -> None:
         self.expect(stream.captured is None, "a stream waited for while it is captured")
-        self._drain(stream)
+        stream.drain()
 
     @call
     def wait(self, stream: Stream, event: Event) -> None:
@@ -382,7 +278,7 @@ class FakeDriver:
 
         def run() -> None:
             if op and source:
-                self._drain(source, op)
+                source.drain(op)
 
         self._put(stream, run)
 
@@ -402,7 +298,7 @@ class FakeDriver:
         self.expect(not in_graph or stream.captured is not None, "recorded in the wrong way")
         event.graph = None
         if in_graph:
-            self._capture(stream, event)
+            stream.captured.put(event, stream)
         elif stream.captured is not None:
             event.graph, event.tail = stream.captured, stream.tail
         else:
@@ -470,7 +366,7 @@ class FakeDriver:
         if stream.captured is not None:
             behind = len(stream.tail) == 1 and not stream.waits
             self.expect(behind or not prepared.dependent, "dependent on not just one launch")
-            self._capture(stream, launched)
+            stream.captured.put(launched, stream)
         else:
             self._put(stream, lambda: self._run(launched))
 
@@ -479,7 +375,7 @@ class FakeDriver:
         with self.lock:
             self.expect(bool(self.stack()), "a library called without a context")
             if stream.captured is not None:
-                self._capture(stream, work)
+                stream.captured.put(work, stream)
             else:
                 self._put(stream, lambda: self._run(work))
 
@@ -496,13 +392,7 @@ class FakeDriver:
         graph = stream.captured
         assert graph is not None
         self.expect(graph.origin is stream, "a capture ended on another stream than its own")
-        joined = graph.before(stream.tail)
-        apart = False
-        for other in self.streams.values():
-            if other.captured is graph:
-                apart = apart or not other.tail <= joined
-                other.captured, other.tail, other.waits = None, frozenset(), False
-        if apart:
+        if not graph.end(self.streams.values()):
             raise CudaError("cuStreamEndCapture failed", know="CUDA_ERROR_STREAM_CAPTURE_UNJOINED")
         self.live["graph"].add(graph)
         return graph
@@ -547,23 +437,9 @@ class FakeDriver:
 
     # What the GPU would do.
 
-    def _capture(self, stream: Stream, item: Any) -> None:
-        assert stream.captured is not None
-        stream.captured.nodes.append(Node(item, stream.tail))
-        stream.tail = frozenset([len(stream.captured.nodes) - 1])
-        stream.waits = False
-
     def _put(self, stream: Stream, run: Callable[[], Any]) -> Op:
         self.expect(stream.captured is None, "only launches and events are captured")
-        op = Op(run)
-        stream.pending.append(op)
-        return op
-
-    def _drain(self, stream: Stream, last: Op | None = None) -> None:
-        while stream.pending and not (last and last.done):
-            op = stream.pending.pop(0)
-            op.done = True
-            op.run()
+        return stream.put(run)
 
     def _stamp(self, event: Event) -> None:
         event.at_us = self.now_us

@@ -14,7 +14,8 @@ from planck.device.cuda.driver import Parameters
 from planck.device.cuda.library import ALIGN, CUBLASLT, Algorithm, Call, Pointers, Product, Side
 from planck.dtypes import BY_NAME, Array
 from planck.errors import LibraryError
-from tests.device.fake_cuda import FakeDriver, Stream, Work
+from tests.device.fake_cuda import FakeDriver
+from tests.device.fake_work import Stream, Work
 
 VERSION = 130_100
 

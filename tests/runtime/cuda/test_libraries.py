@@ -16,8 +16,9 @@ from planck.plan.model import Place, Plan
 from planck.runtime.cuda.engine import CudaEngine
 from planck.runtime.cuda.launches import GRAPHS
 from planck.tune.cuda.clock import GpuClock, Trial
-from tests.device.fake_cuda import FakeDriver, Work
+from tests.device.fake_cuda import FakeDriver
 from tests.device.fake_library import VERSION, FakeLibrary
+from tests.device.fake_work import Work
 from tests.runtime.cuda.plans import chain, fake
 
 X, Y = "my input", "my:output"
