@@ -6,6 +6,7 @@
     host        what a run costs the host, and a long run (bench.cuda_host)
     streams     five engines side by side (bench.cuda_streams)
     sanitizer   the kernel tests under compute-sanitizer (bench.cuda_sanitizer)
+    right       whole networks in all precisions, whether their outputs are (bench.cuda --check)
     networks    whole networks beside PyTorch (bench.cuda)
 
 Each part is a process of its own with a share of the budget; what a part leaves over, the others
@@ -44,20 +45,20 @@ class Part:
     share: float
 
 
+NETWORKS: Final = (
+    "bench.cuda", "--timing-cache", "CACHE", "--budget-seconds", "SECONDS", "-o", "OUT",
+)  # fmt: skip
 PARTS: Final = (
     Part(
         "tests",
         ("pytest", "-q", "-m", "gpu", "-p", "no:benchmark", "-n", WORKERS, "tests"),
         0.2,
     ),
-    Part("host", ("bench.cuda_host", "--timing-cache", "CACHE", "-o", "OUT"), 0.15),
-    Part("streams", ("bench.cuda_streams", "--peer", "--timing-cache", "CACHE", "-o", "OUT"), 0.15),
+    Part("host", ("bench.cuda_host", "--timing-cache", "CACHE", "-o", "OUT"), 0.1),
+    Part("streams", ("bench.cuda_streams", "--peer", "--timing-cache", "CACHE", "-o", "OUT"), 0.1),
     Part("sanitizer", ("bench.cuda_sanitizer", "--seconds", "SECONDS", "-o", "OUT"), 0.15),
-    Part(
-        "networks",
-        ("bench.cuda", "--timing-cache", "CACHE", "--budget-seconds", "SECONDS", "-o", "OUT"),
-        0.35,
-    ),
+    Part("right", (*NETWORKS, "--check", "--jobs", "8"), 0.15),
+    Part("networks", NETWORKS, 0.3),
 )
 
 

@@ -22,6 +22,7 @@ import typer
 
 from bench import models
 from bench.runners import Arrays, relative_error
+from planck.compiler.accuracy import BUDGET
 from planck.compiler.api import options_of
 from planck.compiler.cuda.stages import STAGES
 from planck.files import write_file
@@ -32,7 +33,6 @@ from planck.ops.float64 import interpret_float64
 from planck.ops.nn import Attention, Conv, ConvTranspose, MatMul
 
 RESULTS: Final = Path(__file__).parent / "results" / "cuda-rounding.json"
-FP32_BUDGET: Final = 1e-4  # of planck.build
 TIMES: Final = 2.0  # by which a plan may exceed what rounding alone does
 TARGET: Final = "cuda:sm_90"
 PRODUCTS: Final[dict[type[Op], int]] = {Conv: 2, ConvTranspose: 2, MatMul: 2, Attention: 3}
@@ -54,7 +54,7 @@ def main(
 def tolerance(name: str, precision: str) -> float | None:
     """The error that says that a kernel is wrong; None for a network that RESULTS lacks."""
     if precision == "fp32":
-        return FP32_BUDGET
+        return BUDGET
     figures = json.loads(RESULTS.read_text()).get(name, {})
     return TIMES * figures[precision] if precision in figures else None
 
