@@ -85,7 +85,7 @@ def ours(
     )
     report = engine.inspect()
     facts = {
-        "tolerance": tolerance(case.name, case.precision),
+        "tolerance": tolerance(case.name, case.precision, case.batch),
         "build_s": round(time.perf_counter() - start, 1),
         "steps": len(report.steps),
         "reference_steps": report.reference_steps,

@@ -33,7 +33,11 @@ from planck.ops.float64 import interpret_float64
 from planck.ops.nn import Attention, Conv, ConvTranspose, MatMul
 
 RESULTS: Final = Path(__file__).parent / "results" / "cuda-rounding.json"
-TIMES: Final = 2.0  # by which a plan may exceed what rounding alone does
+# By which a plan may exceed what rounding alone does to the one input of RESULTS. The largest error
+# of many inputs is larger: of 14 images, NumPy's were 0.85 to 1.63 times that of the first on
+# yolov5s, and 0.82 to 1.25 times on 12 of resnet50.
+TIMES: Final = 2.0
+TIMES_OF_BATCH: Final = 3.0
 TARGET: Final = "cuda:sm_90"
 PRODUCTS: Final[dict[type[Op], int]] = {Conv: 2, ConvTranspose: 2, MatMul: 2, Attention: 3}
 
@@ -51,12 +55,13 @@ def main(
     write_file(out, json.dumps(results, indent=1).encode())
 
 
-def tolerance(name: str, precision: str) -> float | None:
+def tolerance(name: str, precision: str, batch: int = 1) -> float | None:
     """The error that says that a kernel is wrong; None for a network that RESULTS lacks."""
     if precision == "fp32":
         return BUDGET
     figures = json.loads(RESULTS.read_text()).get(name, {})
-    return TIMES * figures[precision] if precision in figures else None
+    times = TIMES_OF_BATCH if batch > 1 else TIMES
+    return times * figures[precision] if precision in figures else None
 
 
 def errors(file: Path) -> dict[str, float]:

@@ -45,6 +45,7 @@ def test_an_error_beyond_the_tolerance_is_wrong(
 
 def test_tolerances_are_twice_the_rounding_and_in_fp32_the_budget() -> None:
     assert tolerance("resnet50", "fp16") == pytest.approx(2 * 0.0153, rel=0.01)
+    assert tolerance("resnet50", "fp16", batch=8) == pytest.approx(3 * 0.0153, rel=0.01)
     assert tolerance("resnet50", "fp32") == 1e-4
     assert tolerance("vgg16", "fp16") is None
 
