@@ -25,6 +25,7 @@ import statistics
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -151,7 +152,7 @@ def visible_gpus() -> list[str]:
 
 def places_of(gpus: Sequence[str], jobs: int) -> list[dict[str, str]]:
     """The environments of cases that run at the same time; compilers share the processors."""
-    compilers = str(max(2, 2 * (os.cpu_count() or 1) // (jobs * len(gpus))))
+    compilers = str(max(1, 2 * (os.cpu_count() or 1) // (jobs * len(gpus))))
     shared = {"PLANCK_JOBS": compilers, "TORCHINDUCTOR_COMPILE_THREADS": compilers}
     return [{**shared, **({VISIBLE: gpu} if gpu else {})} for _ in range(jobs) for gpu in gpus]
 
@@ -197,6 +198,7 @@ def row(key: str, found: Mapping[str, Any]) -> str:
 
 def one(request: dict[str, Any]) -> dict[str, Any]:
     """Build the contenders of one case in this process, and time them when it is its turn."""
+    start = time.perf_counter()
     import torch  # type: ignore[import-not-found]
 
     from bench.cuda_contenders import Case, Contender, Ready, ours, theirs
@@ -206,6 +208,7 @@ def one(request: dict[str, Any]) -> dict[str, Any]:
 
     case = Case(request["network"], request["batch"], request["precision"])
     stream = torch.cuda.Stream()
+    imported = time.perf_counter()
     makers = {
         "planck": lambda: ours(
             case, stream, request["level"], request["timing_cache"], request["sources"]
@@ -226,7 +229,7 @@ def one(request: dict[str, Any]) -> dict[str, Any]:
         (name, own) for name in found for own in tried(name, makers[name])
     ]
     waiting = time.perf_counter()
-    with gpu_turn(Device(open_driver())):
+    with nullcontext() if request["check"] else gpu_turn(Device(open_driver())):
         begun = time.perf_counter()
         made: list[Contender] = [own for name, make in ready for own in tried(name, make)]
         found |= {own.name: dict(own.facts) for own in made}
@@ -237,11 +240,15 @@ def one(request: dict[str, Any]) -> dict[str, Any]:
                     "us": statistics.median(us),
                     "rounds_us": [round(each, 2) for each in us],
                 }
-    turn = {"waited_s": begun - waiting, "turn_s": time.perf_counter() - begun}
+    spent = {
+        "imports_s": imported - start,
+        "waited_s": begun - waiting,
+        "turn_s": time.perf_counter() - begun,
+    }
     return {
         "gpu": torch.cuda.get_device_name(),
         "contenders": found,
-        **{name: round(seconds, 1) for name, seconds in turn.items()},
+        **{name: round(seconds, 1) for name, seconds in spent.items()},
     }
 
 

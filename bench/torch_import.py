@@ -72,7 +72,10 @@ def _fold_batch_norms(nodes: list[NodeProto], weights: dict[str, Any]) -> list[N
 
 
 class _Build:
-    """The fx graph under construction; every value also has an example, which gives its shape."""
+    """The fx graph under construction; every value also has an example, which gives its shape.
+
+    Examples lie on PyTorch's device "meta", where nothing is computed.
+    """
 
     def __init__(self, constants: dict[str, Any]) -> None:
         self.constants = constants  # NumPy arrays known at build time
@@ -85,7 +88,7 @@ class _Build:
     def placeholder(self, name: str, example: Any) -> None:
         node = self.graph.placeholder(f"x{len(self.values)}")
         self.values[name] = torch.fx.Proxy(node, self.tracer)
-        self.examples[name] = example
+        self.examples[name] = example.to("meta")
 
     def node(self, node: NodeProto) -> None:
         names = list(node.input)
@@ -132,7 +135,7 @@ class _Build:
         if name not in self.values:
             buffer = f"w{len(self.buffers)}"
             self.buffers[buffer] = torch.from_numpy(np.array(self.constants[name]))
-            self.examples[name] = self.buffers[buffer]
+            self.examples[name] = self.buffers[buffer].to("meta")
             self.values[name] = torch.fx.Proxy(
                 self.graph.create_node("get_attr", buffer), self.tracer
             )
