@@ -83,7 +83,7 @@ def main(
         str | None,
         typer.Option(help="Planck's: cublaslt, or none; those that are here if left out"),
     ] = None,
-    jobs: Annotated[int, typer.Option(min=1, help="cases at the same time on each GPU")] = 3,
+    jobs: Annotated[int, typer.Option(min=1, help="cases at the same time on each GPU")] = 4,
     gpus: Annotated[str | None, typer.Option(help="numbers: 0,1; all if left out")] = None,
     case_seconds: Annotated[float, typer.Option(help="for one case, which is then ended")] = 300.0,
     budget_seconds: Annotated[
@@ -151,8 +151,11 @@ def visible_gpus() -> list[str]:
 
 
 def places_of(gpus: Sequence[str], jobs: int) -> list[dict[str, str]]:
-    """The environments of cases that run at the same time; compilers share the processors."""
-    compilers = str(max(1, 2 * (os.cpu_count() or 1) // (jobs * len(gpus))))
+    """The environments of cases that run at the same time.
+
+    Compilers share the processors, and are no more: what launches a graph that is timed needs one.
+    """
+    compilers = str(max(1, (os.cpu_count() or 1) // (jobs * len(gpus))))
     shared = {"PLANCK_JOBS": compilers, "TORCHINDUCTOR_COMPILE_THREADS": compilers}
     return [{**shared, **({VISIBLE: gpu} if gpu else {})} for _ in range(jobs) for gpu in gpus]
 
