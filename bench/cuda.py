@@ -113,7 +113,9 @@ def main(
     places = places_of(gpus.split(",") if gpus else visible_gpus(), jobs)
     wrong, left = [], {job.name for job in work}
     for ended in side_by_side(work, places, budget_seconds, case_seconds):
-        found = results[ended.name] = _found(ended)
+        found = _found(ended)
+        if ended.code >= 0 or ended.name not in results:  # what an earlier call found, stays
+            results[ended.name] = found
         left.remove(ended.name)
         wrong += [ended.name] * is_wrong(found)
         write_file(out, json.dumps(results, indent=1).encode())

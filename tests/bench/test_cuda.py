@@ -52,10 +52,12 @@ def test_tolerances_are_twice_the_rounding_and_in_fp32_the_budget() -> None:
 
 # A stand-in for a case's process: it takes what it is asked for, and says where it ran.
 FAKE = """
-import json, os, sys
+import json, os, sys, time
 asked = json.loads(sys.argv[1])
 if asked["network"] == "mlp":
     sys.exit("Error: no GPU")
+if asked["network"] == "vit_b16":
+    time.sleep(60)
 planck = {"error": 3e-3 * asked["batch"], "tolerance": 5e-3, "steps": 1, "build_s": 1.0}
 planck = {**planck, "reference_steps": 0, "us": 1.0, "asked": asked}
 gpu = os.environ["CUDA_VISIBLE_DEVICES"]
@@ -111,6 +113,13 @@ def test_a_check_is_of_all_precisions_and_planck_alone(fake: Path) -> None:
 def test_what_the_budget_leaves_out_is_told(fake: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(fake, ["unet"], budget_seconds=1.0) == {}
     assert capsys.readouterr().out == "the budget was over before unet-b1-fp16\n"
+
+
+def test_a_case_that_is_over_time_leaves_what_an_earlier_call_found(fake: Path) -> None:
+    fake.write_text('{"vit_b16-b1-fp16": {"seconds": 3}}')
+    found = run(fake, ["vit_b16", "unet"], case_seconds=1.0)
+    assert found["vit_b16-b1-fp16"] == {"seconds": 3}
+    assert found["unet-b1-fp16"]["contenders"]
 
 
 def test_the_longest_begin_first_and_those_that_nobody_knows_before_them() -> None:
