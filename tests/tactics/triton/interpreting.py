@@ -248,12 +248,23 @@ def _floats(handle: Any) -> Array:
 
 
 def _cast(self: Any, src: Any, dst_type: Any, rounding_mode: Any = None) -> Any:
-    """As the GPU: to nearest, halves to even. Triton's interpreter cuts bfloat16 off."""
+    """As the GPU: to nearest, halves to even; integers end at their limits, as PTX's cvt says.
+
+    Triton's interpreter cuts bfloat16 off, and NumPy makes the least integer of what is too much.
+    """
     to = dst_type.scalar
     if to == tl.bfloat16:
         bits = _floats(src).astype(ml_dtypes.bfloat16).view(np.uint16)
         return interpreter.TensorHandle(bits, to)
-    return interpreter.TensorHandle(_floats(src).astype(interpreter._get_np_dtype(to)), to)
+    values, kind = _floats(src), interpreter._get_np_dtype(to)
+    made = values.astype(kind)
+    if to.is_int() and to.int_bitwidth > 8 and src.dtype.scalar.is_floating():
+        ends = np.iinfo(kind)
+        nan = 1 << (to.int_bitwidth - 1) if 64 in (to.int_bitwidth, values.itemsize * 8) else 0
+        made[values >= float(ends.max)] = ends.max
+        made[values <= float(ends.min)] = ends.min
+        made[np.isnan(values)] = np.array(nan, np.uint64).astype(kind)
+    return interpreter.TensorHandle(made, to)
 
 
 def _dot(self: Any, a: Any, b: Any, d: Any, input_precision: Any, *_: Any) -> Any:

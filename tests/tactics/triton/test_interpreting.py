@@ -111,3 +111,31 @@ def test_integers_are_divided_as_in_c() -> None:
     run_code(code, memory)
     whole = np.trunc(values / 3).astype(np.int32)
     np.testing.assert_array_equal(memory["y"].flat, [*whole, *(values - 3 * whole)])
+
+
+CONVERSION = """
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def conversion(x, short, wide):
+    i = tl.arange(0, 16)
+    v = tl.load(x + i)
+    tl.store(short + i, v.to(tl.int32))
+    tl.store(wide + i, v.to(tl.int64))
+"""
+
+
+def test_floats_that_are_no_integers_are_converted_as_on_a_gpu() -> None:
+    values = np.array([np.nan, np.inf, -np.inf, 3e9, -3e9, 1e30, -1e30, 2.9, -2.9], np.float32)
+    memory = {"x": Memory(np.resize(values, 16))}
+    kinds = {"short": np.int32, "wide": np.int64}
+    memory |= {name: Memory(np.zeros(16, kind)) for name, kind in kinds.items()}
+    types = ("*fp32", "*i32", "*i64")
+    run_code(TritonCode("conversion", CONVERSION, tuple(memory), types, (True,) * 3, 1), memory)
+    most, least = 2**31 - 1, -(2**31)
+    ends = [most, least, most, least, most, least, 2, -2]
+    np.testing.assert_array_equal(memory["short"].flat[:9], [0, *ends])
+    ends = [2**63 - 1, -(2**63), 3 * 10**9, -3 * 10**9, 2**63 - 1, -(2**63), 2, -2]
+    np.testing.assert_array_equal(memory["wide"].flat[:9], [-(2**63), *ends])
