@@ -222,9 +222,15 @@ _MASKED_LOAD = interpreter.InterpreterBuilder.create_masked_load
 _MASKED_STORE = interpreter.InterpreterBuilder.create_masked_store
 
 
-def _load(self: Any, pointers: Any, mask: Any, *others: Any, **named: Any) -> Any:
+def _load(self: Any, pointers: Any, mask: Any, other: Any, *rest: Any, **named: Any) -> Any:
+    """What is masked, and no other value is given for, is anything on a GPU."""
     _check_addresses(pointers, mask)
-    return _MASKED_LOAD(self, pointers, mask, *others, **named)
+    if other is None:
+        kind = pointers.get_element_ty()
+        bits = np.dtype(interpreter._get_np_dtype(kind))
+        poison = np.full((*pointers.data.shape, bits.itemsize), POISON, np.uint8)
+        other = interpreter.TensorHandle(poison.view(bits)[..., 0], kind)
+    return _MASKED_LOAD(self, pointers, mask, other, *rest, **named)
 
 
 def _store(self: Any, pointers: Any, value: Any, mask: Any, *others: Any, **named: Any) -> Any:

@@ -113,6 +113,27 @@ def test_integers_are_divided_as_in_c() -> None:
     np.testing.assert_array_equal(memory["y"].flat, [*whole, *(values - 3 * whole)])
 
 
+MASKED = """
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def masked(x, y):
+    i = tl.arange(0, 16)
+    tl.store(y + i, tl.load(x + i, mask=i < 9))
+"""
+
+
+def test_what_is_masked_is_poison() -> None:
+    code = TritonCode("masked", MASKED, ("x", "y"), ("*fp32", "*fp32"), (True, True), 1)
+    memory = {"x": Memory(np.ones(9, np.float32)), "y": Memory(np.zeros(16, np.float32))}
+    run_code(code, memory)
+    found = memory["y"].flat
+    assert np.array_equal(found[:9], np.ones(9, np.float32))
+    assert RUNNERS or np.isnan(found[9:]).all()  # a GPU may leave anything there
+
+
 CONVERSION = """
 import triton
 import triton.language as tl
