@@ -30,6 +30,15 @@ cuts beside 6 of the pointer loads', which flatters ours:
   blocks, two to a multiprocessor, or steps of 128, did better; why was not measured.
 - No gain, and taken out: two to four blocks to a sum (none among the first 16 cuts of either layer
   that had them); weights or residuals fetched to L2 ahead; 264 blocks that stay; 256 x 192.
+- 8192 x 768 -> 3072 with GELU, one H200, blocks of 128 x 256 that stay: 97 while GELU took 27
+  instructions an element, 70.6 with 11 of them (72 predicted), 61.5 with none; 128 x 128 88 before.
+  1024 rows 15.4 before, 12.2 now; 1576 rows 23.3 and 20.6 (19.3 by pointers).
+- Of no or little use there, beside 70.6: halves of 128 columns written one after the other 86,
+  results stored by the copy engine 70.0, 264 blocks of 128 x 128 that stay 70.9.
+- Left out: `warp_specialize` of Triton 3.6, a group of warps that loads and two that multiply. It
+  wants four warps, and a box of half the rows, as each of the two groups loads its half. 128 x 256
+  and 256 x 128 were right: 70.5 with GELU (72.1 so measured without), 49.2 for 768 -> 2304 (50.7),
+  no gain for the others. 128 x 128 gave NaN, and Triton 3.9 does not compile it.
 - The model below errs by 8 % (root mean square) on the twelve products of run 2, to which it was
   fitted; the fastest of CUTS is among its first five each time. Of other layers only the two
   convolutions at batch 64 were looked at: there too, going by run 1.
