@@ -88,7 +88,7 @@ def write(own: Attention) -> TritonCode:
     far = total(place.at(own.lead), f"{_by('m', place.row)}[:, None]",
                 f"{_by('j', place.column)}[None, :]")  # fmt: skip
     masked = f", mask={there}" if there else ""
-    t(f"tl.store({out} + {far}, (acc / sum[:, None]).to({memory(place.dtype)}){masked})")
+    t(f"tl.store({out} + {far}, (acc * (1.0 / sum)[:, None]).to({memory(place.dtype)}){masked})")
     return t.finish(own.symbol, tiles * math.prod(own.lead), own.warps, own.stages)
 
 
@@ -107,12 +107,16 @@ def _loop(t: Text, own: Attention, rows: str, deep: str, width: int) -> None:
         t(f"real = at < {own.keys}")
     key = both("real[None, :]" if partial else "", f"({deep})[:, None]" if deep else "")
     t(f"k = {load(f'k_at + first * {own.k[1].row}', key)}")
+    value = both("real[:, None]" if partial else "",
+                 f"(j < {own.width})[None, :]" if own.width != width else "")  # fmt: skip
+    t(f"v = {load(f'v_at + first * {own.v[1].row}', value)}")
     t(f"s = tl.dot(q, k{precise}) * {float(own.scale) * LOG2_E!r}")
     if own.mask:
         _, place = own.mask
-        mask_at = (f"{_start(t, own, own.mask)} + {_by('m', place.row)}[:, None] + "
-                   f"{_by('(first + n)', place.column)}[None, :]")  # fmt: skip
-        read = load(mask_at, both(rows, "real[None, :]" if partial else ""))
+        down = f"{_by('m', place.row)}[:, None]" if place.row else ""  # one row for all queries
+        across = f"{_by('(first + n)', place.column)}[None, :]"
+        mask_at = total(_start(t, own, own.mask), down, across)
+        read = load(mask_at, both(rows if down else "", "real[None, :]" if partial else ""))
         t(f"s += {read}.to(tl.float32) * {LOG2_E!r}")
     hidden = both("real[None, :]" if partial else "", "at[None, :] <= m[:, None]" * own.causal)
     if hidden:
@@ -121,9 +125,6 @@ def _loop(t: Text, own: Attention, rows: str, deep: str, width: int) -> None:
     t("level = tl.where(higher == float('-inf'), 0.0, higher)")  # nothing seen yet: no NaN from it
     t("shrink = tl.math.exp2(most - level)", "weights = tl.math.exp2(s - level[:, None])")
     t("sum = sum * shrink + tl.sum(weights, 1)", "most = higher")
-    value = both("real[:, None]" if partial else "",
-                 f"(j < {own.width})[None, :]" if own.width != width else "")  # fmt: skip
-    t(f"v = {load(f'v_at + first * {own.v[1].row}', value)}")
     cast = "" if own.v[1].dtype is f32 else f".to({memory(own.v[1].dtype)})"
     t(f"acc = tl.dot(weights{cast}, v, acc * shrink[:, None]{precise})")
     t.indent -= 1

@@ -1,7 +1,13 @@
 """Attention as one kernel.
 
-Notebook: nothing measured yet. Prediction: BERT's 12 heads of 128 at batch 1 take 3 to 4 us, less
-than a tenth of a layer, in blocks of 32 queries; at batch 64 128 queries by 64 keys are best.
+Notebook (one H200, Triton 3.6, us in a graph of 24 launches, float16, 12 heads of 64):
+
+- 128 keys under a mask: 2.6 at batch 1 in blocks of 16 queries by 128 keys, 4.4 at batch 8 and 19.7
+  at batch 64, both of 64 by 128. Before, batch 64 took 22.6 of 128 by 128, 23.8 of 64 by 128, 49.6
+  of 64 by 64 (now 20.3). Of 64 by 128: a mask of one row was read for each query (2.3), values only
+  after the softmax (1.4), results divided by their sum, not multiplied by its reciprocal (0.3).
+- 197 keys, batch 8: 8.4 in blocks of 64 by 128; all 256 at once 8.8, 64 by 32 11.3.
+- 50 MB at 4.8 TB/s would be 10.5 us. Four blocks fit a multiprocessor, by their 116 registers.
 """
 
 from __future__ import annotations
