@@ -161,6 +161,21 @@ def test_rows_longer_than_a_tile() -> None:
         check(graph, m.arrays, interpret_float64(graph, m.arrays), 2, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("op", [nn.Softmax(-1), nn.LayerNorm(-1, 1e-5)], ids=["softmax", "norm"])
+@pytest.mark.parametrize("short", [False, True])
+def test_rows_are_divided_once(op: Any, short: bool) -> None:
+    """Values that are rounded to 16 bits are multiplied by the reciprocal of their row's sum."""
+    dtype = dtypes.f16 if short else dtypes.f32
+    m = Maker(x=draw(dtype, (300, 97)), s=draw(dtypes.f32, (97,)))
+    inputs = [m(Cast(dtypes.f32), m["x"])] + [m["s"]] * isinstance(op, nn.LayerNorm)
+    graph = m.graph(m(Cast(dtype), m(op, *inputs)))
+    work, offers = offered(graph)
+    assert ("_reciprocal(" in Loops().build(work, offers[0]).source) == short
+    assert {"rows": 1, "warps": 1}.items() <= offers[1].items()
+    bound = TOLERANCE[dtype.name]
+    check(graph, m.arrays, interpret_float64(graph, m.arrays), 2, rtol=bound, atol=bound)
+
+
 @pytest.mark.parametrize("kind", ["mean", "max", "sum_square"])
 def test_reductions_that_blocks_share(kind: str) -> None:
     for shape, axes in (((3, 9001), (1,)), ((5000, 17), (0,)), ((70001,), (0,))):

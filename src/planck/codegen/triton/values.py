@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from planck.codegen.triton.guards import Guards, computed
 from planck.codegen.triton.scalar import Functions, literal, plain
 from planck.codegen.triton.tiles import Loop, Tiling
-from planck.dtypes import bool_, i32, i64
+from planck.dtypes import SHORT_FLOATS, bool_, f32, i32, i64
 from planck.loops.lower import Nest
-from planck.loops.terms import Term
+from planck.loops.terms import Term, walk
 
 
 @dataclass(slots=True)
@@ -138,12 +138,22 @@ class Values:
             index = term.dtype is bool_ or (term.low is not None and term.high is not None)
             if not (small and index):
                 return self.functions.call(term.what, [self._typed(a) for a in args], dtype)
+        if term.what == "div" and (by := self._one_for_many(*args)) is not None:
+            return f"({self.value(args[0])} * {self.value(by)})"
         numbers = [a.what if a.kind == "const" else None for a in args]
         names = [self._typed(a) if a.kind == "const" and dtype is not i64 else self.value(a)
                  for a in args]  # fmt: skip
         if all(a.kind == "const" for a in args):
             names = [literal(a.what, a.dtype) for a in args]
         return self.functions.call(term.what, names, dtype, numbers)
+
+    def _one_for_many(self, value: Term, by: Term) -> Term | None:
+        """The reciprocal of a row's sum, if each of the row's values is divided by it and what is
+        made of them is rounded to 16 bits: a division takes ten times as long as a product."""
+        short = all(store.dtype in SHORT_FLOATS for store in self.nest.stores)
+        if not short or by.dtype is not f32 or not any(t.kind == "reduce" for t in walk((by,))):
+            return None
+        return self.pool.apply("reciprocal", (by,), f32) if by.free < value.free else None
 
     def _load(self, term: Term) -> str:
         offset, guard = self._guarded(term)
