@@ -34,8 +34,8 @@ log = logging.getLogger(__name__)
 # about half a second of one core.
 CANDIDATES: Final = (1, 2, 4, 10, 24, 1000)
 MARGIN: Final = 1.01  # by so much a rival must beat the first offer
-NEAR: Final = 1.15  # over the fastest, for what the network's graph may still prefer
-RIVALS: Final = 3
+NEAR: Final = 1.2  # over the fastest, for what the network's graph may still prefer
+RIVALS: Final = 5
 TRIGGER: Final = "trigger"  # when the next kernel may begin, which only the graph can tell
 
 Report = Callable[[str, int, int, str], None]
