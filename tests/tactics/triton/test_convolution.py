@@ -151,6 +151,28 @@ def test_shared_sums(splits: int) -> None:
     layer.check(TensorConvolution(), splits=splits, bm=32, bn=32, trigger=3, fetch=True)
 
 
+@pytest.mark.parametrize("splits", [1, 3])
+def test_held_weights(splits: int) -> None:
+    layer = Layer((1, 24, 7, 9), 40, pad=1).plus().then("relu")
+    layer.check(TensorConvolution(), splits=splits, bm=32, bn=32, bk=32, held=True)
+
+
+def test_held_weights_of_groups_and_by_single_channels() -> None:
+    Layer((1, 64, 7, 6), 64, pad=1, groups=2).check(TensorConvolution(), held=True)
+    Layer((2, 16, 7, 5), 16, 3, pad=1, groups=16).check(DepthwiseConvolution(), held=True)
+
+
+def test_short_sums_of_few_blocks_may_hold_their_weights() -> None:
+    def held(x: tuple[int, ...]) -> list[Any]:
+        layer = Layer(x, 256, 1)
+        offers = TensorConvolution().offers(layer.case.kernel(layer.finish()))
+        assert offers, offers
+        return [c for c in offers[:10] if c["held"]]
+
+    assert len(held((1, 256, 14, 14))) == 3
+    assert not held((64, 256, 56, 56))
+
+
 @pytest.mark.parametrize(("c", "m", "groups"), [(24, 48, 3), (32, 64, 8), (12, 18, 6), (64, 64, 2)])
 def test_groups(c: int, m: int, groups: int) -> None:
     Layer((1, c, 7, 6), m, pad=1, groups=groups).then("leaky_relu").check(TensorConvolution())

@@ -278,7 +278,7 @@ class Taps:
         for at in range(0, tile.bk, line):
             t(f"    fetch(lines + (step * {tile.bk}" + (f" + {at}))" if at else "))"))
 
-    def step(self, t: Text) -> None:
+    def left(self, t: Text) -> None:
         shape, tile = self.shape, self.tile
         down, across, place = shape.down, shape.across, shape.x_place
         chunks = self.chunks
@@ -311,6 +311,9 @@ class Taps:
             t(f"a = tl.where(({channel} < {shape.channels})[None, :], a, 0.0)")
         if shape.x_dtype is not shape.multiplied:
             t("a = a.to(tl.float32)")
+
+    def right(self, t: Text) -> None:
+        shape, tile = self.shape, self.tile
         t(f"b = tl.load(w + step * {tile.bk})")
         if shape.weights_dtype is not shape.multiplied:
             t("b = b.to(tl.float32)")

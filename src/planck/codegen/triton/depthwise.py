@@ -13,7 +13,7 @@ from planck.codegen.triton.convolution import (
     write_pixels,
     write_starts,
 )
-from planck.codegen.triton.epilogue import Tail
+from planck.codegen.triton.epilogue import Placing, Tail
 from planck.codegen.triton.text import Text, both, load, times, total
 
 UNROLLED: Final = 25  # taps that are written out
@@ -21,7 +21,11 @@ UNROLLED: Final = 25  # taps that are written out
 
 @dataclass(frozen=True, slots=True)
 class Depthwise:
-    """One kernel. shape: as if all channels were one group's."""
+    """One kernel.
+
+    shape:  as if all channels were one group's
+    held:   whether the filters are loaded before the wait, if their taps are written out
+    """
 
     symbol: str
     shape: Shape
@@ -30,6 +34,7 @@ class Depthwise:
     channels: int
     warps: int
     trigger: int
+    held: bool
     dependent: bool
 
 
@@ -55,15 +60,24 @@ def write(own: Depthwise) -> TritonCode:
     t(f"x = {x} + ({base})[:, None] + ({times('n', place.channel)})[None, :]")
     readable = f"(n < {shape.lanes})[None, :]" if shape.lanes % own.channels else ""
     t(f"acc = tl.zeros(({own.pixels}, {own.channels}), tl.float32)")
+    count, padded = down.taps * across.taps, acrosses * own.channels
+    placing: Placing | None = None
+    loaded: dict[str, str] = {}
+    held = own.held and count <= UNROLLED
+    if held:
+        placing = results(t, shape, rows, columns)
+        loaded = own.tail.load_constants(t, placing, "n")
+        for tap in range(count):
+            t(f"w{tap} = tl.load({w} + n + {tap * padded})")
     t.wait()
     if own.trigger == 2:
         t.trigger()
-    count, padded = down.taps * across.taps, acrosses * own.channels
     if count <= UNROLLED:
         for tap in range(count):
             dh, dv = tap // across.taps * down.step, tap % across.taps * across.step
             _tap(t, shape, (str(dh), str(dv)), (rows, readable), dh * row + dv * place.column)
-            t(f"acc += a * tl.load({w} + n + {tap * padded})[None, :].to(tl.float32)")
+            number = f"w{tap}" if held else f"tl.load({w} + n + {tap * padded})"
+            t(f"acc += a * {number}[None, :].to(tl.float32)")
     else:
         t(f"for tap in range({count}):")
         t.indent += 1
@@ -74,7 +88,8 @@ def write(own: Depthwise) -> TritonCode:
         t.indent -= 1
     if own.trigger == 3:
         t.trigger()
-    own.tail.write(t, "acc", results(t, shape, rows, columns), "n")
+    placing = placing or results(t, shape, rows, columns)
+    own.tail.write(t, "acc", placing, "n", loaded=loaded)
     return t.finish(own.symbol, acrosses * downs, own.warps, 2)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -39,6 +40,7 @@ class Tail:
 
     bias:     operand added to each channel's sum first; "" where there is none
     aligned:  which operands begin at multiples of 16 bytes
+    constants:  operands that no step writes
     parts:    (output, its first channel, the channel behind its last), where the only result goes
               to several outputs
     """
@@ -47,22 +49,40 @@ class Tail:
     aligned: frozenset[str]
     bias: str = ""
     bias_dtype: DType = f32
+    constants: frozenset[str] = frozenset()
     parts: tuple[tuple[str, int, int], ...] = ()
 
     def pointer(self, t: Text, name: str) -> str:
         return t.pointer(name, self.epilogue.dtype(name), name in self.aligned)
 
-    def write(self, t: Text, value: str, placing: Placing, column: str, prefix: str = "e") -> None:
+    def load_constants(self, t: Text, placing: Placing, column: str) -> dict[str, str]:
+        """Load what each channel has, before the wait where it can be; gives the variables."""
+        names = [self.bias, *self.epilogue.of_kind("channel")]
+        loaded = {name: f"c_{name}" for name in names if name in self.constants}
+        for name, variable in loaded.items():
+            t(f"{variable} = {self._load_channels(t, name, placing, column)}")
+        return loaded
+
+    def write(
+        self,
+        t: Text,
+        value: str,
+        placing: Placing,
+        column: str,
+        prefix: str = "e",
+        loaded: Mapping[str, str] | None = None,
+    ) -> None:
         """Store what the steps make of a tile.
 
         value:   the variable that holds the anchor's float32 results
         column:  the variable of the columns' numbers, which parts are told apart by
         prefix:  of the variables that are made
+        loaded:  variables that hold what `load_constants` has loaded
         """
+        loaded = loaded or {}
         known = {self.epilogue.source: value}
         if self.bias:
-            bias = t.pointer(self.bias, self.bias_dtype, self.bias in self.aligned)
-            more = load(f"{bias} + {column}", placing.columns)
+            more = loaded.get(self.bias) or self._load_channels(t, self.bias, placing, column)
             t(f"{value} += {more}[None, :]")
         known |= {name: literal(number, f32) for name, number in self.epilogue.constants.items()}
         short = all(self.epilogue.dtype(name) in SHORT_FLOATS for name in self.epilogue.outputs)
@@ -70,7 +90,7 @@ class Tail:
             for name in step.args:
                 if name not in known:
                     known[name] = f"{prefix}_{name}"
-                    t(f"{known[name]} = {self._load(t, name, placing)}")
+                    t(f"{known[name]} = {self._load(t, name, placing, column, loaded)}")
             made = f"{prefix}_{step.result}"
             numbers = [self.epilogue.constants.get(a) for a in step.args]
             call = t.functions.call(step.fn, [known[a] for a in step.args], f32, numbers, short)
@@ -86,13 +106,21 @@ class Tail:
             made = known[self.epilogue.rounded.get(name, name)]
             self._store(t, name, made, placing.offset(name), placing.mask)
 
-    def _load(self, t: Text, name: str, placing: Placing) -> str:
+    def _load_channels(self, t: Text, name: str, placing: Placing, column: str) -> str:
+        if name == self.bias:
+            bias = t.pointer(name, self.bias_dtype, name in self.aligned)
+            return load(f"{bias} + {column}", placing.columns)
+        return load(f"{self.pointer(t, name)} + {placing.along(name)}", placing.columns)
+
+    def _load(
+        self, t: Text, name: str, placing: Placing, column: str, loaded: Mapping[str, str]
+    ) -> str:
+        if self.epilogue.operands[name] == "channel":
+            read = loaded.get(name) or self._load_channels(t, name, placing, column)
+            return f"{read}[None, :].to(tl.float32)"
         kind, pointer = self.epilogue.operands[name], self.pointer(t, name)
         if kind == "scalar":
             return f"tl.load({pointer}).to(tl.float32)"
-        if kind == "channel":
-            read = load(f"{pointer} + {placing.along(name)}", placing.columns)
-            return f"{read}[None, :].to(tl.float32)"
         return load(f"{pointer} + ({placing.offset(name)})", placing.mask) + ".to(tl.float32)"
 
     def _store(self, t: Text, name: str, made: str, offset: str, mask: str) -> None:

@@ -145,17 +145,21 @@ class Matrices:
             write_fetch(t, t.pointer(shape.b, shape.packed_dtype), self.steps, tile.bk,
                         shape.packed_dtype)  # fmt: skip
 
-    def step(self, t: Text) -> None:
+    def left(self, t: Text) -> None:
         shape, tile = self.shape, self.tile
         a = shape.memory[shape.a]
         rows = "rows[:, None]" if shape.m % tile.bm else ""
-        columns = "columns[None, :]" if shape.n % tile.bn else ""
         deep = shape.k % tile.bk != 0
         if deep:
             t(f"deep = step * {tile.bk} + kk < {shape.k}")
         far = times("step", tile.bk * a.column)
         left = load(total("x", far), both(rows, "deep[None, :]" if deep else ""))
         t(f"a = {left}" + _widened(a.dtype, shape.multiplied))
+
+    def right(self, t: Text) -> None:
+        shape, tile = self.shape, self.tile
+        columns = "columns[None, :]" if shape.n % tile.bn else ""
+        deep = shape.k % tile.bk != 0
         if shape.packed:
             t(f"b = tl.load(w + step * {tile.bk})" + _widened(shape.packed_dtype, shape.multiplied))
             return
@@ -215,6 +219,8 @@ def write_rows(rows: Rows) -> TritonCode:
         write_fetch(t, b, steps, bk, shape.packed_dtype)
     for k in range(shape.m):
         t(f"acc{k} = tl.zeros(({bn}, {bk}), tl.float32)")
+    placing = masked(t, shape, whole, bn)
+    loaded = rows.tail.load_constants(t, placing, "n")
     t.wait()
     if rows.trigger == 2:
         t.trigger()
@@ -233,5 +239,5 @@ def write_rows(rows: Rows) -> TritonCode:
         t(f"acc = tl.where((m == {k})[:, None], tl.sum(acc{k}, 1)[None, :], acc)")
     if rows.splits > 1:
         share_sums(t, rows.splits, tiles, (whole, bn))
-    rows.tail.write(t, "acc", masked(t, shape, whole, bn), "n")
+    rows.tail.write(t, "acc", placing, "n", loaded=loaded)
     return t.finish(rows.symbol, tiles * rows.splits, rows.warps, 2, rows.growth_bytes)

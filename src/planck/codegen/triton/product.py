@@ -1,7 +1,8 @@
 """Products of tiles on tensor cores: what convolutions and matrix products have in common.
 
     which tile of results is this block's, and which share of the sum over k
-    addresses of both operands                       (the weights' lines go to L2)
+    addresses of both operands         (the weights' lines go to L2, or the weights are loaded)
+    what each channel has              (of small tiles)
     gdc_wait()
     for step in the share:  load a[BM, BK], b[BK, BN]; add their product
     (write the sums to the workspace; whoever comes last adds all shares)
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 from planck.codegen.triton.code import TritonCode
 from planck.codegen.triton.epilogue import Placing, Tail
@@ -22,6 +23,9 @@ from planck.codegen.triton.text import Text
 from planck.dtypes import DType, f32
 
 Precision = Literal["", "ieee", "tf32", "tf32x3"]
+# Sums of a thread up to which what channels have waits for them in registers: larger tiles, those
+# of large batches, have none to spare.
+AHEAD: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +37,8 @@ class Tile:
     trigger:     when the next kernel may begin: 0 at the end, 2 after the wait, 3 after the sum
     fetch:       whether the weights' lines are fetched to L2 before the wait
     precision:   of products of float32; "" for those of 16 bits
+    held:        whether the share's weights are all loaded before the wait, and then all else at
+                 once; shares must be equal
     """
 
     bm: int
@@ -44,6 +50,7 @@ class Tile:
     trigger: int = 2
     fetch: bool = False
     precision: Precision = ""
+    held: bool = False
 
 
 class Loads(Protocol):
@@ -73,8 +80,12 @@ class Loads(Protocol):
         """Fetch the weights of the block's share of the steps."""
         ...
 
-    def step(self, t: Text) -> None:
-        """Write the loads of `a` and `b` of one `step`, of the dtypes that are multiplied."""
+    def left(self, t: Text) -> None:
+        """Write the load of `a` of one `step`, of the dtype that is multiplied."""
+        ...
+
+    def right(self, t: Text) -> None:
+        """Write the load of `b` of one `step`; held weights are there before the wait."""
         ...
 
     def placing(self, t: Text) -> Placing:
@@ -111,23 +122,52 @@ def write(product: Product) -> TritonCode:
         t.fetches = True
         loads.fetch(t)
     t(f"acc = tl.zeros(({tile.bm}, {tile.bn}), tl.float32)")
+    placing: Placing | None = None
+    loaded: dict[str, str] = {}
+    if tile.held or tile.bm * tile.bn <= AHEAD * 32 * tile.warps:
+        placing = loads.placing(t)
+        loaded = product.tail.load_constants(t, placing, "n")
+    held = _held_steps(loads.steps, tile.splits) if tile.held else []
+    for k, step in enumerate(held):
+        t(f"step = {step}")
+        loads.right(t)
+        t(f"b{k} = b")
     t.wait()
     if tile.trigger == 2:
         t.trigger()
-    t(f"for step in {t.share}:")
-    t.indent += 1
-    loads.step(t)
-    precise = f', input_precision="{tile.precision}"' if tile.precision else ""
-    t(f"acc = tl.dot(a, b, acc{precise})")
-    t.indent -= 1
+    _multiply(t, product, held)
     if tile.trigger == 3:
         t.trigger()
     if tile.splits > 1:
         share_sums(t, tile.splits, tiles, (tile.bm, tile.bn))
-    product.tail.write(t, "acc", loads.placing(t), "n")
+    product.tail.write(t, "acc", placing or loads.placing(t), "n", loaded=loaded)
     return t.finish(
         product.symbol, tiles * tile.splits, tile.warps, tile.stages, product.growth_bytes
     )
+
+
+def _held_steps(steps: int, splits: int) -> list[str]:
+    """The steps of a block whose weights are held."""
+    assert steps % splits == 0, "shares of held weights are equal"
+    return [f"first + {k}" if splits > 1 else str(k) for k in range(steps // splits)]
+
+
+def _multiply(t: Text, product: Product, held: Sequence[str]) -> None:
+    loads, precision = product.loads, product.tile.precision
+    precise = f', input_precision="{precision}"' if precision else ""
+    if not held:
+        t(f"for step in {t.share}:")
+        t.indent += 1
+        loads.left(t)
+        loads.right(t)
+        t(f"acc = tl.dot(a, b, acc{precise})")
+        t.indent -= 1
+    for k, step in enumerate(held):
+        t(f"step = {step}")
+        loads.left(t)
+        t(f"a{k} = a")
+    for k in range(len(held)):
+        t(f"acc = tl.dot(a{k}, b{k}, acc{precise})")
 
 
 def _which_block(t: Text, product: Product) -> None:

@@ -95,7 +95,7 @@ class Gather:
     def fetch(self, t: Text) -> None:
         """The weights are few."""
 
-    def step(self, t: Text) -> None:
+    def left(self, t: Text) -> None:
         shape, tile, down, across = self.shape, self.tile, self.shape.down, self.shape.across
         there = [self._rows, across.leaves, self.together * self.width != tile.bk]
         mask = "inside" if any(there) else ""
@@ -108,6 +108,9 @@ class Gather:
         t(f"a = {load(total('first_x', f'(x + {far})' if far else 'x'), mask)}")
         if shape.x_dtype is not shape.multiplied:
             t("a = a.to(tl.float32)")
+
+    def right(self, t: Text) -> None:
+        shape, tile = self.shape, self.tile
         t(f"b = tl.load(w + step * {tile.bk})")
         if shape.weights_dtype is not shape.multiplied:
             t("b = b.to(tl.float32)")

@@ -44,6 +44,8 @@ from planck.tune.cuda.trial import numbers
 
 log = logging.getLogger(__name__)
 
+# Raised when tactics offer other ways: networks that were settled among the old ones are again.
+WAYS: Final = 2
 GENERIC: Final = "generic"  # the machine of a target, and of a plan, that nothing was timed on
 # Seconds that each optimisation level gives to swapping kernels in the network's graph.
 GRAPH_SECONDS: Final = (0.0, 0.0, 5.0, 20.0, 60.0, 600.0)
@@ -137,6 +139,7 @@ class _Build:
         self.kernels = {la.kernel.key: la.kernel for la in launches if la.kernel}
         self.cold = _weight_bytes(graph) > options.target.l2_bytes // 2
         head: list[Any] = [
+            WAYS,
             options.level,
             self.cold,
             [la.kernel.key if la.kernel else "" for la in launches],

@@ -10,10 +10,22 @@ inside a CUDA graph):
   3x3 layers at 0.75 to 0.85 of cuDNN with 128 x 128 and 128 x 256.
 - Where the next kernel may begin decides more than the tile: in a network, at the start 277 us,
   after the wait 219, after the sum 223.
-- Predictions, to be measured: fetching weights to L2 before the wait gains at batch 1, where a
-  layer waits for memory first, and costs a few per cent elsewhere; a stem whose steps take several
-  rows of taps runs at memory's speed from batch 8 on; float32 by three products of TF32 is 3 to 4
-  times as fast as by fused multiply-adds, at an error of 1e-6.
+- Weights held before the wait, what each channel has loaded there too (then in tiles of any size),
+  and six ways of a kernel instead of four in the graph: one H200, batch 1, before and after in one
+  run, us: ResNet-50 206.8 and 179.1, MobileNetV2 94.3 and 92.2; YOLOv5s at level 2 without
+  branches, by its builds' own clocks, 294 and 249. 10 to 20 less had been predicted for ResNet-50.
+- In ResNet-50's graph held weights gain 0.3 to 1.5 a layer, mostly where sums are of up to 512
+  numbers, in 64 x 64, and at 3x3 256@14 with three blocks to a sum in steps of 256. Sums of 1024
+  in one block lose 1 to 3, as nothing is computed until all is there. The stem gains 3 in 128 x
+  64: its gathers had waited for each other.
+- No gain in that graph: a 1x1 that widens, its residual and the 1x1 that narrows again in one
+  kernel, 1 to 4 slower a pair at 56, 28 and 14 pixels in the best of about six tiles, where 2
+  less had been predicted; hints that L2 keep or drop weights; a residual loaded before the sum.
+  The shares of a sum are all in flight at once already. Held steps of 64 in 16 x 64 gain at
+  times; in steps of 256 the compiler keeps their weights in registers and spills.
+- Predictions, to be measured: a stem whose steps take several rows of taps runs at memory's speed
+  from batch 8 on; float32 by three products of TF32 is 3 to 4 times as fast as by fused
+  multiply-adds, at an error of 1e-6.
 - Triton 3.9 compiles one in 0.5 to 2 s on one core.
 """
 
@@ -37,11 +49,13 @@ from planck.tactics.kernel import Config, Kernel
 from planck.tactics.pattern import constant, symbol
 from planck.tactics.triton.images import Problem, dense_weights, read_problem
 from planck.tactics.triton.operands import pack_operands, tail_of, written_bytes
-from planck.tactics.triton.tiles import Work, config_of, configs, ranked, tile_of
+from planck.tactics.triton.tiles import Work, config_of, configs, ranked, ranked_held, tile_of
 
-MAX_OFFERS: Final = 12
+MAX_OFFERS: Final = 12  # without those that only let the next kernel begin later
+HELD_OFFERS: Final = 3
 FEW_CHANNELS: Final = 4  # below which a step of one tap would be mostly empty
 WIDEST_STEP: Final = 128  # of a stem
+WIDE_STEM: Final = 128  # rows of its tile, where all of a tile's loads are in flight
 MAX_WARPS: Final = 8
 GATHERED: Final = 32 * 32  # elements of a step, for one warp: addresses take registers
 DEPENDENT_SM: Final = 90
@@ -69,7 +83,8 @@ class TensorConvolution:
                 shape.down.taps * shape.across.taps * shape.channels, shape.channels,
                 written_bytes(problem.form), shape.multiplied.bytes, precision,
             )  # fmt: skip
-            found.append(configs(ranked(work, kernel.target), MAX_OFFERS))
+            held = ranked_held(work, kernel.target)[:HELD_OFFERS]
+            found.append(configs(ranked(work, kernel.target), MAX_OFFERS, held))
         return _interleaved(found)
 
     def build(self, kernel: Kernel, config: Config) -> TritonCode:
@@ -126,8 +141,12 @@ class StemConvolution:
                 )  # fmt: skip
                 whole_sums = [t for t in ranked(work, kernel.target) if t.splits == 1]
                 cut = list(dict.fromkeys(_gathering(t, bk) for t in whole_sums))[:5]
+                if precision in ("", "tf32"):
+                    held = replace(cut[0], held=True)
+                    wide = replace(held, bm=WIDE_STEM, warps=4)
+                    cut[1:1] = dict.fromkeys((wide, held))
+                cut.insert(3, replace(cut[0], trigger=3))
                 made += [{**config_of(t), "together": together} for t in cut]
-                made.insert(len(made) - len(cut) + 1, {**made[-len(cut)], "trigger": 3})
             found.append(made)
         return _interleaved(found)
 
@@ -182,7 +201,7 @@ def _interleaved(found: list[list[dict[str, object]]]) -> tuple[Config, ...]:
     """The offers of several precisions: the best of each first."""
     longest = max(map(len, found))
     mixed = [own[k] for k in range(longest) for own in found if k < len(own)]
-    return tuple(mixed[:MAX_OFFERS])
+    return tuple(mixed)
 
 
 def _gathering(tile: Tile, bk: int) -> Tile:

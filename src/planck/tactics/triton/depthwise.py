@@ -53,15 +53,19 @@ class DepthwiseConvolution:
             idle = max(0.0, 1 - blocks / (8 * cores))
             found[pixels, channels, warps] = waste + idle + 16 / (pixels * channels / warps)
         best = sorted(found, key=lambda tile: found[tile])[: MAX_OFFERS - 1]
-        made = [{"pixels": p, "channels": c, "warps": w, "trigger": 2} for p, c, w in best]
-        return (made[0], {**made[0], "trigger": 3}, *made[1:])
+        made = [
+            {"pixels": p, "channels": c, "warps": w, "trigger": 2, "held": False}
+            for p, c, w in best
+        ]
+        more = [{**made[0], "held": True}, {**made[0], "trigger": 3}]
+        return (made[0], *more, *made[1:2], *({**m, "held": True} for m in made[1:2]), *made[2:])
 
     def build(self, kernel: Kernel, config: Config) -> TritonCode:
         problem = _take(kernel)
         return write(Depthwise(
             symbol("depthwise", kernel, config), _whole_shape(problem), tail_of(problem.form),
             config["pixels"], config["channels"], config["warps"], config["trigger"],
-            dependent(kernel),
+            config["held"], dependent(kernel),
         ))  # fmt: skip
 
     def pack(

@@ -97,6 +97,11 @@ def tail_of(form: Anchored) -> Tail:
         aligned=aligned_names(kernel),
         bias=inputs[2].name if len(inputs) > 2 else "",
         bias_dtype=f32,
+        constants=frozenset(
+            name
+            for name in (*form.epilogue.operands, *(v.name for v in inputs[2:]))
+            if form.is_constant(name)
+        ),
         parts=tuple(
             (name, first, end) for (name, first), end in zip(form.parts, ends, strict=False)
         ),

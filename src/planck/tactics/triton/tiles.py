@@ -9,6 +9,7 @@ its times are 0.65 to 1.5 of the measured ones.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -38,6 +39,9 @@ TILES: Final = (
     (16, 32, 128, 4, 5), (128, 16, 64, 4, 4), (64, 32, 64, 4, 8), (64, 64, 64, 4, 6),
     (32, 32, 64, 4, 8), (128, 256, 64, 8, 4),
 )  # fmt: skip
+HELD: Final = ((64, 64), (64, 32), (128, 64))  # rows, columns, where weights are held
+HELD_STEP: Final = 256  # channels of a step: the fewest steps, as their loads need not overlap
+HELD_BYTES: Final = 160 * 1024  # of a share, so that the block before it finds room too
 SPLITS: Final = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
 LEAST_STEPS: Final = 2  # of one share
 
@@ -76,6 +80,26 @@ def ranked(work: Work, target: Target) -> list[Tile]:
             if enough and (splits == 1 or blocks * splits <= 2 * _cores(target)):
                 cut = replace(tile, splits=_even(steps, splits))
                 found[cut] = cost_us(work, cut, target)
+    return sorted(found, key=lambda tile: found[tile])
+
+
+def ranked_held(work: Work, target: Target) -> list[Tile]:
+    """Tiles that hold their weights, the best first: where all blocks run at once, short sums."""
+    found: dict[Tile, float] = {}
+    rows, columns = power_of_two(work.rows), max(16, power_of_two(work.columns))
+    bk = min(HELD_STEP, max(16, power_of_two(work.part)))
+    for bm, bn in HELD if work.element_bytes == 2 else ():
+        blocks = -(-work.rows // bm) * -(-work.columns // bn) * work.outer
+        if bn > max(32, columns) or (bm > 32 and bm > 2 * rows):
+            continue
+        steps = work.steps(bk)
+        for splits in SPLITS:
+            depth = steps // splits * bk
+            if steps % splits or 2 * depth * (bm + bn) > HELD_BYTES:
+                continue
+            if blocks * splits <= 2 * _cores(target):
+                tile = Tile(bm, bn, bk, splits, 4, depth // bk + 1, held=True)
+                found[tile] = cost_us(work, tile, target)
     return sorted(found, key=lambda tile: found[tile])
 
 
@@ -139,16 +163,21 @@ def _cores(target: Target) -> int:
     return target.cores if target.cores > 1 else MULTIPROCESSORS
 
 
-def configs(tiles: list[Tile], limit: int) -> list[dict[str, object]]:
-    """Tiles with what else is tuned: the best tiles in more ways than the others."""
+def configs(tiles: list[Tile], limit: int, held: Sequence[Tile] = ()) -> list[dict[str, object]]:
+    """Tiles with what else is tuned: the best tiles in more ways than the others.
+
+    held:  among the others by turns. All may let the next kernel begin later: that stands behind
+           them, as only a network's graph can tell
+    """
     made: list[Tile] = []
     for k, tile in enumerate(tiles[:limit]):
-        made.append(tile)
-        if k < 2:
-            made += [replace(tile, trigger=3), replace(tile, fetch=True)]
+        made += [tile, *held[k : k + 1]]
         if k == 0 and tile.stages > 2:
             made.append(replace(tile, stages=tile.stages - 1))
-    return [config_of(tile) for tile in made[:limit]]
+        if k < 2:
+            made.append(replace(tile, fetch=True))
+    later = [replace(tile, trigger=3) for tile in made[:limit] if not tile.fetch]
+    return [config_of(tile) for tile in (*made[:limit], *later)]
 
 
 def config_of(tile: Tile) -> dict[str, object]:
