@@ -1,4 +1,4 @@
-"""cuBLASLt without a GPU: products on a fake driver's memory, every argument checked."""
+"""cuBLASLt and cuDNN without a GPU: on a fake driver's memory, every argument checked."""
 
 from __future__ import annotations
 
@@ -11,7 +11,18 @@ from typing import Any
 import numpy as np
 
 from planck.device.cuda.driver import Parameters
-from planck.device.cuda.library import ALIGN, CUBLASLT, Algorithm, Call, Pointers, Product, Side
+from planck.device.cuda.library import (
+    ALIGN,
+    LIBRARIES,
+    Algorithm,
+    Call,
+    Convolution,
+    Image,
+    Pointers,
+    Problem,
+    Product,
+    Side,
+)
 from planck.dtypes import BY_NAME, Array
 from planck.errors import LibraryError
 from tests.device.fake_cuda import FakeDriver
@@ -33,6 +44,48 @@ def reference(product: Product, a: Array, b: Array, c: Array | None, bias: Array
     return made
 
 
+def convolved(own: Convolution, a: Array, b: Array, c: Array | None, bias: Array | None) -> Array:
+    """What a convolution is, in float64: a [N, C, H, W], b [K, C of a group, R, S]."""
+    pads = [(0, 0), (0, 0), *zip(own.before, own.after, strict=True)]
+    a, b = np.pad(a.astype(np.float64), pads), b.astype(np.float64)
+    reach = [(taps - 1) * step for taps, step in zip(own.taps, own.dilations, strict=True)]
+    out = [(a.shape[2 + i] - reach[i] - 1) // own.strides[i] + 1 for i in range(2)]
+    assert tuple(out) == own.out, (out, own)
+    made = np.zeros((own.batch, own.groups, own.columns // own.groups, *out))
+    a = a.reshape(own.batch, own.groups, -1, *a.shape[2:])
+    b = b.reshape(own.groups, -1, *b.shape[1:])
+    for r in range(own.taps[0]):
+        for s in range(own.taps[1]):
+            rows = r * own.dilations[0] + own.strides[0] * np.arange(out[0])
+            columns = s * own.dilations[1] + own.strides[1] * np.arange(out[1])
+            window = a[..., rows[:, None], columns]
+            made += np.einsum("ngchw,gkc->ngkhw", window, b[..., r, s])
+    made = made.reshape(own.d_dims)
+    for step in own.steps:
+        made = _stepped(step, made, c, bias)
+    return made
+
+
+def _stepped(step: str, made: Array, c: Array | None, bias: Array | None) -> Array:
+    if step == "bias":
+        assert bias is not None
+        return made + bias.astype(np.float64)[:, None, None]
+    if step == "beside":
+        assert c is not None
+        return made + c.astype(np.float64)
+    return FUNCTIONS[step](made)
+
+
+FUNCTIONS: dict[str, Any] = {
+    "relu": lambda x: np.maximum(x, 0),
+    "silu": lambda x: x / (1 + np.exp(-x)),
+    "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
+    "tanh": np.tanh,
+    "gelu": lambda x: x * (1 + np.vectorize(math.erf)(x / math.sqrt(2))) / 2,
+    "gelu_tanh": lambda x: x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))) / 2,
+}
+
+
 @dataclass(eq=False)
 class Prepared:
     call: Call
@@ -44,17 +97,17 @@ class FakeLibrary:
     """See `planck.device.cuda.library.Library`.
 
     count:  algorithms of each product
-    asked:  products that heuristics were asked about
+    asked:  problems that heuristics were asked about
     """
 
     driver: FakeDriver
     version: int = VERSION
     count: int = 3
-    asked: list[Product] = field(default_factory=list)
+    asked: list[Problem] = field(default_factory=list)
     live: set[Any] = field(default_factory=set)
 
     def open(self, name: str) -> FakeLibrary:
-        self.driver.expect(name == CUBLASLT, f"no library {name}")
+        self.driver.expect(name in LIBRARIES, f"no library {name}")
         return self
 
     def create(self) -> Any:
@@ -64,7 +117,7 @@ class FakeLibrary:
         self._given_back(handle)
 
     def algorithms(
-        self, handle: Any, product: Product, workspace_bytes: int, count: int
+        self, handle: Any, product: Problem, workspace_bytes: int, count: int
     ) -> Sequence[Algorithm]:
         self.driver.expect(handle in self.live, "a handle that is gone")
         self._in_context()
@@ -72,8 +125,10 @@ class FakeLibrary:
         made = [self.algorithm(product, n) for n in range(min(count, self.count))]
         return [own for own in made if own.workspace_bytes <= workspace_bytes]
 
-    def algorithm(self, product: Product, number: int) -> Algorithm:
+    def algorithm(self, product: Problem, number: int) -> Algorithm:
         digest = hashlib.sha512(f"{product} {number} {self.version}".encode()).digest()
+        if isinstance(product, Convolution):
+            digest = digest[:56]  # an engine, and three knobs with their values
         return Algorithm(digest, 256 * number)
 
     def prepare(self, handle: Any, call: Call, parameters: Parameters) -> Prepared:
@@ -101,6 +156,9 @@ class FakeLibrary:
         at = {"a": a, "b": b, "c": c, "d": d}
         for name, address in at.items():
             self.driver.expect(address % ALIGN == 0, f"{name} is not aligned")
+        if isinstance(product, Convolution):
+            self._convolve(call, product, at, bias, stream)
+            return
         extents = {
             "a": (product.rows, product.depth), "b": (product.depth, product.columns),
             "c": (product.rows, product.columns), "d": (product.rows, product.columns),
@@ -123,6 +181,29 @@ class FakeLibrary:
 
         for name in at:
             view(name)
+        self.driver.put(Work(("library", call), compute), stream)
+
+    def _convolve(
+        self, call: Call, own: Convolution, at: dict[str, int], bias: int, stream: Stream
+    ) -> None:
+        def view(name: str, image: Image) -> Array:
+            dims = own.a_dims if name == "a" else own.d_dims
+            return pixels(self.driver, at[name], image, dims, own.dtype)
+
+        def compute() -> None:
+            dtype = BY_NAME[own.dtype].numpy
+            size = math.prod(own.b_dims) * dtype.itemsize
+            columns, channels, *taps = own.b_dims
+            b = self.driver.array(at["b"], size).view(dtype).reshape(columns, *taps, channels)
+            one = None
+            if own.bias:
+                one = self.driver.array(bias, columns * dtype.itemsize).view(dtype)
+            beside = view("c", own.c) if own.c is not None else None
+            made = convolved(own, view("a", own.a), np.moveaxis(b, -1, 1), beside, one)
+            view("d", own.d)[:] = made.astype(dtype)
+
+        for name in ("a", "c", "d"):
+            view(name, getattr(own, name) or own.d)
         self.driver.put(Work(("library", call), compute), stream)
 
     def finish(self) -> None:
@@ -154,6 +235,17 @@ def matrix(
     strides = tuple(n * own.itemsize for n in (side.batch, side.stride, 1))
     made = np.lib.stride_tricks.as_strided(memory, (batch, rows, columns), strides)
     return made.swapaxes(1, 2) if side.transposed else made
+
+
+def pixels(
+    driver: FakeDriver, address: int, image: Image, dims: tuple[int, ...], dtype: str
+) -> Array:
+    """[batch, channels, rows, columns] of a fake GPU's memory."""
+    own = BY_NAME[dtype].numpy
+    last = 1 + sum((n - 1) * stride for n, stride in zip(dims, image.strides, strict=True))
+    memory = driver.array(address, last * own.itemsize).view(own)
+    strides = tuple(n * own.itemsize for n in image.strides)
+    return np.lib.stride_tricks.as_strided(memory, dims, strides)
 
 
 def missing(name: str) -> Any:

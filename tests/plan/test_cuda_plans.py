@@ -13,7 +13,7 @@ import pytest
 import planck
 from planck.device.cuda import bindings
 from planck.device.cuda.driver import TensorMap
-from planck.device.cuda.library import CUBLASLT, Call, Product, Side
+from planck.device.cuda.library import CUBLASLT, CUDNN, Call, Convolution, Image, Product, Side
 from planck.errors import BuildError, DeviceError, PlanFormatError, PlanTargetError
 from planck.plan.check import check_plan, check_target
 from planck.plan.codec import plan_from_json, plan_to_json
@@ -226,5 +226,57 @@ def test_a_step_may_be_a_call_of_a_library() -> None:
     ],
 )
 def test_calls_that_cannot_be_are_refused(plan: Any) -> None:
+    with pytest.raises(PlanFormatError):
+        check_plan(plan)
+
+
+def convolved(call: Any = None, arguments: int = 5, **changes: Any) -> Any:
+    """A plan whose first step is a convolution of cuDNN's: 20 channels of 5 by 10, as it came."""
+    image = Image(1000, 1, 200, 20)
+    own = Convolution(
+        1, 20, 20, 1, (5, 10), (5, 10), (3, 3), (1, 1), (1, 1), (1, 1), (1, 1), "f32", "f32",
+        image, image, steps=("bias", "relu"),
+    )  # fmt: skip
+    made = Call(CUDNN, 91_400, own, "00" * 24, 256)
+    made = replace(made, **{"product": replace(own, **(call or {})), **changes})
+    plan, _ = chain(2)
+    weights = Place("weights", len(plan.weights))
+    plan = replace(plan, weights=bytes(plan.weights) + bytes(4 * 20 * 9 * 20))
+    places = (Place("input"), weights, Place("arena"), Place("weights"), Place("workspace"))
+    return step(plan, symbol="convolution", launch=made, arguments=places[:arguments])
+
+
+def test_a_step_may_be_a_convolution_of_a_library() -> None:
+    beside = {"c": Image(1000, 1, 200, 20), "steps": ("beside", "silu")}
+    for plan in (convolved(), convolved(beside), convolved(algorithm="00" * 8)):
+        check_plan(plan)
+        data = json.dumps(plan_to_json(plan)).encode()
+        assert plan_from_json(data, plan.code, plan.weights, b"").steps == plan.steps
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        convolved(library=CUBLASLT),
+        convolved(algorithm="00" * 16),
+        convolved(algorithm="00" * 7),
+        convolved(algorithm=""),
+        convolved(arguments=4),
+        convolved({"steps": ("bias", "neg")}),
+        convolved({"steps": ("bias", "bias")}),
+        convolved({"steps": ("bias", "beside")}),
+        convolved({"groups": 0}),
+        convolved({"groups": 3}),
+        convolved({"taps": (3,)}),
+        convolved({"out": (5, 11)}),
+        convolved({"before": (-1, 1), "after": (3, 1)}),
+        convolved({"dtype": "f16"}),
+        convolved({"a": Image(1000, 1, 201, 20)}),  # more than the input has
+        convolved({"d": Image(1000, 1, -200, 20)}),
+        convolved({"columns": 21}),
+        convolved({"batch": 2}),
+    ],
+)
+def test_convolutions_that_cannot_be_are_refused(plan: Any) -> None:
     with pytest.raises(PlanFormatError):
         check_plan(plan)

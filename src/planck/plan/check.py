@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import Final
 
-from planck.device.cuda.library import ALGORITHM_BYTES, LIBRARIES, Call
+from planck.device.cuda.library import (
+    ALGORITHM_BYTES,
+    CUBLASLT,
+    CUDNN,
+    STEPS,
+    Call,
+    Convolution,
+    Product,
+)
 from planck.errors import PlanFormatError, PlanTargetError
 from planck.plan.model import SHARED, Place, Plan, Step
 from planck.plan.record import CLOCK, RUN, STOP, WORKER
@@ -15,6 +24,7 @@ _MOST_BLOCKS: Final = 2**31 - 1
 _MOST_THREADS: Final = 1024
 _WARP: Final = 32
 MOST_LANES: Final = 16  # of a plan: each has a workspace of its own
+_WORD: Final = 16  # hexadecimal digits of a number in cuDNN's algorithms
 _LONGEST: Final = 2**31 - 1  # of what a library counts
 _HEX: Final = "0123456789abcdef"
 _ORDER = ("portable", "avx2", "avx512")  # each runs on processors of all that follow
@@ -99,20 +109,18 @@ def _check_launch(plan: Plan, step: Step, at: str) -> None:
 def _check_call(plan: Plan, step: Step, call: Call, at: str) -> None:
     """Whether a library may be given a step's numbers."""
     product = call.product
-    sides = (product.a, product.b, product.d, *([product.c] if product.c else ()))
-    sizes = (product.rows, product.columns, product.depth, product.batch)
-    dtypes = (product.dtype, product.result)
     fits = (
-        call.library in LIBRARIES,
-        len(call.algorithm) == 2 * ALGORITHM_BYTES and set(call.algorithm) <= set(_HEX),
-        0 <= call.workspace_bytes <= plan.workspace_bytes,
-        len(step.arguments) == call.arguments,
-        all(0 < size <= _LONGEST for size in sizes),
-        all(0 < side.stride <= _LONGEST and side.batch >= 0 for side in sides),
-        all(dtype in ("f16", "bf16", "f32") for dtype in dtypes),
-        product.activation in ("", "relu", "gelu_tanh"),
+        set(call.algorithm) <= set(_HEX)
+        and 0 <= call.workspace_bytes <= plan.workspace_bytes
+        and all(dtype in ("f16", "bf16", "f32") for dtype in (product.dtype, product.result))
+        and (
+            _fits_cublaslt(call, product)
+            if isinstance(product, Product)
+            else _fits_cudnn(call, product)
+        )
+        and len(step.arguments) == call.arguments
     )
-    if not all(fits):
+    if not fits:
         raise PlanFormatError(
             "a step has an impossible call of a library",
             at=at,
@@ -121,6 +129,40 @@ def _check_call(plan: Plan, step: Step, call: Call, at: str) -> None:
         )
     for place, bytes_ in zip(step.arguments, call.spans, strict=True):
         _check_place(plan, place, at, bytes_)
+
+
+def _fits_cublaslt(call: Call, product: Product) -> bool:
+    sides = (product.a, product.b, product.d, *([product.c] if product.c else ()))
+    sizes = (product.rows, product.columns, product.depth, product.batch)
+    return (
+        call.library == CUBLASLT
+        and len(call.algorithm) == 2 * ALGORITHM_BYTES
+        and all(0 < size <= _LONGEST for size in sizes)
+        and all(0 < side.stride <= _LONGEST and side.batch >= 0 for side in sides)
+        and product.activation in ("", "relu", "gelu_tanh")
+    )
+
+
+def _fits_cudnn(call: Call, own: Convolution) -> bool:
+    images = (own.a, own.d, *([own.c] if own.c else ()))
+    pairs = (own.size, own.out, own.taps, own.strides, own.dilations)
+    sizes = (own.batch, own.channels, own.columns, own.groups, *chain(*pairs))
+    strides = [stride for image in images for stride in image.strides]
+    words, over = divmod(len(call.algorithm), _WORD)
+    return (
+        call.library == CUDNN
+        and not over
+        and all(len(pair) == 2 for pair in (*pairs, own.before, own.after))
+        and words % 2 == 1  # an engine, then pairs of a knob and its value
+        and all(0 < size <= _LONGEST for size in sizes)
+        and all(0 <= n <= _LONGEST for n in (*strides, *own.before, *own.after))
+        and own.channels % own.groups == own.columns % own.groups == 0
+        and set(own.steps) <= set(STEPS)
+        and own.steps.count("bias") <= 1
+        and own.steps.count("beside") == (own.c is not None)
+        and own.result == own.dtype
+        and own.reaches
+    )
 
 
 def _check_place(plan: Plan, place: Place, at: str, bytes_: int) -> None:

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from planck.device.cuda.driver import TensorMap
-from planck.device.cuda.library import Call, Product, Side
+from planck.device.cuda.library import CUDNN, Call, Convolution, Image, Product, Side
 from planck.dtypes import BY_NAME
 from planck.errors import PlanFormatError
 from planck.ir.types import Quant, TensorType
@@ -144,7 +144,15 @@ def _launch_from_json(data: dict[str, Any]) -> Launch | Call:
         tensors = tuple(TensorMap.of_json(fields) for fields in data.get("tensors", ()))
         return Launch(**{**data, "tensors": tensors})
     product = dict(data["product"])
+    if data["library"] == CUDNN:
+        return Call(**{**data, "product": _convolution_from_json(product)})
     for side in ("a", "b", "c", "d"):
         if product[side] is not None:
             product[side] = Side(**product[side])
     return Call(**{**data, "product": Product(**product)})
+
+
+def _convolution_from_json(data: dict[str, Any]) -> Convolution:
+    images = {name: Image(**data[name]) if data[name] else None for name in ("a", "d", "c")}
+    tuples = {name: tuple(value) for name, value in data.items() if isinstance(value, list)}
+    return Convolution(**{**data, **tuples, **images})

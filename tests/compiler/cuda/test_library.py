@@ -15,7 +15,17 @@ from planck.compiler.cuda.build import compile_cuda
 from planck.compiler.cuda.sources import tactics_of
 from planck.compiler.options import Options
 from planck.compiler.stages import run_stages
-from planck.device.cuda.library import Algorithm, Call, Product
+from planck.device.cuda.device import Device
+from planck.device.cuda.library import (
+    CUBLASLT,
+    CUDNN,
+    LIBRARIES,
+    Algorithm,
+    Call,
+    Convolution,
+    Problem,
+    Product,
+)
 from planck.errors import BuildError, LibraryError
 from planck.frontends import read
 from planck.ir.interpret import interpret as interpret_graph
@@ -24,7 +34,9 @@ from planck.plan.format import load_plan, save_plan
 from planck.plan.model import Plan
 from planck.runtime.cuda.engine import CudaEngine
 from planck.tactics.library.cublaslt import CublasLt
+from planck.tactics.library.cudnn import Cudnn
 from planck.tactics.triton import TACTICS
+from planck.tune.cuda.clock import GpuClock
 from tests.compiler.cuda.test_build import NoCompilers
 from tests.compiler.cuda.test_whole import TOLERANCES, codes, kernel_of
 from tests.device.fake_cuda import FakeDriver
@@ -41,7 +53,7 @@ class Asked:
         self.version = version
         self._library = FakeLibrary(FakeDriver(), version, count)
 
-    def algorithms(self, product: Product) -> Sequence[Algorithm]:
+    def algorithms(self, product: Problem) -> Sequence[Algorithm]:
         return [self._library.algorithm(product, n) for n in range(self._library.count)]
 
 
@@ -69,11 +81,11 @@ class PartialTiming(Timing):
 
 def built(
     name: str, precision: str, version: int = VERSION, cache: Path | None = None,
-    clock: Timer | None = None, count: int = 3,
+    clock: Timer | None = None, count: int = 3, library: str = CUBLASLT,
 ) -> Plan:  # fmt: skip
     given = read(models.build(name, small=True))
     options = Options(TARGET, precision, level=3, timing_cache=cache, accuracy=0.0)
-    tactics = (*TACTICS, CublasLt(Asked(version, count)))
+    tactics = (*TACTICS, {CUBLASLT: CublasLt, CUDNN: Cudnn}[library](Asked(version, count)))
     graph = run_stages(given, options)
     return compile_cuda(given, graph, options, clock or Partial({}), tactics)
 
@@ -84,27 +96,35 @@ def calls(plan: Plan) -> list[Call]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "precision"), [("bert_base", "fp16"), ("mlp", "bf16"), ("resnet50", "fp16")]
+    ("name", "precision", "library"),
+    [
+        ("bert_base", "fp16", CUBLASLT),
+        ("mlp", "bf16", CUBLASLT),
+        ("resnet50", "fp16", CUBLASLT),
+        ("resnet50", "fp16", CUDNN),
+        ("yolov5s", "fp16", CUDNN),
+    ],
 )
-def test_a_network(name: str, precision: str, codes: dict[str, Any]) -> None:
+def test_a_network(name: str, precision: str, library: str, codes: dict[str, Any]) -> None:
     pytest.importorskip("triton", reason="Triton is not installed")
-    plan = built(name, precision)
+    plan = built(name, precision, library=library)
     check_plan(plan)
-    assert calls(plan)
+    kind = Convolution if library == CUDNN else Product
+    assert {type(call.product) for call in calls(plan)} == {kind}
     assert {call.workspace_bytes for call in calls(plan)} == {256}
     assert plan.workspace_bytes >= 256
     driver = FakeDriver({symbol: kernel_of(code) for symbol, code in codes.items()})
-    library = FakeLibrary(driver)
+    fake = FakeLibrary(driver)
     graph = read(models.build(name, small=True))
     feed = models.inputs(models.build(name, small=True))
     own = {v.name: feed[graph.names.get(v.name, v.name)] for v in graph.inputs}
-    with CudaEngine(plan, driver, library.open) as engine:
+    with CudaEngine(plan, driver, fake.open) as engine:
         got = engine(feed)
     for key, want in interpret_graph(graph, own).items():
         scale = float(np.abs(want).max()) or 1.0
         error = float(np.abs(got[graph.names.get(key, key)] - want).max()) / scale
         assert error <= TOLERANCES[precision]
-    library.finish()
+    fake.finish()
     driver.finish()
 
 
@@ -114,8 +134,9 @@ def no_compilers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("no_compilers")
-def test_a_plan_file_keeps_its_calls(tmp_path: Path) -> None:
-    plan = built("mlp", "fp16")
+@pytest.mark.parametrize(("name", "library"), [("mlp", CUBLASLT), ("resnet50", CUDNN)])
+def test_a_plan_file_keeps_its_calls(name: str, library: str, tmp_path: Path) -> None:
+    plan = built(name, "fp16", library=library)
     save_plan(plan, tmp_path / "mlp.plan")
     found = load_plan(tmp_path / "mlp.plan", any_target=True)
     assert found.steps == plan.steps
@@ -160,6 +181,17 @@ def test_libraries_are_off_where_nothing_is_timed_and_refuse_where_they_were_ask
     assert tuple(tactics_of(Options(TARGET, libraries=()), None)) == TACTICS
     asked = tactics_of(Options(TARGET, libraries=("cublaslt",)), None)[-1]
     assert isinstance(asked, CublasLt)
+    asked = tactics_of(Options(TARGET, libraries=("cudnn",)), None)[-1]
+    assert isinstance(asked, Cudnn)
+
+
+@pytest.mark.parametrize("name", LIBRARIES)
+def test_a_library_that_is_not_here_is_an_error_only_if_it_was_named(name: str) -> None:
+    clock = GpuClock(Device(FakeDriver()), missing)
+    left_out = tactics_of(Options(TARGET), clock)
+    assert [tactic.name for tactic in left_out[-2:]] == list(LIBRARIES)
+    with pytest.raises(LibraryError, match="not on this machine"):
+        tactics_of(Options(TARGET, libraries=(name,)), clock)
 
 
 def test_a_source_that_nobody_knows() -> None:

@@ -1,4 +1,4 @@
-"""Runs a kernel by a library: the fake one on a fake GPU, or cuBLASLt where there is a GPU."""
+"""Runs a kernel by a library: a fake one on a fake GPU, or NVIDIA's where there is a GPU."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ import pytest
 
 from planck.device import system
 from planck.device.cuda.bindings import open_driver
-from planck.device.cuda.cublaslt import open_library
 from planck.device.cuda.device import Device, Resources
 from planck.device.cuda.driver import Parameters
-from planck.device.cuda.library import CUBLASLT, Library
+from planck.device.cuda.libraries import open_library
+from planck.device.cuda.library import CUBLASLT, CUDNN, Library
 from planck.errors import DeviceError, MissingExtraError
 from planck.plan.model import WORKSPACE
 from planck.tactics.kernel import Kernel
 from planck.tactics.library.cublaslt import CublasLt
+from planck.tactics.library.cudnn import Cudnn
 from planck.tactics.library.source import Heuristics
 from tests.device.fake_cuda import FakeDriver
 from tests.device.fake_library import FakeLibrary
@@ -34,7 +35,7 @@ class Machine:
 
     library: Library
     device: Device
-    tactic: CublasLt
+    tactic: CublasLt | Cudnn
 
     def run(self, kernel: Kernel, arrays: Mapping[str, Array], number: int) -> dict[str, Array]:
         """The outputs of an offer, launched twice in a graph."""
@@ -78,19 +79,19 @@ class Machine:
 
 
 @contextmanager
-def machine(kind: str) -> Iterator[Machine]:
-    """kind: "fake" or "gpu"."""
+def machine(kind: str, name: str = CUBLASLT) -> Iterator[Machine]:
+    """kind: "fake" or "gpu"; name: the library's"""
     if kind == "fake":
         driver = FakeDriver()
         library: Any = FakeLibrary(driver)
         device = Device(driver)
     else:
         try:
-            device, library = Device(open_driver()), open_library(CUBLASLT)
+            device, library = Device(open_driver()), open_library(name)
         except (DeviceError, MissingExtraError) as error:
             pytest.skip(error.what)
     source = Heuristics(library, device)
-    yield Machine(library, device, CublasLt(source))
+    yield Machine(library, device, {CUBLASLT: CublasLt, CUDNN: Cudnn}[name](source))
     source.close()
     device.close()
     if kind == "fake":

@@ -33,6 +33,7 @@ from planck.ops.region import Region
 from planck.plan.model import Plan, Step
 from planck.refusal import No
 from planck.tactics.library.cublaslt import CublasLt
+from planck.tactics.library.cudnn import Cudnn
 from planck.tactics.triton.tactic import CudaTactic
 from planck.tune.cache import Timing, TimingCache
 from planck.tune.cuda.branches import faster_in_branches
@@ -146,7 +147,9 @@ class _Build:
         ]
         # Without a library the key is what it was before there were any.
         head += [
-            [tactic.name, tactic.version] for tactic in tactics if isinstance(tactic, CublasLt)
+            [tactic.name, tactic.version]
+            for tactic in tactics
+            if isinstance(tactic, CublasLt | Cudnn)
         ]
         digest = hashlib.sha256(json.dumps(head).encode()).hexdigest()[:24]
         self.key = f"graph/{digest}"

@@ -10,36 +10,32 @@ from __future__ import annotations
 
 import ctypes
 import logging
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from ctypes import byref, c_float, c_int, c_int32, c_int64, c_size_t, c_uint32, c_uint64, c_void_p
 from functools import lru_cache
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any, Final
 
 from planck.device.cuda.driver import Handle, Parameters
 from planck.device.cuda.library import (
     ALGORITHM_BYTES,
     ALIGN,
-    CUBLASLT,
     Algorithm,
     Call,
     Library,
     Pointers,
+    Problem,
     Product,
     Side,
     dotted,
 )
+from planck.device.cuda.places import places
 from planck.errors import LibraryError
-from planck.knobs import knobs
 
 log = logging.getLogger(__name__)
 
 OLDEST: Final = 120_000  # CUDA 12.0, the first with kernels for compute capability 9.0
 _NAMES: Final = ("libcublasLt.so.13", "libcublasLt.so.12")
 _WHEELS: Final = ("cu13/lib", "cublas/lib")  # in the package `nvidia`, since CUDA 13 and before
-_TOOLKIT: Final = Path("/usr/local/cuda/lib64")
 
 _TYPES: Final = {"f32": 0, "f16": 2, "bf16": 14}  # cudaDataType
 _F32: Final = 68  # cublasComputeType_t
@@ -81,7 +77,7 @@ def open_cublaslt() -> Library:
     raises: LibraryError if there is none, or only an old one
     """
     tried = []
-    for place in _places():
+    for place in places(_NAMES, _WHEELS):
         try:
             found = CublasLt(ctypes.CDLL(place))
         except OSError as error:
@@ -102,23 +98,6 @@ def open_cublaslt() -> Library:
     )
 
 
-def _places() -> Iterator[str]:
-    """Where the library may be, as the loader is told."""
-    if sys.platform != "linux":
-        return
-    package = find_spec("nvidia")
-    roots = package.submodule_search_locations if package else None
-    folders = [Path(root) / wheel for root in roots or () for wheel in _WHEELS]
-    if (cuda := knobs().cuda) is not None:
-        folders.append(cuda / "lib64")
-    folders.append(_TOOLKIT)
-    for folder in folders:
-        for name in _NAMES:
-            if (folder / name).exists():
-                yield str(folder / name)
-    yield from _NAMES
-
-
 class CublasLt:
     """As `Library` says; `own` is the library, loaded."""
 
@@ -134,8 +113,9 @@ class CublasLt:
         self._call("cublasLtDestroy", handle)
 
     def algorithms(
-        self, handle: Handle, product: Product, workspace_bytes: int, count: int
+        self, handle: Handle, product: Problem, workspace_bytes: int, count: int
     ) -> Sequence[Algorithm]:
+        assert isinstance(product, Product), product
         described = _Described(self, product)
         preference = self._made("cublasLtMatmulPreferenceCreate")
         try:
@@ -268,17 +248,13 @@ class _Prepared:
     def __init__(
         self, library: CublasLt, handle: Handle, call: Call, parameters: Parameters
     ) -> None:
+        product = call.product
+        assert isinstance(product, Product), product
         self.handle, self.workspace_bytes = handle, call.workspace_bytes
-        self.described = _Described(library, call.product)
+        self.described = _Described(library, product)
         self.pointers = Pointers(call, parameters)
-        self.alpha = c_float(call.product.alpha)
-        self.beta = c_float(0.0 if call.product.c is None else 1.0)
+        self.alpha = c_float(product.alpha)
+        self.beta = c_float(0.0 if product.c is None else 1.0)
         self.algorithm = (ctypes.c_ubyte * ALGORITHM_BYTES).from_buffer_copy(
             bytes.fromhex(call.algorithm)
         )
-
-
-def open_library(name: str) -> Library:
-    """As `planck.device.cuda.library.Open` says."""
-    assert name == CUBLASLT, name
-    return open_cublaslt()

@@ -1,24 +1,28 @@
-"""Library: the calls of NVIDIA's cuBLASLt that Planck makes, as an interface of few types.
+"""Library: the calls of NVIDIA's cuBLASLt and cuDNN that Planck makes, as one interface.
 
-`cublaslt.py` makes them; the tests have a fake that checks every argument. Planck's tensors lie
-row by row: how that becomes the library's columns is the business of who implements this.
+`cublaslt.py` and `cudnn.py` make them; the tests have a fake that checks every argument. Planck's
+tensors lie row by row: how that becomes the library's own is the business of who implements this.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Final, Literal, Protocol
+from typing import ClassVar, Final, Literal, Protocol, get_args
 
 from planck.device.cuda.driver import Handle, Parameters, TensorMap
 from planck.dtypes import BY_NAME
 
 CUBLASLT: Final = "cublaslt"
-LIBRARIES: Final = (CUBLASLT,)  # what `tactic_sources` may name
-ALIGN: Final = 16  # bytes, at a multiple of which every matrix begins
-ALGORITHM_BYTES: Final = 64
+CUDNN: Final = "cudnn"
+LIBRARIES: Final = (CUBLASLT, CUDNN)  # what `tactic_sources` may name
+ALIGN: Final = 16  # bytes, at a multiple of which every matrix and image begins
+ALGORITHM_BYTES: Final = 64  # of cuBLASLt's
 
 Activation = Literal["", "relu", "gelu_tanh"]
+Step = Literal["bias", "beside", "relu", "silu", "sigmoid", "gelu", "gelu_tanh", "tanh"]
+STEPS: Final = get_args(Step)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,117 @@ class Product:
     activation: Activation = ""
     tf32: bool = False
 
+    @property
+    def spans(self) -> tuple[int, ...]:
+        """Bytes from the first to behind the last of A, B, D, and of C and the bias if any."""
+        size, wide = BY_NAME[self.dtype].bytes, BY_NAME[self.result].bytes
+        sides = [
+            size * self.a.span(self.rows, self.depth, self.batch),
+            size * self.b.span(self.depth, self.columns, self.batch),
+            wide * self.d.span(self.rows, self.columns, self.batch),
+        ]
+        if self.c is not None:
+            sides.append(wide * self.c.span(self.rows, self.columns, self.batch))
+        return (*sides, wide * self.columns) if self.bias else tuple(sides)
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """How an image lies: elements from one image of the batch, channel, row, column to the next."""
+
+    batch: int
+    channel: int
+    row: int
+    column: int
+
+    @property
+    def strides(self) -> tuple[int, int, int, int]:
+        return self.batch, self.channel, self.row, self.column
+
+
+Pair = tuple[int, int]  # of rows, of columns
+
+
+@dataclass(frozen=True, slots=True)
+class Convolution:
+    """D = steps(A convolved with B): the steps add the bias, add C, or apply an activation.
+
+    channels:  that A has; columns: that D has
+    before, after: zeros that A is padded with
+    a, d, c:   how images lie; B lies densely as [columns, taps down, taps across, channels of a
+               group]
+    dtype:     "f16", "bf16" or "f32", of A and B; sums and steps are float32
+    result:    that of C, D and the bias, which is one number for each column
+    tf32:      whether float32 operands may be rounded to TF32
+    """
+
+    batch: int
+    channels: int
+    columns: int
+    groups: int
+    size: Pair
+    out: Pair
+    taps: Pair
+    strides: Pair
+    dilations: Pair
+    before: Pair
+    after: Pair
+    dtype: str
+    result: str
+    a: Image
+    d: Image
+    c: Image | None = None
+    steps: tuple[Step, ...] = ()
+    tf32: bool = False
+
+    @property
+    def bias(self) -> bool:
+        return "bias" in self.steps
+
+    @property
+    def reaches(self) -> bool:
+        """Whether its sizes are those of one convolution."""
+        rows = zip(
+            self.size, self.out, self.taps, self.strides, self.dilations, self.before, self.after,
+            strict=True,
+        )  # fmt: skip
+        return all(
+            (size + before + after - (taps - 1) * step - 1) // stride + 1 == out
+            for size, out, taps, stride, step, before, after in rows
+        )
+
+    @property
+    def a_dims(self) -> tuple[int, ...]:
+        return self.batch, self.channels, *self.size
+
+    @property
+    def b_dims(self) -> tuple[int, ...]:
+        return self.columns, self.channels // self.groups, *self.taps
+
+    @property
+    def d_dims(self) -> tuple[int, ...]:
+        return self.batch, self.columns, *self.out
+
+    @property
+    def spans(self) -> tuple[int, ...]:
+        """Bytes from the first to behind the last of A, B, D, and of C and the bias if any."""
+        size, wide = BY_NAME[self.dtype].bytes, BY_NAME[self.result].bytes
+        spans = [
+            size * _span(self.a_dims, self.a),
+            size * math.prod(self.b_dims),
+            wide * _span(self.d_dims, self.d),
+        ]
+        if self.c is not None:
+            spans.append(wide * _span(self.d_dims, self.c))
+        return (*spans, wide * self.columns) if self.bias else tuple(spans)
+
+
+def _span(dims: Sequence[int], image: Image) -> int:
+    return 1 + sum((n - 1) * stride for n, stride in zip(dims, image.strides, strict=True))
+
+
+Problem = Product | Convolution
+
 
 @dataclass(frozen=True, slots=True)
 class Algorithm:
@@ -83,7 +198,7 @@ class Call:
 
     library: str
     version: int
-    product: Product
+    product: Problem
     algorithm: str
     workspace_bytes: int
 
@@ -91,22 +206,13 @@ class Call:
 
     @property
     def arguments(self) -> int:
-        return 3 + (self.product.c is not None) + self.product.bias + bool(self.workspace_bytes)
+        return len(self.spans)
 
     @property
     def spans(self) -> tuple[int, ...]:
         """Bytes that each of the arguments points to."""
-        own = self.product
-        size, wide = BY_NAME[own.dtype].bytes, BY_NAME[own.result].bytes
-        sides = [
-            size * own.a.span(own.rows, own.depth, own.batch),
-            size * own.b.span(own.depth, own.columns, own.batch),
-            wide * own.d.span(own.rows, own.columns, own.batch),
-        ]
-        if own.c is not None:
-            sides.append(wide * own.c.span(own.rows, own.columns, own.batch))
-        bias = [wide * own.columns] if own.bias else []
-        return (*sides, *bias, *([self.workspace_bytes] if self.workspace_bytes else []))
+        workspace = (self.workspace_bytes,) if self.workspace_bytes else ()
+        return (*self.product.spans, *workspace)
 
 
 class Pointers:
@@ -125,7 +231,7 @@ class Pointers:
 
 
 class Library(Protocol):
-    """cuBLASLt. All calls but `version` need a context of the GPU that was pushed.
+    """cuBLASLt or cuDNN. All calls but `version` need a context of the GPU that was pushed.
 
     raises: of any call LibraryError, with the call's name and the status's
     """
@@ -140,10 +246,11 @@ class Library(Protocol):
     def destroy(self, handle: Handle) -> None: ...
 
     def algorithms(
-        self, handle: Handle, product: Product, workspace_bytes: int, count: int
+        self, handle: Handle, product: Problem, workspace_bytes: int, count: int
     ) -> Sequence[Algorithm]:
         """Ways to compute a product, the library's best guess first; none if it cannot.
 
+        product:          a Product for cuBLASLt, a Convolution for cuDNN
         workspace_bytes:  what they may use at the most
         """
         ...

@@ -10,9 +10,9 @@ import numpy as np
 
 from planck.device import system
 from planck.device.cuda.bindings import open_driver
-from planck.device.cuda.cublaslt import open_library
 from planck.device.cuda.device import Device, Resources
 from planck.device.cuda.driver import Driver, Handle
+from planck.device.cuda.libraries import open_library
 from planck.device.cuda.library import Open
 from planck.plan.check import check_target
 from planck.plan.model import Launch, Plan

@@ -176,7 +176,7 @@ def _reading(
     if ending.beside and (form.is_constant(ending.beside) or
                           form.epilogue.dtype(ending.beside) is not result):  # fmt: skip
         return No(f"%{ending.beside}, which is added, is a constant or no {result}")
-    if (refused := _check_bias(form, ending.bias, result)) is not None:
+    if (refused := check_bias(form, ending.bias, result)) is not None:
         return refused
     own = {name: side for name, side in sides.items() if isinstance(side, Side)}
     product = Product(
@@ -191,7 +191,7 @@ def _reading(
     return Reading(form, product, ending, a.name, b, d, packed)
 
 
-def _check_bias(form: Anchored, name: str, result: DType) -> No | None:
+def check_bias(form: Anchored, name: str, result: DType) -> No | None:
     """Whether a bias can be read: a constant is packed as it should be."""
     if not name or form.is_constant(name):
         return None

@@ -8,7 +8,7 @@ from typing import Final, Protocol
 
 from planck.device.cuda.device import Device
 from planck.device.cuda.driver import Handle
-from planck.device.cuda.library import Algorithm, Library, Product
+from planck.device.cuda.library import Algorithm, Library, Problem
 
 MOST_WORKSPACE: Final = 32 << 20  # what NVIDIA advises for Hopper
 OFFERS: Final = 4
@@ -20,7 +20,7 @@ class Source(Protocol):
     @property
     def version(self) -> int: ...
 
-    def algorithms(self, product: Product) -> Sequence[Algorithm]:
+    def algorithms(self, product: Problem) -> Sequence[Algorithm]:
         """Distinct ones, the library's best guess first; none if it cannot."""
         ...
 
@@ -33,12 +33,12 @@ class Heuristics:
 
     def __init__(self, library: Library, device: Device) -> None:
         self.version, self._library, self._device = library.version, library, device
-        self._known: dict[Product, Sequence[Algorithm]] = {}
+        self._known: dict[Problem, Sequence[Algorithm]] = {}
         with device:
             self._handle = library.create()
         self.close = weakref.finalize(self, _destroy, library, device, self._handle)
 
-    def algorithms(self, product: Product) -> Sequence[Algorithm]:
+    def algorithms(self, product: Problem) -> Sequence[Algorithm]:
         if product not in self._known:
             with self._device:
                 found = self._library.algorithms(self._handle, product, MOST_WORKSPACE, OFFERS)

@@ -17,9 +17,9 @@ import numpy as np
 
 from planck.device import system
 from planck.device.cuda.bindings import open_driver
-from planck.device.cuda.cublaslt import open_library
 from planck.device.cuda.device import Device, Resources
 from planck.device.cuda.driver import Handle, Parameters
+from planck.device.cuda.libraries import Shared, open_library
 from planck.device.cuda.library import Open
 from planck.dtypes import Array
 from planck.plan.model import Plan, Step
@@ -95,7 +95,8 @@ class GpuClock:
     """Times on a GPU of this machine. raises: MissingExtraError, DeviceError"""
 
     def __init__(self, device: Device | None = None, libraries: Open = open_library) -> None:
-        self.device, self.libraries = device or Device(open_driver()), libraries
+        self.device = device or Device(open_driver())
+        self.libraries: Open = Shared(libraries, self.device)
 
     def open(self, trial: Trial) -> GpuSession:
         return GpuSession(trial, self.device, self.libraries)

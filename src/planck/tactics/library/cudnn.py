@@ -1,0 +1,211 @@
+"""cuDNN's convolutions, as steps of a plan.
+
+An offer is an engine of cuDNN's with values of its knobs, as its heuristics name them: what no
+engine takes is not offered. The steps behind the convolution run in its kernel, in float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from planck.codegen.library import LibraryCode
+from planck.codegen.triton.convolution import Place, Sweep
+from planck.device.cuda.library import CUDNN, Algorithm, Call, Convolution, Image, Step
+from planck.dtypes import BY_NAME, Array, f32
+from planck.errors import LibraryError
+from planck.ops.nn import Conv
+from planck.plan.model import WORKSPACE
+from planck.refusal import No
+from planck.tactics.kernel import Config, Kernel
+from planck.tactics.library.product import check_bias
+from planck.tactics.library.source import Source
+from planck.tactics.pattern import Anchored, constant, symbol
+from planck.tactics.triton import images
+from planck.tactics.triton.operands import multiplied
+
+_STEPS: Final[tuple[Step, ...]] = ("relu", "silu", "sigmoid", "gelu", "gelu_tanh", "tanh")
+
+
+class Cudnn:
+    """The first few engines of the library's own heuristics.
+
+    source:  or why there is none
+    """
+
+    name = CUDNN
+
+    def __init__(self, source: Source | No) -> None:
+        self._source = source
+
+    @property
+    def version(self) -> int:
+        """Of the library; 0 where there is none."""
+        return 0 if isinstance(self._source, No) else self._source.version
+
+    def offers(self, kernel: Kernel) -> tuple[Config, ...] | No:
+        reading = read(kernel)
+        if isinstance(reading, No):
+            return reading
+        if isinstance(self._source, No):
+            return self._source
+        try:
+            found = self._source.algorithms(reading.convolution)
+        except LibraryError as error:
+            return No(f"{error.what}: {error.know}")
+        if not found:
+            return No("the library has no engine for it")
+        version = self._source.version
+        return tuple({"engine": own.data.hex(), "version": version} for own in found)
+
+    def build(self, kernel: Kernel, config: Config) -> LibraryCode:
+        reading = _take(kernel)
+        algorithm = self._algorithm(reading, config)
+        call = Call(
+            CUDNN, config["version"], reading.convolution, algorithm.data.hex(),
+            algorithm.workspace_bytes,
+        )  # fmt: skip
+        workspace = WORKSPACE if algorithm.workspace_bytes else ""
+        names = (reading.a, _packed(reading.b), reading.d, reading.beside, reading.bias, workspace)
+        return LibraryCode(symbol(self.name, kernel, config), call, tuple(filter(None, names)))
+
+    def pack(
+        self, kernel: Kernel, config: Config, constants: Mapping[str, Array]
+    ) -> Mapping[str, Array]:
+        reading = _take(kernel)
+        weights = constant(kernel, constants, reading.b)
+        packed = {_packed(reading.b): np.ascontiguousarray(np.moveaxis(weights, 1, -1))}
+        if reading.bias and reading.form.is_constant(reading.bias):
+            numbers = constant(kernel, constants, reading.bias).reshape(-1)
+            dtype = BY_NAME[reading.convolution.result].numpy
+            packed[reading.bias] = np.ascontiguousarray(numbers.astype(dtype))
+        return packed
+
+    def _algorithm(self, reading: Reading, config: Config) -> Algorithm:
+        assert not isinstance(self._source, No), self._source
+        found = self._source.algorithms(reading.convolution)
+        return next(own for own in found if own.data.hex() == config["engine"])
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A kernel as a convolution of the library's. a, b, d, beside, bias: operands"""
+
+    form: Anchored
+    convolution: Convolution
+    a: str
+    b: str
+    d: str
+    beside: str
+    bias: str
+
+
+def read(kernel: Kernel) -> Reading | No:
+    """A kernel as a convolution; No where the library could not compute just that."""
+    problem = images.read_problem(kernel)
+    if isinstance(problem, No):
+        return problem
+    form, shape = problem.form, problem.shape
+    op, inputs = form.node.op, form.node.inputs
+    if not isinstance(op, Conv) or problem.transposed:
+        return No("a transposed convolution")
+    if form.parts or form.resized:
+        return No("it writes parts, or reads what is resized")
+    ending = _ending(form, inputs[2].name if len(inputs) > 2 else "")
+    if isinstance(ending, No):
+        return ending
+    a, b, d = inputs[0].name, inputs[1].name, form.written[0]
+    dtype, result = inputs[0].type.dtype, form.epilogue.dtype(d)
+    if multiplied(dtype, inputs[1].type.dtype) is not dtype:
+        return No(f"{dtype} meets {inputs[1].type.dtype}")
+    if result is not dtype:
+        return No(f"a result in {result} of a convolution in {dtype}")
+    if ending.beside and (form.is_constant(ending.beside) or
+                          form.epilogue.dtype(ending.beside) is not result):  # fmt: skip
+        return No(f"%{ending.beside}, which is added, is a constant or no {result}")
+    for name in filter(None, (a, d, ending.beside)):
+        if not kernel.operands[name].aligned:
+            return No(f"%{name} does not begin at a multiple of 16 bytes")
+    if (refused := check_bias(form, ending.bias, result)) is not None:
+        return refused
+    down, across = shape.down, shape.across
+    before = (-down.starts[0], -across.starts[0])
+    convolution = Convolution(
+        batch=shape.batch,
+        channels=inputs[0].type.dims[1],
+        columns=form.result.type.dims[1],
+        groups=op.groups,
+        size=(down.size, across.size),
+        out=(down.out, across.out),
+        taps=(down.taps, across.taps),
+        strides=(down.stride, across.stride),
+        dilations=(down.step, across.step),
+        before=before,
+        after=(_after(down), _after(across)),
+        dtype=dtype.name,
+        result=result.name,
+        a=_image(shape.x_place),
+        d=_image(shape.places[d]),
+        c=_image(shape.places[ending.beside]) if ending.beside else None,
+        steps=ending.steps,
+        tf32=dtype is f32 and "tf32" in kernel.target.extras,
+    )
+    return Reading(form, convolution, a, b, d, ending.beside, ending.bias)
+
+
+@dataclass(frozen=True, slots=True)
+class _Ending:
+    steps: tuple[Step, ...]
+    bias: str
+    beside: str
+
+
+def _ending(form: Anchored, bias: str) -> _Ending | No:
+    """An epilogue as steps. bias: what the anchor itself adds"""
+    epilogue, current = form.epilogue, form.epilogue.source
+    steps: list[Step] = ["bias"] if bias else []
+    beside = ""
+    for step in epilogue.steps:
+        others = [name for name in step.args if name != current]
+        kind = epilogue.operands.get(others[0], "") if len(others) == 1 else ""
+        own = next((name for name in _STEPS if name == step.fn), None)
+        if own and not others:
+            steps.append(own)
+        elif step.fn == "add" and kind == "channel" and not bias:
+            bias = others[0]
+            steps.append("bias")
+        elif step.fn == "add" and kind == "full" and not beside and len(step.args) == 2:
+            beside = others[0]
+            # The engines that are compiled already add it before the bias.
+            steps.insert(len(steps) - (steps[-1:] == ["bias"]), "beside")
+        else:
+            return No(f"its epilogue has {step.fn}, which no library's has so")
+        current = step.result
+    if [epilogue.rounded.get(name, name) for name in epilogue.outputs] != [current]:
+        return No("it writes something else than its last result")
+    return _Ending(tuple(steps), bias, beside)
+
+
+def _image(place: Place) -> Image:
+    return Image(place.batch, place.channel, place.row, place.column)
+
+
+def _after(sweep: Sweep) -> int:
+    """The zeros behind an axis: as many as before it, if the result is the same."""
+    before, reach = -sweep.starts[0], (sweep.taps - 1) * sweep.step + 1
+    if (sweep.size + 2 * before - reach) // sweep.stride + 1 == sweep.out:
+        return before
+    return max(0, (sweep.out - 1) * sweep.stride + reach - sweep.size - before)
+
+
+def _take(kernel: Kernel) -> Reading:
+    reading = read(kernel)
+    assert isinstance(reading, Reading), reading
+    return reading
+
+
+def _packed(name: str) -> str:
+    return f"{name}_krsc"
