@@ -81,7 +81,7 @@ def main(
     ] = False,
     tactic_sources: Annotated[
         str | None,
-        typer.Option(help="Planck's: cublaslt, or none; those that are here if left out"),
+        typer.Option(help="Planck's: cublaslt, cudnn, or none; those that are here if left out"),
     ] = None,
     jobs: Annotated[int, typer.Option(min=1, help="cases at the same time on each GPU")] = 4,
     gpus: Annotated[str | None, typer.Option(help="numbers: 0,1; all if left out")] = None,

@@ -98,8 +98,8 @@ class Building:
     tactic_sources: Annotated[
         str | None,
         typer.Option(
-            help="Libraries whose kernels a GPU's plan may use where they are faster: cublaslt, or"
-            " none; those that are here if left out.",
+            help="Libraries whose kernels a GPU's plan may use where they are faster: cublaslt,"
+            " cudnn, or none; those that are here if left out.",
             rich_help_panel=_PANEL,
         ),
     ] = None

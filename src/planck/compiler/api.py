@@ -70,9 +70,9 @@ def build(
     cpus:                processors that the build keeps to, compilers and measurements alike; all
                          that this process may use when left out
     tactic_sources:      libraries of NVIDIA's whose kernels may be a GPU's steps where they are
-                         faster than Planck's: "cublaslt"; none if empty. When left out, for target
-                         "cuda" those of this machine. A plan with such steps runs where the same
-                         version of the library is
+                         faster than Planck's: "cublaslt", "cudnn"; none if empty. When left out,
+                         for target "cuda" those of this machine. A plan with such steps runs where
+                         the same version of the library is
     gives:               an engine; for a GPU that is not here one that can be saved, not run
     raises:              ModelError, ShapeError, BuildError, FileError; InputError for cpus that
                          this process may not use; for a GPU MissingExtraError, DeviceError
