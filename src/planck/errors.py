@@ -129,7 +129,7 @@ class DeviceMemoryError(DeviceError):
 
 
 class LibraryError(DeviceError):
-    """A library of NVIDIA's (cuBLASLt, cuDNN) that is missing, of another version, or that fails."""
+    """A library of NVIDIA's (cuBLASLt, cuDNN): missing, of another version, or failing."""
 
 
 class CudaError(DeviceError):

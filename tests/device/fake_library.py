@@ -131,6 +131,11 @@ class FakeLibrary:
             digest = digest[:56]  # an engine, and three knobs with their values
         return Algorithm(digest, 256 * number)
 
+    def complete(self, handle: Any, product: Problem, algorithm: Algorithm) -> Algorithm:
+        self.driver.expect(handle in self.live, "a handle that is gone")
+        self._in_context()
+        return algorithm
+
     def prepare(self, handle: Any, call: Call, parameters: Parameters) -> Prepared:
         expect = self.driver.expect
         expect(handle in self.live, "a handle that is gone")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import zlib
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -23,7 +24,7 @@ from tests.device.fake_library import FUNCTIONS, convolved
 POINTWISE, CONVOLUTION, ENGINE, CONFIG, HEURISTIC, PLAN, CHOICE = 0, 1, 2, 3, 4, 5, 7
 OP_CONVOLUTION, OP_POINTWISE, GRAPH, PACK, TENSOR = 10, 13, 15, 16, 17
 HANDLE, DTYPE, BOOL, INT64, FLOAT, POINTER, DESCRIPTOR = 0, 1, 2, 3, 4, 6, 15
-SIZES = {0: 8, 1: 4, 2: 1, 3: 8, 4: 4, 6: 8, 7: 4, 8: 4, 9: 4, 11: 4, 14: 4, 15: 8}
+SIZES = {0: 8, 1: 4, 2: 1, 3: 8, 4: 4, 6: 8, 7: 4, 8: 4, 9: 4, 11: 4, 14: 4, 15: 8, 19: 4, 24: 1}
 # Of each kind of descriptor: attributes that must be set, and their types.
 SET = {
     POINTWISE: {0: 14, 1: DTYPE},
@@ -39,17 +40,18 @@ SET = {
     PACK: {1000: INT64, 1001: POINTER, 1003: POINTER},
     TENSOR: {900: INT64, 901: DTYPE, 902: INT64, 903: INT64, 906: INT64},
 }
-OPTIONAL = {302: DESCRIPTOR, 752: DESCRIPTOR, 907: BOOL}
+OPTIONAL = {302: DESCRIPTOR, 405: 24, 752: DESCRIPTOR, 907: BOOL}
 GOT = {202: DESCRIPTOR, 300: DESCRIPTOR, 302: DESCRIPTOR, 402: INT64, 600: 9, 601: INT64}
-GOT |= {1301: INT64, 1303: 11}
+GOT |= {1301: INT64, 1303: 11, 1305: 19, 405: 24}
 DTYPES = {0: "f32", 2: "f16", 9: "bf16"}
 UNARY = {100: "relu", 101: "tanh", 102: "sigmoid", 104: "gelu", 106: "silu", 107: "gelu_tanh"}
 # Engines that heuristics name: number, notes, knobs. The second differs from run to run, the third
-# cannot be run, the fourth rounds float32.
+# cannot be run, the last two and the first round float32.
 ENGINES = (
-    (41, [0], {2: 4, 27: 8}), (7, [0, 4], {}), (10, [], {2: 1}), (30, [0, 1], {}), (0, [9], {})
+    (41, [0], {2: 4, 27: 8}), (7, [0, 4], {}), (10, [], {2: 1}), (0, [9], {}), (4, [], {2: 1}),
+    (4, [], {2: 2}), (4, [], {2: 3}), (30, [0, 1], {}), (31, [1], {}),
 )  # fmt: skip
-UNRUN = 10
+UNRUN, COMPILES = 10, 4
 WORKSPACE = 512
 
 
@@ -75,6 +77,7 @@ class Own:
 
     def __init__(self, version: int = 91_400) -> None:
         self.version, self.stream, self.fail, self.count = version, 0, "", 0
+        self.made = 0  # plans, of engines
         self.taken: dict[int, Descriptor] = {}
 
     def __getattr__(self, name: str) -> Any:
@@ -131,6 +134,11 @@ class Own:
 
     def do_Finalize(self, thing: Any) -> int:  # noqa: N802
         own = self.take(thing)
+        if own.kind == PLAN and 405 in own.values:
+            text = b"".join(own.values[405])
+            if not text.startswith(b"config ") or int(text[7:]) not in self.taken:
+                return 2000
+            own.values[401] = [int(text[7:])]
         assert SET[own.kind].keys() <= own.values.keys()
         if own.kind == ENGINE and own.values[1301] not in [[row[0]] for row in ENGINES]:
             return 2000
@@ -139,6 +147,7 @@ class Own:
             if engine.values[1301] == [UNRUN]:
                 return 3007
             own.values[402] = [WORKSPACE]
+            self.made += 405 not in own.values
         if own.kind == HEURISTIC:
             assert own.values[200] == [3]
         own.final = True
@@ -149,8 +158,16 @@ class Own:
     ) -> int:
         own = self.take(thing)
         assert GOT[name.value] == type_.value
-        assert ctypes.sizeof(values) == SIZES[type_.value] * most.value
+        assert SIZES[type_.value] * most.value == (ctypes.sizeof(values) if values else 0)
         found = own.values.get(name.value, [])
+        if name.value == 1305:
+            found = [0] * (own.values[1301] == [COMPILES])
+        if name.value == 405:
+            text = b"config %d" % own.values[401][0]
+            count._obj.value = len(text)
+            if values:
+                values.value = text
+            return 0
         if name.value == 202:
             found = list(values)[: len(ENGINES)]
             for value, (engine, notes, knobs) in zip(found, ENGINES, strict=True):
@@ -239,7 +256,8 @@ def convolution(steps: tuple[str, ...], dtype: str = "f16", **changes: Any) -> C
     convolution(("sigmoid",), dilations=(2, 3), out=(2, 2)),
     *(convolution((name,)) for name in ("gelu_tanh", "tanh")),
 ])  # fmt: skip
-def test_a_convolution_is_a_graph_of_descriptors(own: Convolution) -> None:
+@pytest.mark.parametrize("engine", [0, COMPILES])
+def test_a_convolution_is_a_graph_of_descriptors(own: Convolution, engine: int) -> None:
     rng = np.random.default_rng(0)
     dtype = BY_NAME[own.dtype].numpy
 
@@ -261,14 +279,16 @@ def test_a_convolution_is_a_graph_of_descriptors(own: Convolution) -> None:
     fake = Own()
     library = Cudnn(fake)
     handle = library.create()
-    found = library.algorithms(handle, own, 1 << 20, 4)
-    assert [int.from_bytes(one.data[:8], "little") for one in found] == (
-        [41, 30, 0] if own.tf32 else [41, 0]
-    )
-    assert np.frombuffer(found[0].data, "<i8").tolist() == [41, 2, 4, 27, 8]
-    assert not library.algorithms(handle, own, WORKSPACE - 1, 4)
-    assert len(library.algorithms(handle, own, 1 << 20, 1)) == 1
-    call = Call(CUDNN, library.version, own, found[0].data.hex(), found[0].workspace_bytes)
+    found = library.algorithms(handle, own, 1 << 20, 9)
+    named = [int.from_bytes(one.data[:8], "little") for one in found]
+    exact = own.dtype == "f32" and not own.tf32
+    assert named == ([10, 0, 4, 4] if exact else [41, 10, 0, 4, 4, 30, 31])
+    if not exact:
+        assert np.frombuffer(found[0].data, "<i8").tolist() == [41, 2, 4, 27, 8]
+    assert library.algorithms(handle, own, 1 << 20, 2) == found[:2]
+    made = library.complete(handle, own, found[named.index(engine)])
+    assert (made.workspace_bytes, bool(made.image)) == (WORKSPACE, engine == COMPILES)
+    call = Call(CUDNN, library.version, own, made.data.hex(), WORKSPACE, made.image.hex())
     names = ["a", "b", "d", *["c"] * (own.c is not None), *["bias"] * own.bias]
     assert call.arguments == len(names) + 1
     parameters = Parameters([0] * len(names) + [4096])
@@ -291,7 +311,7 @@ def test_plans_are_made_once_a_handle_and_fail_with_what_to_do() -> None:
     library = Cudnn(fake)
     handle = library.create()
     own = convolution(("bias",))
-    (found, _) = library.algorithms(handle, own, 1 << 20, 4)
+    found = library.complete(handle, own, library.algorithms(handle, own, 1 << 20, 1)[0])
     live = len(fake.taken)
     call = Call(CUDNN, library.version, own, found.data.hex(), WORKSPACE)
     for _ in range(3):
@@ -312,6 +332,23 @@ def test_plans_are_made_once_a_handle_and_fail_with_what_to_do() -> None:
     fake.fail = ""
     library.destroy(handle)
     assert not fake.taken
+
+
+def test_what_was_compiled_is_read_and_made_again_where_it_cannot_be() -> None:
+    fake = Own()
+    library = Cudnn(fake)
+    own = convolution(("bias", "silu"))
+    first, second = library.create(), library.create()
+    algorithm = library.algorithms(first, own, 1 << 20, 9)[3]
+    made = library.complete(first, own, algorithm)
+    assert (fake.made, library.complete(first, own, algorithm)) == (1, made)
+    call = Call(CUDNN, library.version, own, made.data.hex(), WORKSPACE, made.image.hex())
+    library.prepare(second, call, Parameters([0] * 5))
+    assert fake.made == 1
+    for number, image in enumerate(("00" * 8, zlib.compress(b"config 99999").hex()), 2):
+        third = library.create()
+        library.prepare(third, replace(call, image=image), Parameters([0] * 5))
+        assert fake.made == number
 
 
 @pytest.fixture

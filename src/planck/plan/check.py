@@ -110,7 +110,8 @@ def _check_call(plan: Plan, step: Step, call: Call, at: str) -> None:
     """Whether a library may be given a step's numbers."""
     product = call.product
     fits = (
-        set(call.algorithm) <= set(_HEX)
+        set(call.algorithm + call.image) <= set(_HEX)
+        and len(call.image) % 2 == 0
         and 0 <= call.workspace_bytes <= plan.workspace_bytes
         and all(dtype in ("f16", "bf16", "f32") for dtype in (product.dtype, product.result))
         and (

@@ -125,6 +125,8 @@ def _step_to_json(step: Step) -> dict[str, Any]:
     }
     if step.launch:
         row["launch"] = asdict(step.launch)
+        if isinstance(step.launch, Call) and not step.launch.image:
+            del row["launch"]["image"]
     for name in ("lane", "after"):  # of parallel branches, which most plans lack
         if not row[name]:
             del row[name]

@@ -56,6 +56,9 @@ class Asked:
     def algorithms(self, product: Problem) -> Sequence[Algorithm]:
         return [self._library.algorithm(product, n) for n in range(self._library.count)]
 
+    def complete(self, product: Problem, algorithm: Algorithm) -> Algorithm:
+        return algorithm
+
 
 class Partial(Timer):
     """A clock that likes a library's second algorithm, and then Planck's own kernels."""

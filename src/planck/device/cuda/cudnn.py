@@ -1,8 +1,8 @@
 """The Library that calls NVIDIA's cuDNN, by ctypes: convolutions through its backend API.
 
-An engine of the library with values of its knobs is a way to run a convolution, and all that an
-algorithm says: an execution plan is made of them again. Runtime-compiled engines compile then, so
-a handle keeps the plans that were made with it.
+An engine of the library with values of its knobs is a way to run a convolution: an execution plan
+is made of them again, in about a millisecond. An engine that compiles takes half a second, so its
+plan is kept as the library writes it down, which it reads in two milliseconds.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import ctypes
 import logging
 import struct
 import threading
+import zlib
 from collections.abc import Sequence
 from ctypes import byref, c_size_t, c_void_p
 from functools import lru_cache
@@ -40,9 +41,11 @@ _WHEELS: Final = ("cudnn/lib",)  # in the package `nvidia`
 _BEST_GUESSES: Final = 3  # cudnnBackendHeurMode_t: A
 _GUESSES: Final = 24  # to look at, of which not all can be run
 # cudnnBackendNumericalNote_t: sums in 16 bits, Fourier's and Winograd's transforms, and what may
-# differ from run to run; and rounding of operands in float32 to TF32.
+# differ from run to run; of float32, tensor cores and what else rounds it, to TF32.
 _INEXACT: Final = frozenset({2, 3, 4, 5, 6, 7, 8})
-_ROUNDS: Final = 1
+_ROUNDING: Final = frozenset({0, 1})
+_COMPILES: Final = 0  # cudnnBackendBehaviorNote_t
+_COMPILING: Final = 2  # such engines that are offered, each half a second of one core
 _MOST_NOTES: Final = 32
 _MOST_KNOBS: Final = 64
 _UNABLE: Final = range(2000, 4000)  # cudnnStatus_t: a bad parameter, or not supported
@@ -101,25 +104,28 @@ class Cudnn:
     def algorithms(
         self, handle: _Open, product: Problem, workspace_bytes: int, count: int
     ) -> Sequence[Algorithm]:
+        """Guesses, whose workspaces only `complete` tells."""
         assert isinstance(product, Convolution), product
-        found: dict[bytes, Algorithm] = {}
-        for data in self.guesses(handle, product):
-            if len(found) == count:
-                break
-            try:
-                plan = handle.plan(product, data)
-            except _UnableError as error:
-                log.debug("%s", error)
-                continue
-            if plan.workspace_bytes <= workspace_bytes:
-                found[data] = Algorithm(data, plan.workspace_bytes)
-        return tuple(found.values())
+        found: list[bytes] = []
+        compiling = 0
+        for data, compiles in self._guesses(handle, product):
+            compiling += compiles
+            if data not in found and (not compiles or compiling <= _COMPILING):
+                found.append(data)
+        return [Algorithm(data, 0) for data in found[:count]]
+
+    def complete(self, handle: _Open, product: Problem, algorithm: Algorithm) -> Algorithm:
+        assert isinstance(product, Convolution), product
+        plan = handle.plan(product, algorithm.data)
+        return Algorithm(algorithm.data, plan.workspace_bytes, plan.image)
 
     def prepare(self, handle: _Open, call: Call, parameters: Parameters) -> Handle:
         assert isinstance(call.product, Convolution), call.product
         try:
             with self._turn:
-                plan = handle.plan(call.product, bytes.fromhex(call.algorithm))
+                plan = handle.plan(
+                    call.product, bytes.fromhex(call.algorithm), bytes.fromhex(call.image)
+                )
         except _UnableError as error:
             raise _again("cuDNN cannot run a step here", f"{error.what}: {error.know}") from error
         if plan.workspace_bytes > call.workspace_bytes:
@@ -150,9 +156,14 @@ class Cudnn:
         finally:
             made.close()
 
-    def guesses(self, handle: _Open, product: Convolution) -> list[bytes]:
-        """What heuristics name, the best first, without what computes inexactly."""
-        made, data = Descriptors(self.call), []
+    def _guesses(self, handle: _Open, product: Convolution) -> list[tuple[bytes, bool]]:
+        """What heuristics name, the best first, without what computes inexactly.
+
+        gives: engines as `_data` has them, and whether each compiles
+        """
+        made = Descriptors(self.call)
+        found: list[tuple[bytes, bool]] = []
+        refused = _INEXACT if product.dtype != "f32" or product.tf32 else _INEXACT | _ROUNDING
         try:
             heuristic = made.make(
                 graph.HEURISTIC,
@@ -161,14 +172,14 @@ class Cudnn:
             )
             for config in made.read(heuristic, graph.HEURISTIC_RESULTS, graph.CONFIG, _GUESSES):
                 (engine,) = made.read(config, graph.CONFIG_ENGINE, graph.ENGINE, 1)
-                notes = set(made.numbers(engine, graph.ENGINE_NOTES, _MOST_NOTES))
-                if not notes & _INEXACT and (product.tf32 or _ROUNDS not in notes):
-                    data.append(_data(made, engine, config))
+                if refused.isdisjoint(made.numbers(engine, graph.ENGINE_NOTES, _MOST_NOTES)):
+                    ways = made.numbers(engine, graph.ENGINE_WAYS, _MOST_NOTES)
+                    found.append((_data(made, engine, config), _COMPILES in ways))
         except _UnableError as error:
             log.debug("%s", error)
         finally:
             made.close()
-        return data
+        return found
 
     def call(self, name: str, *arguments: Any) -> None:
         status = int(getattr(self._own, name)(*arguments))
@@ -202,11 +213,11 @@ def _data(made: Descriptors, engine: Any, config: Any) -> bytes:
 
 
 class _Plan:
-    """An execution plan. numbers: of the tensors that it wants"""
+    """An execution plan. image: empty unless its engine compiles; numbers: of its tensors"""
 
-    def __init__(self, own: Any, workspace_bytes: int, product: Convolution) -> None:
-        self.own, self.workspace_bytes = own, workspace_bytes
-        self.numbers = numbers_of(product)
+    def __init__(self, made: Descriptors, own: Any, image: bytes, product: Convolution) -> None:
+        self.own, self.image, self.numbers = own, image, numbers_of(product)
+        (self.workspace_bytes,) = made.numbers(own, graph.PLAN_WORKSPACE)
 
 
 class _Open:
@@ -222,29 +233,45 @@ class _Open:
             self._graphs[product] = operations(self.made, self.own, product)
         return self._graphs[product]
 
-    def plan(self, product: Convolution, data: bytes) -> _Plan:
-        """Of an engine and its knobs, as `_data` has them."""
+    def plan(self, product: Convolution, data: bytes, image: bytes = b"") -> _Plan:
+        """Of an engine and its knobs, as `_data` has them; read from its image if that can be."""
         if (product, data) not in self._plans:
-            made = self.made
-            index, *knobs = struct.unpack(f"<{len(data) // 8}q", data)
-            engine = made.make(
-                graph.ENGINE,
-                (graph.ENGINE_GRAPH, [self.graph(product)]),
-                (graph.ENGINE_INDEX, [index]),
-            )
-            choices = [
-                made.make(graph.CHOICE, (graph.CHOICE_KNOB, [kind]), (graph.CHOICE_VALUE, [value]))
-                for kind, value in zip(knobs[::2], knobs[1::2], strict=True)
-            ]
-            config = made.make(
-                graph.CONFIG, (graph.CONFIG_ENGINE, [engine]), (graph.CONFIG_CHOICES, choices)
-            )
-            plan = made.make(
-                graph.PLAN, (graph.PLAN_HANDLE, [self.own]), (graph.PLAN_CONFIG, [config])
-            )
-            (workspace,) = made.numbers(plan, graph.PLAN_WORKSPACE)
-            self._plans[product, data] = _Plan(plan, workspace, product)
+            plan = self._read(product, image) if image else None
+            self._plans[product, data] = plan or self._make(product, data)
         return self._plans[product, data]
+
+    def _make(self, product: Convolution, data: bytes) -> _Plan:
+        made = self.made
+        index, *knobs = struct.unpack(f"<{len(data) // 8}q", data)
+        engine = made.make(
+            graph.ENGINE,
+            (graph.ENGINE_GRAPH, [self.graph(product)]),
+            (graph.ENGINE_INDEX, [index]),
+        )
+        choices = [
+            made.make(graph.CHOICE, (graph.CHOICE_KNOB, [kind]), (graph.CHOICE_VALUE, [value]))
+            for kind, value in zip(knobs[::2], knobs[1::2], strict=True)
+        ]
+        config = made.make(
+            graph.CONFIG, (graph.CONFIG_ENGINE, [engine]), (graph.CONFIG_CHOICES, choices)
+        )
+        plan = made.make(graph.PLAN, (graph.PLAN_HANDLE, [self.own]), (graph.PLAN_CONFIG, [config]))
+        image = b""
+        if _COMPILES in made.numbers(engine, graph.ENGINE_WAYS, _MOST_NOTES):
+            image = zlib.compress(made.text(plan, graph.PLAN_TEXT), zlib.Z_BEST_COMPRESSION)
+        return _Plan(made, plan, image, product)
+
+    def _read(self, product: Convolution, image: bytes) -> _Plan | None:
+        """None where it was written on another GPU, or is damaged: it has to be compiled again."""
+        try:
+            text = zlib.decompress(image)
+            plan = self.made.make(
+                graph.PLAN, (graph.PLAN_HANDLE, [self.own]), (graph.PLAN_TEXT, text)
+            )
+        except (zlib.error, LibraryError) as error:
+            log.info("an execution plan of cuDNN's is made again: %s", error)
+            return None
+        return _Plan(self.made, plan, image, product)
 
 
 class _Prepared:

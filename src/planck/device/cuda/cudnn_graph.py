@@ -6,7 +6,7 @@ source: NVIDIA's cudnn_graph.h (cuDNN 9) for the numbers of enumerations
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from ctypes import byref, c_bool, c_float, c_int, c_int64, c_void_p
+from ctypes import byref, c_bool, c_char, c_float, c_int, c_int64, c_void_p
 from typing import Any, Final, NamedTuple
 
 from planck.device.cuda.library import ALIGN, Convolution
@@ -41,12 +41,14 @@ HEURISTIC_RESULTS: Final = Attribute(202, 15, c_void_p)
 ENGINE_GRAPH: Final = Attribute(1300, 15, c_void_p)
 ENGINE_INDEX: Final = Attribute(1301, 3, c_int64)
 ENGINE_NOTES: Final = Attribute(1303, 11, c_int)
+ENGINE_WAYS: Final = Attribute(1305, 19, c_int)
 CONFIG_ENGINE: Final = Attribute(300, 15, c_void_p)
 CONFIG_CHOICES: Final = Attribute(302, 15, c_void_p)
 CHOICE_KNOB: Final = Attribute(600, 9, c_int)
 CHOICE_VALUE: Final = Attribute(601, 3, c_int64)
 PLAN_HANDLE: Final = Attribute(400, 0, c_void_p)
 PLAN_CONFIG: Final = Attribute(401, 15, c_void_p)
+PLAN_TEXT: Final = Attribute(405, 24, c_char)
 PLAN_WORKSPACE: Final = Attribute(402, 3, c_int64)
 PACK_NUMBERS: Final = Attribute(1000, 3, c_int64)
 PACK_POINTERS: Final = Attribute(1001, 6, c_void_p)
@@ -95,10 +97,12 @@ class Descriptors:
         """A descriptor that is ready; attributes without values are left out."""
         made = self._create(kind)
         for name, values in attributes:
+            kind = name.ctype * len(values)
+            array = kind.from_buffer_copy(values) if isinstance(values, bytes) else kind(*values)
             if values:
                 self._call(
                     "cudnnBackendSetAttribute", made, c_int(name.number), c_int(name.type),
-                    c_int64(len(values)), (name.ctype * len(values))(*values),
+                    c_int64(len(values)), array,
                 )  # fmt: skip
         self._call("cudnnBackendFinalize", made)
         return made
@@ -112,13 +116,22 @@ class Descriptors:
         array = (name.ctype * most)()
         return list(array[: self._get(what, name, array)])
 
+    def text(self, what: Any, name: Attribute) -> bytes:
+        size = self._count(what, name, 0, None)
+        array = (name.ctype * size)()
+        length = self._get(what, name, array)
+        return bytes(array.raw[:length])
+
     def _get(self, what: Any, name: Attribute, array: Any) -> int:
+        return min(self._count(what, name, len(array), array), len(array))
+
+    def _count(self, what: Any, name: Attribute, most: int, array: Any) -> int:
         count = c_int64()
         self._call(
             "cudnnBackendGetAttribute", what, c_int(name.number), c_int(name.type),
-            c_int64(len(array)), byref(count), array,
+            c_int64(most), byref(count), array,
         )  # fmt: skip
-        return min(count.value, len(array))
+        return count.value
 
     def _create(self, kind: int) -> Any:
         made = c_void_p()

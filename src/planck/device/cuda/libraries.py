@@ -52,6 +52,9 @@ class _Lasting:
     ) -> Sequence[Algorithm]:
         return self._own.algorithms(handle, product, workspace_bytes, count)
 
+    def complete(self, handle: Handle, product: Problem, algorithm: Algorithm) -> Algorithm:
+        return self._own.complete(handle, product, algorithm)
+
     def prepare(self, handle: Handle, call: Call, parameters: Parameters) -> Handle:
         return self._own.prepare(handle, call, parameters)
 

@@ -181,10 +181,14 @@ Problem = Product | Convolution
 
 @dataclass(frozen=True, slots=True)
 class Algorithm:
-    """One way to compute a product, in the library's own words, which that version understands."""
+    """One way to compute a product, in the library's own words, which that version understands.
+
+    image:  what the library has compiled for it, if it has, so that it need not do so again
+    """
 
     data: bytes
     workspace_bytes: int
+    image: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +197,7 @@ class Call:
 
     version:    of the library that gave the algorithm: no other knows what it says
     algorithm:  its bytes in hexadecimal digits
+    image:      those of what the library has compiled for it, "" if it need not
     arguments:  of the step, how many: A, B, D, then C, the bias, the workspace where there are any
     """
 
@@ -201,6 +206,7 @@ class Call:
     product: Problem
     algorithm: str
     workspace_bytes: int
+    image: str = ""
 
     tensors: ClassVar[tuple[TensorMap, ...]] = ()  # as a launch may have
 
@@ -253,6 +259,10 @@ class Library(Protocol):
         product:          a Product for cuBLASLt, a Convolution for cuDNN
         workspace_bytes:  what they may use at the most
         """
+        ...
+
+    def complete(self, handle: Handle, product: Problem, algorithm: Algorithm) -> Algorithm:
+        """An algorithm with the size of its workspace and its image, which may have to be made."""
         ...
 
     def prepare(self, handle: Handle, call: Call, parameters: Parameters) -> Handle:

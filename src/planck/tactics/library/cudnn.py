@@ -16,13 +16,13 @@ from planck.codegen.library import LibraryCode
 from planck.codegen.triton.convolution import Place, Sweep
 from planck.device.cuda.library import CUDNN, Algorithm, Call, Convolution, Image, Step
 from planck.dtypes import BY_NAME, Array, f32
-from planck.errors import LibraryError
+from planck.errors import BuildError, LibraryError
 from planck.ops.nn import Conv
 from planck.plan.model import WORKSPACE
 from planck.refusal import No
 from planck.tactics.kernel import Config, Kernel
 from planck.tactics.library.product import check_bias
-from planck.tactics.library.source import Source
+from planck.tactics.library.source import MOST_WORKSPACE, Source
 from planck.tactics.pattern import Anchored, constant, symbol
 from planck.tactics.triton import images
 from planck.tactics.triton.operands import multiplied
@@ -66,7 +66,7 @@ class Cudnn:
         algorithm = self._algorithm(reading, config)
         call = Call(
             CUDNN, config["version"], reading.convolution, algorithm.data.hex(),
-            algorithm.workspace_bytes,
+            algorithm.workspace_bytes, algorithm.image.hex(),
         )  # fmt: skip
         workspace = WORKSPACE if algorithm.workspace_bytes else ""
         names = (reading.a, _packed(reading.b), reading.d, reading.beside, reading.bias, workspace)
@@ -85,9 +85,17 @@ class Cudnn:
         return packed
 
     def _algorithm(self, reading: Reading, config: Config) -> Algorithm:
+        """Made only now: an engine that compiles takes half a second. raises: BuildError"""
         assert not isinstance(self._source, No), self._source
         found = self._source.algorithms(reading.convolution)
-        return next(own for own in found if own.data.hex() == config["engine"])
+        own = next(own for own in found if own.data.hex() == config["engine"])
+        try:
+            made = self._source.complete(reading.convolution, own)
+        except LibraryError as error:
+            raise BuildError(error.what, know=error.know) from error
+        if made.workspace_bytes > MOST_WORKSPACE:
+            raise BuildError(f"an engine wants a workspace of {made.workspace_bytes} bytes")
+        return made
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,10 @@ class Source(Protocol):
         """Distinct ones, the library's best guess first; none if it cannot."""
         ...
 
+    def complete(self, product: Problem, algorithm: Algorithm) -> Algorithm:
+        """One with its workspace and image. raises: LibraryError if it cannot be run"""
+        ...
+
 
 class Heuristics:
     """The library's own, on a GPU of this machine; each product is asked about once.
@@ -44,6 +48,10 @@ class Heuristics:
                 found = self._library.algorithms(self._handle, product, MOST_WORKSPACE, OFFERS)
             self._known[product] = tuple({own.data: own for own in found}.values())
         return self._known[product]
+
+    def complete(self, product: Problem, algorithm: Algorithm) -> Algorithm:
+        with self._device:
+            return self._library.complete(self._handle, product, algorithm)
 
 
 def _destroy(library: Library, device: Device, handle: Handle) -> None:
