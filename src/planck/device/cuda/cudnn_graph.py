@@ -97,8 +97,8 @@ class Descriptors:
         """A descriptor that is ready; attributes without values are left out."""
         made = self._create(kind)
         for name, values in attributes:
-            kind = name.ctype * len(values)
-            array = kind.from_buffer_copy(values) if isinstance(values, bytes) else kind(*values)
+            many: Any = name.ctype * len(values)
+            array = many.from_buffer_copy(values) if isinstance(values, bytes) else many(*values)
             if values:
                 self._call(
                     "cudnnBackendSetAttribute", made, c_int(name.number), c_int(name.type),

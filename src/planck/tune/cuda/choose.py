@@ -123,7 +123,7 @@ class _Job:
         self.settled = False
         self.ready: list[Choice] = []
         self.rivals: list[Choice] = []
-        self.building: list[tuple[Candidate[CudaTactic], Code, Future[Cubin] | None]] = []
+        self.building: list[tuple[Candidate[CudaTactic], Code | None, Future[Cubin] | None]] = []
         self.title = " ".join(type(node.op).__name__ for node in kernel.graph.nodes[:3])
 
     @property
@@ -168,16 +168,23 @@ class _Job:
         return None
 
     def _compile(self, pool: Pool, wanted: Sequence[Candidate[CudaTactic]]) -> None:
+        """Hand them to the compilers; what a library makes itself waits until it is taken."""
         for candidate in wanted:
-            try:
-                code = candidate.tactic.build(self.kernel, candidate.config)
-            except BuildError as error:
-                self._refuse(candidate, error)
-                continue
-            if knobs().debug >= 4:
-                log.info("%s %s\n%s", code.symbol, dict(candidate.config), code.source)
-            future = None if isinstance(code, LibraryCode) else pool.submit(code)
-            self.building.append((candidate, code, future))
+            if candidate.tactic.name in LIBRARIES:
+                self.building.append((candidate, None, None))
+            elif (code := self._code(candidate)) is not None:
+                assert isinstance(code, TritonCode)
+                self.building.append((candidate, code, pool.submit(code)))
+
+    def _code(self, candidate: Candidate[CudaTactic]) -> Code | None:
+        try:
+            code = candidate.tactic.build(self.kernel, candidate.config)
+        except BuildError as error:
+            self._refuse(candidate, error)
+            return None
+        if knobs().debug >= 4:
+            log.info("%s %s\n%s", code.symbol, dict(candidate.config), code.source)
+        return code
 
     def wait(self, pool: Pool) -> None:
         """Take what was compiled; where that is nothing, the next offer that compiles."""
@@ -195,7 +202,10 @@ class _Job:
 
     def _take(self) -> list[Choice]:
         made = []
-        for candidate, code, future in self.building:
+        for candidate, built, future in self.building:
+            code = built or self._code(candidate)
+            if code is None:
+                continue
             name, config = candidate.tactic.name, candidate.config
             try:
                 cubin = future.result() if future else None
