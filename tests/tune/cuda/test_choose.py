@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from planck.device.cuda.library import Call
-from planck.errors import LibraryError
+from planck.errors import BuildError, LibraryError
 from planck.plan.check import check_plan
 from planck.refusal import No
+from planck.tactics.kernel import Config, Kernel
 from planck.tune.cache import TimingCache
 from planck.tune.cuda.choice import Choice
 from planck.tune.cuda.choose import Found, choose
@@ -143,8 +145,31 @@ def test_all_that_a_library_offers_is_timed_and_never_compiled() -> None:
     assert [w.config for w in found.rivals[kernel().key]] == [{"algorithm": 3}]
     (trial,) = timer.trials
     assert trial.plan.workspace_bytes == 512
+    warm = choose([kernel()], [theirs, ours], compilers, cache, clock=timer, level=1)
+    assert chosen(warm).config == {"algorithm": 2}
+    assert len(timer.trials) == 1
     without = choose([kernel()], [theirs, ours], compilers, cache, clock=None)
     assert chosen(without).config == {"tile": 0}
+
+
+def test_what_a_library_cannot_make_is_refused_and_not_tried_again() -> None:
+    class Unmade(Called):
+        def build(self, kernel: Kernel, config: Config) -> Any:
+            self.built = [*getattr(self, "built", ()), config["algorithm"]]
+            if config["algorithm"] == 1:
+                raise BuildError("cudnnBackendFinalize failed")
+            return super().build(kernel, config)
+
+    ours, theirs = Pretence(), Unmade(configs=tuple({"algorithm": n} for n in range(3)))
+    timer, cache = (
+        Timer({**US, "algorithm0": 9.0, "algorithm2": 1.0}),
+        TimingCache.open(None, TARGET),
+    )
+    for _ in range(2):
+        found = choose([kernel()], [ours, theirs], Compilers(ours), cache, clock=timer, level=3)
+        assert chosen(found).config == {"algorithm": 2}
+    assert theirs.built == [0, 1, 2, 2]
+    assert len(timer.trials) == 1
 
 
 class Failing(Timer):
