@@ -255,7 +255,7 @@ def test_the_library_is_looked_for_and_may_be_too_old(
         tried.append(place)
         raise OSError(f"{place}: cannot open shared object file")
 
-    monkeypatch.setattr(cublaslt.ctypes, "CDLL", load)
+    monkeypatch.setattr(ctypes, "CDLL", load)
     with turned(cuda=tmp_path), suppress(LibraryError):
         (tmp_path / "lib64").mkdir()
         (tmp_path / "lib64" / "libcublasLt.so.12").touch()
@@ -265,7 +265,7 @@ def test_the_library_is_looked_for_and_may_be_too_old(
     with pytest.raises(LibraryError, match="not on this machine") as caught:
         cublaslt.open_cublaslt()
     assert "pip install nvidia-cublas" in caught.value.try_
-    monkeypatch.setattr(cublaslt.ctypes, "CDLL", lambda place: Own(version=110_500))
+    monkeypatch.setattr(ctypes, "CDLL", lambda place: Own(version=110_500))
     with pytest.raises(LibraryError, match="too old") as caught:
         cublaslt.open_cublaslt()
     assert "11.5.0" in str(caught.value)

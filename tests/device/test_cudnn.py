@@ -95,6 +95,9 @@ class Own:
     def do_GetVersion(self) -> int:  # noqa: N802
         return self.version
 
+    def do_GetCudartVersion(self) -> int:  # noqa: N802
+        return 13_000
+
     def do_GetLastErrorString(self, to: Any, size: Any) -> None:  # noqa: N802
         to.value = b"why it\nfailed"
         assert size.value == ctypes.sizeof(to)
@@ -368,7 +371,7 @@ def test_the_library_is_looked_for_and_may_be_too_old(
         tried.append(place)
         raise OSError(f"{place}: cannot open shared object file")
 
-    monkeypatch.setattr(cudnn.ctypes, "CDLL", load)
+    monkeypatch.setattr(ctypes, "CDLL", load)
     with turned(cuda=tmp_path), suppress(LibraryError):
         (tmp_path / "lib64").mkdir()
         (tmp_path / "lib64" / "libcudnn.so.9").touch()
@@ -378,6 +381,29 @@ def test_the_library_is_looked_for_and_may_be_too_old(
     with pytest.raises(LibraryError, match="not on this machine") as caught:
         cudnn.open_cudnn()
     assert "pip install nvidia-cudnn" in caught.value.try_
-    monkeypatch.setattr(cudnn.ctypes, "CDLL", lambda place: Own(version=89_700))
+    monkeypatch.setattr(ctypes, "CDLL", lambda place: Own(version=89_700))
     with pytest.raises(LibraryError, match="too old"):
         cudnn.open_cudnn()
+
+
+@pytest.mark.usefixtures("fresh")
+def test_what_it_would_end_the_process_without_is_loaded_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tried: list[str] = []
+    absent = {"libcublasLt.so.13", "libnvrtc.so.13"}
+
+    def load(place: str) -> Any:
+        name = place.split("/")[-1]
+        tried.append(name)
+        if name in absent:
+            raise OSError(f"{place}: cannot open shared object file")
+        return Own()
+
+    monkeypatch.setattr(ctypes, "CDLL", load)
+    with pytest.raises(LibraryError, match="cuBLASLt, which cuDNN needs, is not on") as caught:
+        cudnn.open_cudnn()
+    assert "libcublasLt.so.13" in caught.value.know
+    absent.remove("libcublasLt.so.13")
+    assert cudnn.open_cudnn().version == 91_400
+    assert tried[-3:] == ["libcudnn.so.9", "libcublasLt.so.13", "libnvrtc.so.13"]

@@ -9,7 +9,6 @@ source: NVIDIA's cublasLt.h (CUDA 12 and 13) for the numbers of enumerations
 from __future__ import annotations
 
 import ctypes
-import logging
 from collections.abc import Sequence
 from ctypes import byref, c_float, c_int, c_int32, c_int64, c_size_t, c_uint32, c_uint64, c_void_p
 from functools import lru_cache
@@ -28,14 +27,16 @@ from planck.device.cuda.library import (
     Side,
     dotted,
 )
-from planck.device.cuda.places import places
+from planck.device.cuda.loading import Wanted, open_first
 from planck.errors import LibraryError
 
-log = logging.getLogger(__name__)
-
 OLDEST: Final = 120_000  # CUDA 12.0, the first with kernels for compute capability 9.0
-_NAMES: Final = ("libcublasLt.so.13", "libcublasLt.so.12")
-_WHEELS: Final = ("cu13/lib", "cublas/lib")  # in the package `nvidia`, since CUDA 13 and before
+_WANTED: Final = Wanted(
+    "cuBLASLt",
+    ("libcublasLt.so.13", "libcublasLt.so.12"),
+    ("cu13/lib", "cublas/lib"),  # since CUDA 13 and before
+    "nvidia-cublas",
+)
 
 _TYPES: Final = {"f32": 0, "f16": 2, "bf16": 14}  # cudaDataType
 _F32: Final = 68  # cublasComputeType_t
@@ -76,26 +77,7 @@ def open_cublaslt() -> Library:
 
     raises: LibraryError if there is none, or only an old one
     """
-    tried = []
-    for place in places(_NAMES, _WHEELS):
-        try:
-            found = CublasLt(ctypes.CDLL(place))
-        except OSError as error:
-            tried.append(str(error).split(":")[0])
-            continue
-        if found.version < OLDEST:
-            raise LibraryError(
-                "cuBLASLt is too old",
-                know=f"{place} is {dotted(found.version)}; planck needs {dotted(OLDEST)}",
-                try_="pip install nvidia-cublas, or build with tactic_sources=()",
-            )
-        log.info("cuBLASLt %s: %s", dotted(found.version), place)
-        return found
-    raise LibraryError(
-        "cuBLASLt is not on this machine",
-        know=f"looked for {', '.join(dict.fromkeys(tried))}",
-        try_="pip install nvidia-cublas, or set CUDA_PATH to where CUDA is",
-    )
+    return open_first(_WANTED, CublasLt, OLDEST)
 
 
 class CublasLt:

@@ -29,14 +29,13 @@ from planck.device.cuda.library import (
     Problem,
     dotted,
 )
-from planck.device.cuda.places import places
+from planck.device.cuda.loading import Wanted, load, missing, open_first
 from planck.errors import LibraryError
 
 log = logging.getLogger(__name__)
 
 OLDEST: Final = 90_000
-_NAMES: Final = ("libcudnn.so.9",)
-_WHEELS: Final = ("cudnn/lib",)  # in the package `nvidia`
+_WANTED: Final = Wanted("cuDNN", ("libcudnn.so.9",), ("cudnn/lib",), "nvidia-cudnn-cu13")
 
 _BEST_GUESSES: Final = 3  # cudnnBackendHeurMode_t: A
 _GUESSES: Final = 24  # to look at, of which not all can be run
@@ -59,26 +58,31 @@ def open_cudnn() -> Library:
 
     raises: LibraryError if there is none, or only an old one
     """
-    tried = []
-    for place in places(_NAMES, _WHEELS):
-        try:
-            found = Cudnn(ctypes.CDLL(place))
-        except OSError as error:
-            tried.append(str(error).split(":")[0])
-            continue
-        if found.version < OLDEST:
-            raise LibraryError(
-                "cuDNN is too old",
-                know=f"{place} is {dotted(found.version)}; planck needs {dotted(OLDEST)}",
-                try_="pip install nvidia-cudnn-cu13, or build with tactic_sources=()",
-            )
-        log.info("cuDNN %s: %s", dotted(found.version), place)
-        return found
-    raise LibraryError(
-        "cuDNN is not on this machine",
-        know=f"looked for {', '.join(dict.fromkeys(tried))}",
-        try_="pip install nvidia-cudnn-cu13, or set CUDA_PATH to where CUDA is",
+    found = open_first(_WANTED, Cudnn, OLDEST)
+    assert isinstance(found, Cudnn)
+    _load_beside(found.cuda_version // 1000)
+    return found
+
+
+def _load_beside(cuda: int) -> None:
+    """cuBLASLt, without which cuDNN ends the process, and NVRTC, without which no engine compiles.
+
+    raises: LibraryError if that of this version of CUDA is not there
+    """
+    cublaslt = Wanted(
+        "cuBLASLt, which cuDNN needs,",
+        (f"libcublasLt.so.{cuda}",),
+        ("cu13/lib", "cublas/lib"),
+        "nvidia-cublas",
     )
+    nvrtc = Wanted(
+        "NVRTC", (f"libnvrtc.so.{cuda}",), ("cu13/lib", "cuda_nvrtc/lib"), "nvidia-cuda-nvrtc"
+    )
+    tried: list[str] = []
+    if next(load(cublaslt, tried), None) is None:
+        raise missing(cublaslt, tried)
+    if next(load(nvrtc, tried), None) is None:
+        log.info("no engines of cuDNN that compile: looked for %s", tried[-1])
 
 
 class Cudnn:
@@ -89,8 +93,9 @@ class Cudnn:
 
     def __init__(self, own: Any) -> None:
         self._own, self._turn = own, threading.Lock()
-        own.cudnnGetVersion.restype = c_size_t
+        own.cudnnGetVersion.restype = own.cudnnGetCudartVersion.restype = c_size_t
         self.version = int(own.cudnnGetVersion())
+        self.cuda_version = int(own.cudnnGetCudartVersion())  # 13000 of CUDA 13.0
 
     def create(self) -> _Open:
         own = c_void_p()
