@@ -101,6 +101,7 @@ class Made:
     {"channels": 16, "columns": 16, "groups": 16},
     {"channels": 21, "columns": 11, "images": 1},
     {"size": (17,), "steps": ("sigmoid",)},
+    {"pads": (0, 0, 0, 0), "taps": 4, "images": 1},  # a row of taps is one piece of memory
 ])  # fmt: skip
 def test_convolutions_against_float64(gpu: Machine, dtype: Any, how: dict[str, Any]) -> None:
     """Lanes past the channels hold NaN."""
