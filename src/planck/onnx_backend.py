@@ -176,6 +176,8 @@ def _copy(item: Any) -> Any:
 
 
 def _output(found: Mapping[str, Array], name: str, kind: str) -> Any:
+    if f"{name}[count]" in found:
+        return found[name][: int(found[f"{name}[count]"])]
     if name in found or kind == "tensor_type":
         return found[name]
     return [found[f"{name}[{k}]"] for k in range(len(found)) if f"{name}[{k}]" in found]

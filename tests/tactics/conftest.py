@@ -94,8 +94,9 @@ def run_kernel(
     for value in kernel.graph.inputs:
         buffers[value.name] = lay_out(arrays[value.name], kernel.operands[value.name])
     for value in kernel.graph.outputs:
-        shape = kernel.operands[value.name].type.dims
-        buffers[value.name] = lay_out(np.full(shape, np.nan), kernel.operands[value.name])
+        type_ = kernel.operands[value.name].type
+        nothing = np.full(type_.dims, np.nan if type_.dtype.is_float else -99)
+        buffers[value.name] = lay_out(nothing, kernel.operands[value.name])
     for name, array in packed.items():
         raw = np.empty(array.nbytes + 192, np.uint8)
         start = -raw.ctypes.data % 64

@@ -1,6 +1,6 @@
 """Fusions that no tactic takes come apart again: better two kernels than a reference step.
 
-And operators without a body become kernels where a tactic of a GPU takes them.
+And operators without a body become kernels where a tactic takes them.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def take_apart(graph: Graph, tactics: Sequence[Offering], target: Target, thread
                 log.info("%s comes apart: no tactic takes it whole", node.origin)
                 nodes.extend(_parts(node))
                 continue
-        elif node.op.reference_only and target.is_cuda:
+        elif node.op.reference_only:
             kernel = kernel_alone(region_of(node), graph.weights, target, threads)
             if any(not isinstance(tactic.offers(kernel), No) for tactic in tactics):
                 node = region_of(node)

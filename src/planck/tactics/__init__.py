@@ -1,6 +1,7 @@
 """The ways to run a kernel."""
 
 from planck.tactics.attention import FusedAttention
+from planck.tactics.boxes import Suppression
 from planck.tactics.depth_first import FusedDepthwise
 from planck.tactics.direct import Direct, Transposed
 from planck.tactics.globalpool import GlobalPooling
@@ -29,6 +30,7 @@ TACTICS: tuple[Tactic, ...] = (
     FusedAttention(),
     Pooling(),
     GlobalPooling(),
+    Suppression(),
     Loops(),
 )
 """In the order in which they are asked; all that offer are compared."""

@@ -330,6 +330,7 @@ _LIBDEVICE: dict[str, Any] = {
     "pow": np.power, "fmod": np.fmod,
     "rint": np.rint, "nearbyint": np.rint, "trunc": np.trunc, "floor": np.floor, "ceil": np.ceil,
     "sqrt": np.sqrt, "rsqrt": lambda x: 1 / np.sqrt(x), "fast_expf": np.exp,
-    "copysign": np.copysign, "div_rn": np.divide, "fast_dividef": np.divide,
+    "copysign": np.copysign, "div_rn": np.divide, "mul_rn": np.multiply,
+    "fast_dividef": np.divide,
 }  # fmt: skip
 """What libdevice computes on the GPU to one or two units in the last place."""

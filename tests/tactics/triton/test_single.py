@@ -15,10 +15,11 @@ from planck.ir.graph import Op
 from planck.ir.interpret import interpret
 from planck.ops.linalg import Det
 from planck.ops.movement import ScatterElements, ScatterND, TopK
-from planck.ops.nn import RoiAlign
+from planck.ops.nn import NonMaxSuppression, RoiAlign
 from planck.ops.pointwise import BitCast
 from planck.refusal import No
 from planck.tactics.triton.single import Single
+from tests.boxes import odd_boxes, random_boxes
 from tests.loops.running import Maker, kernel
 from tests.loops.test_dtypes import draw
 from tests.tactics.triton.conftest import H100
@@ -105,6 +106,19 @@ def test_roi_align(mode: str, sampling: int) -> None:
         )
 
 
+@pytest.mark.parametrize("centred", [False, True])
+def test_non_max_suppression(centred: bool) -> None:
+    check(NonMaxSuppression(7, 0.3, 0.2, centred), most=1, **random_boxes(2, 3, 37))
+    check(NonMaxSuppression(50, 0.05, centred=centred), **random_boxes(1, 1, 37))
+    check(NonMaxSuppression(1, 0.5, 0.9, centred), {"scores": 3}, **random_boxes(3, 1, 5))
+    check(NonMaxSuppression(5, 0.5, 1.0, centred), **random_boxes(1, 2, 1))  # none
+
+
+def test_non_max_suppression_of_more_boxes_than_a_tile() -> None:
+    check(NonMaxSuppression(9, 0.4, 0.1), **random_boxes(1, 2, 1500))
+    check(NonMaxSuppression(9, 0.0, 0.5), **odd_boxes(2, 1500))
+
+
 def test_determinants() -> None:
     x = draw(dtypes.f64, (3, 2, 5, 5))
     x[0, 1, :, 2] = 0
@@ -129,6 +143,8 @@ COMPILED: list[tuple[Op, dict[str, Any]]] = [
     (ScatterElements(0), {"x": f16, "i": np.zeros(9, np.int32), "u": f16[:9]}),
     (RoiAlign("max", 7, 7, 0, 0.25, 0.5), {"x": np.zeros((1, 8, 9, 9), np.float32),
      "r": np.zeros((5, 4), np.float32), "i": np.zeros(5, np.int64)}),
+    (NonMaxSuppression(100, 0.5, 0.25), {"boxes": np.zeros((2, 8400, 4), np.float16),
+     "scores": np.zeros((2, 80, 8400), np.float16)}),
     (Det(), {"x": np.zeros((3, 5, 5), np.float32)}),
 ]  # fmt: skip
 

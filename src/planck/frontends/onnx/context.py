@@ -39,7 +39,18 @@ class Absent:
     """An ONNX optional without an element."""
 
 
-Item = Value | ValueList | Absent
+@dataclass(frozen=True, slots=True)
+class Padded:
+    """A tensor whose values decide how many rows it has: as many as there can be, and the number.
+
+    Only a graph can give it, as two outputs: no node knows rows that are not there.
+    """
+
+    rows: Value
+    count: Value
+
+
+Item = Value | ValueList | Absent | Padded
 Translation = Callable[["NodeContext"], Item | Sequence[Item | None]]
 Table = Mapping[tuple[str, str], Translation]
 
@@ -225,6 +236,12 @@ class NodeContext:
         item = self.item(i)
         if item is None or isinstance(item, Value):
             return item
+        if isinstance(item, Padded):
+            raise NotConstant(
+                f"{self.type} reads input {i}, whose values decide how many rows it has",
+                know=f"it is of NonMaxSuppression, whose rows are 0 to {item.rows.type.dims[0]}",
+                try_="make what NonMaxSuppression gives an output of the model, and cut it there",
+            )
         raise ModelFormatError(f"input {i} of {self.type} is not a tensor")
 
     def input(self, i: int) -> Value:

@@ -17,6 +17,7 @@ from planck.frontends.onnx.context import (
     Builder,
     Item,
     NodeContext,
+    Padded,
     Scope,
     Subgraph,
     Translator,
@@ -260,7 +261,9 @@ class _Importer(Translator):
 
 
 def _flat(name: str, item: Item | None) -> list[tuple[str, Item | None]]:
-    """An output as tensors: a sequence gives name[0], name[1] ..."""
+    """An output as tensors: a sequence gives name[0], name[1] ..., Padded gives name[count]."""
+    if isinstance(item, Padded):
+        return [(name, item.rows), (f"{name}[count]", item.count)]
     if isinstance(item, ValueList):
         return [(f"{name}[{k}]", one) for k, one in enumerate(item.items)]
     return [(name, item)]

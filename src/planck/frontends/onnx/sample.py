@@ -7,12 +7,12 @@ from typing import Final
 
 import numpy as np
 
-from planck.dtypes import Array, i64
+from planck.dtypes import i64
 from planck.errors import ShapeError
-from planck.frontends.onnx.context import Item, NodeContext, Table
+from planck.frontends.onnx.context import Item, NodeContext, Padded, Table
 from planck.frontends.onnx.emit import cast, reshape
 from planck.ops.movement import Pad, ScatterElements
-from planck.ops.nn import ConvTranspose, GridSample, RoiAlign
+from planck.ops.nn import ConvTranspose, GridSample, NonMaxSuppression, RoiAlign
 
 
 def _grid_sample(ctx: NodeContext) -> Item:
@@ -99,39 +99,19 @@ def _max_unpool(ctx: NodeContext) -> Item:
 
 
 def _non_max_suppression(ctx: NodeContext) -> Item:
-    """Evaluated where the boxes are known: how many stay depends on them."""
-    boxes = ctx.need_constant(0, "how many boxes stay")
-    scores = ctx.need_constant(1, "how many boxes stay")
-    most = int(ctx.scalar(2, "the number of boxes", 0))
-    overlap, lowest = float(ctx.scalar(3, "the overlap", 0)), ctx.scalar(4, "the score", -np.inf)
-    fits = boxes.ndim == 3 and scores.ndim == 3 and boxes.shape[2] == 4
-    if not fits or boxes.shape[:2] != (scores.shape[0], scores.shape[2]):
-        raise ShapeError(f"NonMaxSuppression of boxes {boxes.shape}, scores {scores.shape}")
-    corners = boxes.astype(np.float64)
-    if ctx.integer("center_point_box", 0):
-        middle, half = corners[..., :2], corners[..., 2:] / 2
-        corners = np.concatenate([middle - half, middle + half], -1)
-    low = np.minimum(corners[..., :2], corners[..., 2:])
-    high = np.maximum(corners[..., :2], corners[..., 2:])
-    chosen = []
-    for image, kind in np.ndindex(*scores.shape[:2]):
-        kept: list[int] = []
-        for box in np.argsort(-scores[image, kind], kind="stable"):
-            if len(kept) >= most or not scores[image, kind, box] > lowest:
-                break
-            if not kept or _overlap(low[image], high[image], int(box), kept).max() <= overlap:
-                kept.append(int(box))
-        chosen += [(image, kind, box) for box in kept]
-    return ctx.const(np.array(chosen, np.int64).reshape(-1, 3))
-
-
-def _overlap(low: Array, high: Array, box: int, kept: list[int]) -> Array:
-    """Intersection over union of a box with others."""
-    inner = np.minimum(high[box], high[kept]) - np.maximum(low[box], low[kept])
-    shared = np.clip(inner, 0, None).prod(-1)
-    areas = (high - low).prod(-1)
-    union = areas[box] + areas[kept] - shared
-    return np.where(union > 0, shared / np.where(union > 0, union, 1), 0)
+    """Rows for as many boxes as may stay; only those that do where the boxes are known."""
+    boxes, scores = ctx.input(0), ctx.input(1)
+    op = NonMaxSuppression(
+        max(int(ctx.scalar(2, "the number of boxes", 0)), 0),
+        float(ctx.scalar(3, "the overlap", 0)),
+        float(ctx.scalar(4, "the lowest score", -math.inf)),
+        bool(ctx.integer("center_point_box", 0)),
+    )
+    rows, count = ctx.emit_all(op, boxes, scores)
+    found, number = ctx.constant(rows), ctx.constant(count)
+    if found is None or number is None:
+        return Padded(rows, count)
+    return ctx.const(found[: int(number)])
 
 
 TABLE: Final[Table] = {

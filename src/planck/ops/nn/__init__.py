@@ -1,6 +1,7 @@
 """Operators of neural networks: convolution, matrix product, pooling, normalisation, attention."""
 
 from planck.ops.nn.attention import Attention
+from planck.ops.nn.boxes import NonMaxSuppression
 from planck.ops.nn.convolution import Conv, ConvTranspose
 from planck.ops.nn.deform import DeformConv
 from planck.ops.nn.matmul import MatMul
@@ -13,7 +14,7 @@ from planck.ops.nn.softmax import Hardmax, LogSoftmax, Softmax
 OPERATORS = (
     Conv, ConvTranspose, MatMul, Pool, MaxPoolIndices, BatchNorm, LayerNorm, RMSNorm, InstanceNorm,
     GroupNorm, LRN, Softmax, LogSoftmax, Hardmax, Resize, Attention,
-    GridSample, RoiAlign, DeformConv,
+    GridSample, RoiAlign, DeformConv, NonMaxSuppression,
 )  # fmt: skip
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "LogSoftmax",
     "MatMul",
     "MaxPoolIndices",
+    "NonMaxSuppression",
     "Pool",
     "RMSNorm",
     "Resize",

@@ -1,4 +1,4 @@
-"""Operators that have no body: the largest k, scattering, pooled regions, determinants, bits.
+"""Operators that have no body: the largest k, scattering, boxes, regions, determinants, bits.
 
 On a GPU a step in NumPy ends one graph, copies what it reads to the host and begins another.
 
@@ -12,6 +12,10 @@ Notebook (H100 unless it says H200; NumPy's time is that of its reference alone,
   159), with sums 186 us (358), 25200 rows of 4 1397 us (676). Slices that look once, predicted: an
   eighth and a quarter. Found, on an H200: 9.1 us and 176 us; sums, with a register for each lane's,
   75 us. 64000 updates added along an axis of 1000: 73 us.
+- Non-maximum suppression, on an H200: 80 classes of 8400 boxes, of which 296 stay, 53 us (NumPy 5.7
+  ms); of 25200, 2245 of them, 169 us (37 ms); eight images of 8400 175 us (45 ms); 8000 that all
+  beat the lowest score 2.6 ms (3000). 300 rounds of one class whose 8400 boxes all do are alone in
+  one block: 8.0 ms (158), 27 us a round.
 """
 
 from __future__ import annotations
@@ -21,7 +25,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from planck.codegen.triton import bits, linalg, rois, scatter, topk
+from planck.codegen.triton import bits, boxes, linalg, rois, scatter, topk
 from planck.codegen.triton.code import TritonCode
 from planck.codegen.triton.operand import Tensor
 from planck.codegen.triton.scalar import supported
@@ -29,7 +33,7 @@ from planck.dtypes import Array, bool_
 from planck.ir.graph import Node, Op
 from planck.ops.linalg import Det
 from planck.ops.movement import ScatterElements, ScatterND, TopK
-from planck.ops.nn import RoiAlign
+from planck.ops.nn import NonMaxSuppression, RoiAlign
 from planck.ops.pointwise import BitCast
 from planck.ops.shapes import axis_of
 from planck.refusal import No
@@ -40,6 +44,8 @@ from planck.tactics.triton.operands import REACH
 from planck.tactics.triton.tiles import MULTIPROCESSORS
 
 COMPARISONS: Final = 1 << 36  # that a kernel may make
+PAIRS: Final = 1 << 13  # images and classes, whose numbers of boxes one block adds up
+BOXES_BYTES: Final = 1 << 30
 ROWS: Final = (64, 32, 16, 8)  # elements of a block that look for their places
 
 
@@ -106,9 +112,21 @@ def _unfit(node: Node) -> str:
             comparisons = each * math.prod(indices[:-1])
         else:
             comparisons = x.size * indices[axis_of("ScatterElements", op.axis, x.rank)]
+    elif isinstance(op, NonMaxSuppression):
+        return _unfit_boxes(op, node)
     elif isinstance(op, Det) and not 1 <= x.dims[-1] <= linalg.LARGEST:
         return f"a matrix of {x.dims[-1]} rows"
     return f"{comparisons} comparisons are too many" if comparisons > COMPARISONS else ""
+
+
+def _unfit_boxes(op: NonMaxSuppression, node: Node) -> str:
+    images, classes, number = node.inputs[1].type.dims
+    pairs, most = images * classes, min(op.most, number)
+    if not pairs * most:
+        return "there are no boxes"
+    if pairs > PAIRS or 4 * boxes.workspace(pairs, number, most) > BOXES_BYTES:
+        return f"{pairs} images and classes of {number} boxes are too many"
+    return ""
 
 
 def _top_k_offers(kernel: Kernel) -> tuple[Config, ...]:
@@ -149,6 +167,17 @@ def _roi_align(
     return rois.write(rois.RoiAlign(name, x, regions, images, out, *how, dependent))
 
 
+def _non_max_suppression(
+    name: str, op: Any, tensors: list[Tensor], dependent: bool, config: Config
+) -> TritonCode:
+    given, scores, rows, count = tensors
+    most = min(op.most, scores.dims[2])
+    how = most, op.overlap, op.lowest, op.centred
+    return boxes.write(
+        boxes.NonMaxSuppression(name, given, scores, rows, _among_one(count), *how, dependent)
+    )
+
+
 def _bit_cast(
     name: str, op: Any, tensors: list[Tensor], dependent: bool, config: Config
 ) -> TritonCode:
@@ -171,6 +200,7 @@ _WRITERS: Final[Mapping[type[Op], tuple[Callable[..., TritonCode], str]]] = {
     ScatterElements: (_scatter, "scatter"),
     ScatterND: (_scatter, "scatter"),
     RoiAlign: (_roi_align, "roi_align"),
+    NonMaxSuppression: (_non_max_suppression, "non_max_suppression"),
     BitCast: (_bit_cast, "bit_cast"),
     Det: (_det, "det"),
 }

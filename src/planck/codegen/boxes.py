@@ -1,0 +1,252 @@
+"""Non-maximum suppression: a unit of work is one image and class, round after round.
+
+A unit lists the boxes whose score is above the lowest. Each round takes the best that is left, and
+out of the list what overlaps it. Who finishes the last unit puts the rows of all of them one behind
+the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from planck.codegen.llvm import Builder, float_literal, function
+from planck.plan.model import COUNTERS, WORKSPACE
+from planck.target import Target
+
+COUNTER_BYTES: Final = 64
+_OUT: Final = float_literal(float("-inf"))  # the score of a box that is out
+_LISTS: Final = ("left", "which", "y_low", "x_low", "y_high", "x_high", "area")
+
+
+@dataclass(frozen=True, slots=True)
+class NonMaxSuppression:
+    """A kernel with everything decided.
+
+    arguments:  boxes f32[N, B, 4], scores f32[N, C, B], rows i64[R, 3], the count i64[]
+    most:       boxes of an image and class, no more than there are
+    """
+
+    arguments: tuple[str, str, str, str]
+    images: int
+    classes: int
+    boxes: int
+    most: int
+    overlap: float
+    lowest: float
+    centred: bool
+
+    @property
+    def units(self) -> int:
+        return self.images * self.classes
+
+    @property
+    def scratch_bytes(self) -> int:
+        return len(_LISTS) * self.list_bytes
+
+    @property
+    def list_bytes(self) -> int:
+        return -(-self.boxes * 4 // 64) * 64
+
+    @property
+    def workspace_bytes(self) -> int:
+        """The boxes that stay of each unit, then how many they are; 32 bits each."""
+        return 4 * self.units * (self.most + 1)
+
+
+@dataclass
+class _Writer:
+    b: Builder
+    spec: NonMaxSuppression
+    base: Mapping[str, str]
+    cells: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("listed", "number", "place", "row"):  # registers, once LLVM has seen them
+            self.cells[name] = self.b.let("alloca i64, align 8")
+        self.cells["top"] = self.b.let("alloca float, align 4")
+        self.lists = {
+            name: self.b.offset("%scratch", k * self.spec.list_bytes)
+            for k, name in enumerate(_LISTS)
+        }
+
+    def get(self, name: str) -> str:
+        return self.b.load("float" if name == "top" else "i64", self.cells[name], 4)
+
+    def set(self, name: str, value: str) -> None:
+        self.b.store("float" if name == "top" else "i64", value, self.cells[name], 4)
+
+    def step(self, name: str, by: str = "1") -> None:
+        self.set(name, self.b.let(f"add nsw i64 {self.get(name)}, {by}"))
+
+    def at(self, pointer: str, index: str, kind: str = "float") -> str:
+        return self.b.let(f"getelementptr {kind}, ptr {pointer}, i64 {index}", "p")
+
+    def item(self, name: str, index: str) -> str:
+        """The address in one of the lists."""
+        return self.at(self.lists[name], index)
+
+    def times(self, value: str, factor: int, more: str = "0") -> str:
+        product = self.b.let(f"mul nsw i64 {value}, {factor}")
+        return self.b.let(f"add nsw i64 {product}, {more}")
+
+    def when(self, condition: str, body: Callable[[], None]) -> None:
+        then, rest = self.b.label("then"), self.b.label("rest")
+        self.b.branch_if(condition, then, rest)
+        self.b.block(then)
+        body()
+        self.b.branch(rest)
+        self.b.block(rest)
+
+    def larger(self, x: str, y: str) -> str:
+        over = self.b.let(f"fcmp ogt float {x}, {y}")
+        return self.b.let(f"select i1 {over}, float {x}, float {y}")
+
+    def smaller(self, x: str, y: str) -> str:
+        under = self.b.let(f"fcmp olt float {x}, {y}")
+        return self.b.let(f"select i1 {under}, float {x}, float {y}")
+
+    def list(self, unit: str) -> None:
+        """The scores above the lowest, their boxes, corners and areas; `listed` is their number."""
+        b, spec = self.b, self.spec
+        boxes, scores = (self.base[name] for name in spec.arguments[:2])
+        self.set("listed", "0")
+        with b.loop(0, spec.boxes) as box:
+            score = b.load("float", self.at(scores, self.times(unit, spec.boxes, box)), 4)
+            place = self.get("listed")
+            b.store("float", score, self.item("left", place), 4)
+            b.store("i32", b.let(f"trunc i64 {box} to i32"), self.item("which", place), 4)
+            good = b.let(f"fcmp ogt float {score}, {float_literal(spec.lowest)}")
+            self.step("listed", b.let(f"zext i1 {good} to i64"))
+        image = b.let(f"udiv i64 {unit}, {spec.classes}")
+        first = self.at(boxes, self.times(image, 4 * spec.boxes))
+        with b.loop(0, self.get("listed")) as place:
+            box = b.let(f"sext i32 {b.load('i32', self.item('which', place), 4)} to i64")
+            corners = self.at(first, self.times(box, 4))
+            sides = []
+            for k, axis in enumerate("yx"):
+                one, two = (b.load("float", b.offset(corners, 4 * j), 4) for j in (k, k + 2))
+                if spec.centred:
+                    half = b.let(f"fmul float {two}, 0.5")
+                    one, two = (b.let(f"{way} float {one}, {half}") for way in ("fsub", "fadd"))
+                low, high = self.smaller(one, two), self.larger(one, two)
+                b.store("float", low, self.item(f"{axis}_low", place), 4)
+                b.store("float", high, self.item(f"{axis}_high", place), 4)
+                sides.append(b.let(f"fsub float {high}, {low}"))
+            area = b.let(f"fmul float {sides[0]}, {sides[1]}")
+            b.store("float", area, self.item("area", place), 4)
+
+    def rounds(self, unit: str) -> None:
+        """The boxes that stay, into the workspace; `number` is how many they are."""
+        b, spec = self.b, self.spec
+        self.set("number", "0")
+        again, found, out, done = (b.label(n) for n in ("again", "found", "out", "done"))
+        b.branch(again)
+        b.block(again)
+        self.set("top", _OUT)
+        with b.loop(0, self.get("listed")) as place:
+            score = b.load("float", self.item("left", place), 4)
+            # No score is NaN, which lets LLVM take many at once.
+            top = b.call("float", "llvm.maxnum.f32", ("float", self.get("top")), ("float", score),
+                         flags="nnan nsz")  # fmt: skip
+            self.set("top", top)
+        b.branch_if(b.let(f"fcmp ogt float {self.get('top')}, {_OUT}"), found, done)
+        b.block(found)
+        self._find()
+        place = self.get("place")
+        box = b.load("i32", self.item("which", place), 4)
+        kept = self.times(unit, spec.most, self.get("number"))
+        b.store("i32", box, self.at(self.base[WORKSPACE], kept, "i32"), 4)
+        self.step("number")
+        b.branch_if(b.let(f"icmp slt i64 {self.get('number')}, {spec.most}"), out, done)
+        b.block(out)
+        b.store("float", _OUT, self.item("left", place), 4)
+        self._take_out(place)
+        b.branch(again)
+        b.block(done)
+
+    def _find(self) -> None:
+        """The first place that has the best score."""
+        b = self.b
+        look, on, there = b.label("look"), b.label("on"), b.label("there")
+        self.set("place", "0")
+        b.branch(look)
+        b.block(look)
+        score = b.load("float", self.item("left", self.get("place")), 4)
+        b.branch_if(b.let(f"fcmp oeq float {score}, {self.get('top')}"), there, on)
+        b.block(on)
+        self.step("place")
+        b.branch(look)
+        b.block(there)
+
+    def _take_out(self, best: str) -> None:
+        """What overlaps the box at a place is out."""
+        b = self.b
+        own = {name: b.load("float", self.item(name, best), 4) for name in _LISTS[2:]}
+        with b.loop(0, self.get("listed")) as place:
+            its = {name: b.load("float", self.item(name, place), 4) for name in _LISTS[2:]}
+            sides = []
+            for axis in "yx":
+                low = self.larger(own[f"{axis}_low"], its[f"{axis}_low"])
+                high = self.smaller(own[f"{axis}_high"], its[f"{axis}_high"])
+                sides.append(self.larger(b.let(f"fsub float {high}, {low}"), "0.0"))
+            shared = b.let(f"fmul float {sides[0]}, {sides[1]}")
+            union = b.let(f"fadd float {own['area']}, {its['area']}")
+            union = b.let(f"fsub float {union}, {shared}")
+            share = b.let(f"fdiv float {shared}, {union}")
+            over = b.let(f"fcmp ogt float {share}, {float_literal(self.spec.overlap)}")
+            score = b.load("float", self.item("left", place), 4)
+            b.store("float", b.let(f"select i1 {over}, float {_OUT}, float {score}"),
+                    self.item("left", place), 4)  # fmt: skip
+
+    def gather(self) -> None:
+        """The rows of all units, -1 behind them, and how many there are."""
+        b, spec = self.b, self.spec
+        rows, count = (self.base[name] for name in spec.arguments[2:])
+        kept, counts = self.base[WORKSPACE], self._counts()
+        self.set("row", "0")
+        with b.loop(0, spec.units) as unit:
+            number = b.load("i32", self.at(counts, unit, "i32"), 4)
+            image, kind = (b.let(f"{way} i64 {unit}, {spec.classes}") for way in ("udiv", "urem"))
+            with b.loop(0, b.let(f"sext i32 {number} to i64")) as k:
+                box = b.load("i32", self.at(kept, self.times(unit, spec.most, k), "i32"), 4)
+                box = b.let(f"sext i32 {box} to i64")
+                for column, value in enumerate((image, kind, box)):
+                    at = self.times(self.get("row"), 3, str(column))
+                    b.store("i64", value, self.at(rows, at, "i64"), 8)
+                self.step("row")
+        b.store("i64", self.get("row"), count, 8)
+        with b.loop(self.times(self.get("row"), 3), 3 * spec.units * spec.most) as at:
+            b.store("i64", "-1", self.at(rows, at, "i64"), 8)
+
+    def _counts(self) -> str:
+        return self.b.offset(self.base[WORKSPACE], 4 * self.spec.units * self.spec.most)
+
+    def run(self) -> None:
+        b, spec = self.b, self.spec
+        with b.loop("%begin", "%end") as unit:
+            self.list(unit)
+            self.rounds(unit)
+            number = b.let(f"trunc i64 {self.get('number')} to i32")
+            b.store("i32", number, self.at(self._counts(), unit, "i32"), 4)
+        counter = self.base[COUNTERS]
+        own = b.let("trunc i64 " + b.let("sub i64 %end, %begin") + " to i32")
+        before = b.let(f"atomicrmw add ptr {counter}, i32 {own} acq_rel, align 4")
+        last = b.let(f"icmp eq i32 {b.let(f'add i32 {before}, {own}')}, {spec.units}")
+
+        def finish() -> None:
+            self.gather()
+            b.do(f"store atomic i32 0, ptr {counter} monotonic, align 4")
+
+        self.when(last, finish)
+        b.do("ret void")
+
+
+def write(target: Target, symbol: str, spec: NonMaxSuppression) -> str:
+    """The module of one kernel."""
+    b = Builder()
+    names = (*spec.arguments, WORKSPACE, COUNTERS)
+    base = {name: b.load("ptr", b.offset("%args", 8 * k), 8) for k, name in enumerate(names)}
+    _Writer(b, spec, base).run()
+    return function(target, symbol, b)
