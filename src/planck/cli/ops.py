@@ -52,7 +52,9 @@ def ops(as_json: AsJson = False) -> None:
 
 def _compiled(op: type[Op]) -> bool:
     """Whether a tactic can take it: by its body, or because one is made for it."""
-    return op.body is not Op.body and not op.reference_only
+    from planck.ops.nn import NonMaxSuppression
+
+    return op is NonMaxSuppression or (op.body is not Op.body and not op.reference_only)
 
 
 def _first(op: type[Op]) -> str:

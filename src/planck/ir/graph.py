@@ -30,7 +30,8 @@ class Op:
     takes fewer trailing inputs. Elementwise operands broadcast as in NumPy.
     """
 
-    reference_only: ClassVar[bool] = False  # True: has no body, runs as a reference step
+    # True: has no body, runs as a reference step where no tactic is made for it
+    reference_only: ClassVar[bool] = False
 
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
         """The outputs' types. raises: ShapeError, DTypeError with what was wrong"""
