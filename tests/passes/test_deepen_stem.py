@@ -22,12 +22,12 @@ from planck.passes.precision import shorten
 STEMS = [
     (3, 8, (12, 20), (6, 6), (2, 2, 2, 2)),
     (3, 5, (14, 10), (7, 7), (3, 3, 3, 3)),
-    (3, 5, (9, 11), (3, 3), (1, 1, 1, 1)),  # odd sizes
-    (3, 17, (8, 8), (3, 3), (0, 0, 1, 1)),  # "same" of other frameworks
-    (1, 4, (8, 12), (3, 5), (0, 1, 0, 3)),
-    (4, 6, (16, 10), (5, 4), (1, 2, 2, 1)),
-    (3, 16, (15, 14), (3, 3), (0, 0, 0, 0)),  # the last row is never read
-    (2, 16, (8, 9), (2, 2), (0, 0, 0, 0)),
+    (3, 5, (9, 11), (5, 5), (1, 1, 1, 1)),  # odd sizes
+    (3, 17, (8, 8), (5, 5), (1, 1, 2, 2)),  # "same" of other frameworks
+    (1, 4, (8, 12), (5, 7), (0, 1, 0, 3)),
+    (4, 6, (16, 10), (6, 5), (1, 2, 2, 1)),
+    (3, 16, (15, 14), (5, 5), (0, 0, 0, 0)),  # the last row is never read
+    (2, 16, (9, 12), (8, 5), (3, 2, 4, 2)),
 ]
 
 
@@ -76,11 +76,12 @@ def test_the_moved_picture_is_rounded_as_it_is_written() -> None:
 @pytest.mark.parametrize(
     "graph",
     [
-        stem((3, 5, (8, 8), (3, 3), (1, 1, 1, 1)), stride=1),
-        stem((5, 5, (8, 8), (3, 3), (1, 1, 1, 1))),
-        stem((4, 8, (8, 8), (3, 3), (1, 1, 1, 1)), groups=2),
+        stem((3, 5, (8, 8), (5, 5), (1, 1, 1, 1)), stride=1),
+        stem((5, 5, (8, 8), (5, 5), (1, 1, 1, 1))),
+        stem((3, 5, (8, 8), (3, 3), (1, 1, 1, 1))),
+        stem((4, 8, (8, 8), (5, 5), (1, 1, 1, 1)), groups=2),
     ],
-    ids=["stride 1", "five channels", "groups"],
+    ids=["stride 1", "five channels", "few taps", "groups"],
 )
 def test_others_stay(graph: Graph) -> None:
     assert deepen_stems(graph) is graph

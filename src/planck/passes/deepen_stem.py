@@ -30,6 +30,7 @@ from planck.ops.region import Region
 from planck.refusal import No
 
 MOST_CHANNELS: Final = 4  # of the picture
+LEAST_TAPS: Final = 25  # of a filter
 GRAIN: Final = 8  # what channels are rounded up to
 
 
@@ -68,8 +69,11 @@ def _deepened(
     assert isinstance(op, Conv)
     assert isinstance(node.op, Region)
     out = conv.outputs[0].type.dims[2:]
-    deep = _deep(graph.weights[w.name])
-    moved, zero = _moved(node, x, op, out, deep.shape, namer)
+    # Where it costs no tap, a picture begins with a whole pair of pixels, which are loaded at once.
+    skips = [p % 2 * (k % 2) for p, k in zip(op.pads[:2], w.type.dims[2:], strict=True)]
+    deep = _deep(graph.weights[w.name], skips)
+    begins = [pad + skip for pad, skip in zip(op.pads[:2], skips, strict=True)]
+    moved, zero = _moved(node, x, begins, out, deep.shape, namer)
     made = Value(namer(f"{w.name}_deep"), TensorType(deep.shape, f32))
     inner = node.op.graph
     outer = dict(zip((v.name for v in inner.inputs), node.inputs, strict=True))
@@ -106,17 +110,22 @@ def _stem(node: Node, graph: Graph) -> tuple[Node, Value, Value] | No:
         return No("it reads no picture in rows")
     if op.strides != (2, 2) or op.dilations != (1, 1):
         return No("not of stride 2")
+    if w.type.dims[2] * w.type.dims[3] < LEAST_TAPS:
+        return No("each pixel is read a few times only")
     if sum(outer.get(v.name) in (x, w) for n in inner.nodes for v in n.inputs) != 2:
         return No("the picture or the weights are read twice")
     return conv, x, w
 
 
-def _deep(weights: Array) -> Array:
-    """[m, c, h, w] -> [m, channels in the order (c, y, x) and zeros, h / 2, w / 2]"""
+def _deep(weights: Array, skips: list[int]) -> Array:
+    """[m, c, h, w] -> [m, channels in the order (c, y, x) and zeros, h / 2, w / 2]
+
+    skips:  rows and columns of zeros before the filter
+    """
     m, c, height, width = weights.shape
-    taps = (-(-height // 2), -(-width // 2))
+    (top, left), taps = skips, (-(-height // 2), -(-width // 2))
     even = np.zeros((m, c, 2 * taps[0], 2 * taps[1]), np.float32)
-    even[:, :, :height, :width] = weights
+    even[:, :, top : top + height, left : left + width] = weights
     apart = even.reshape(m, c, taps[0], 2, taps[1], 2).transpose(0, 1, 3, 5, 2, 4)
     deep = np.zeros((m, -(-4 * c // GRAIN) * GRAIN, *taps), np.float32)
     deep[:, : 4 * c] = apart.reshape(m, 4 * c, *taps)
@@ -126,19 +135,19 @@ def _deep(weights: Array) -> Array:
 def _moved(
     node: Node,
     x: Value,
-    op: Conv,
+    begins: list[int],
     out: tuple[int, ...],
     filters: tuple[int, ...],
     namer: Namer,
 ) -> tuple[Node, Value]:
     """The region that moves the picture, and its zero.
 
+    begins:   rows and columns of zeros before the picture
     out:      rows and columns of the convolution's result
     filters:  shape of its new weights
     """
     n, c, *size = x.type.dims
     deep = [extent + taps - 1 for extent, taps in zip(out, filters[2:], strict=True)]
-    begins = op.pads[:2]
     ends = [2 * d - s - b for d, s, b in zip(deep, size, begins, strict=True)]
     zero = Value(namer("zero"), TensorType((), f32))
     ops: tuple[Op, ...] = (
