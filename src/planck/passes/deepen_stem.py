@@ -9,7 +9,8 @@ A row of three channels in planes cannot be loaded in whole vectors, and a tenso
 numbers of it behind each other. Here one kernel reads the picture once, rounds it, and writes it
 channels last: 2x2 pixels as the channels of one, zeros up to 8 or 16 channels and where the
 convolution pads. Then a row of taps is one piece of memory, always inside the picture, and no mask
-is left in the loop (`tactics/triton/images.py`).
+is left in the loop (`tactics/triton/strips.py`). Smaller filters than 5x5 read each pixel so few
+times that gathering them is faster.
 
 Unlike `unfold_stem`, which a CPU times against the stem as it is, it writes the paddings.
 """
@@ -30,7 +31,7 @@ from planck.ops.region import Region
 from planck.refusal import No
 
 MOST_CHANNELS: Final = 4  # of the picture
-LEAST_TAPS: Final = 25  # of a filter
+LEAST_TAPS: Final = 25  # of a filter; measured in tactics/triton/strips.py
 GRAIN: Final = 8  # what channels are rounded up to
 
 

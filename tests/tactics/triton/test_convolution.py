@@ -17,7 +17,6 @@ from planck.ops.pointwise import Cast
 from planck.tactics.kernel import Operand
 from planck.tactics.triton.convolution import StemConvolution, TensorConvolution
 from planck.tactics.triton.depthwise import DepthwiseConvolution
-from planck.tactics.triton.images import Problem, read_problem
 from planck.target import Target
 from tests.tactics.conftest import convolve
 from tests.tactics.triton.conftest import H100, TritonCase
@@ -110,30 +109,6 @@ class Layer:
 )
 def test_against_float64(x: Any, m: int, r: int, more: Any, dtype: Any) -> None:
     Layer(x, m, r, dtype, **more).then("silu").plus().check(TensorConvolution(), bm=32)
-
-
-@pytest.mark.parametrize("dtype", [f16, f32])
-@pytest.mark.parametrize(
-    ("x", "m", "r", "more", "row"),
-    [
-        ((2, 16, 9, 11), 17, 4, {}, 64),
-        ((3, 16, 6, 7), 32, 3, {"stride": 2}, 48),
-        ((1, 8, 12, 9), 5, 5, {}, 40),
-        ((1, 16, 9, 9), 8, 4, {"pad": 1}, 0),  # a row may leave the image
-        ((1, 12, 9, 9), 8, 4, {}, 0),  # lanes past the channels lie in between
-        ((1, 16, 9, 9), 8, 3, {"dilation": 2}, 0),
-    ],
-)
-def test_a_row_of_taps_in_one_piece_is_one_tap(
-    x: Any, m: int, r: int, more: Any, row: int, dtype: Any
-) -> None:
-    layer = Layer(x, m, r, dtype, **more).then("silu").plus()
-    kernel = layer.case.kernel(layer.finish())
-    problem = read_problem(kernel)
-    assert isinstance(problem, Problem)
-    assert (problem.shape.channels if problem.joined > 1 else 0) == row
-    for bk in (16, 64):
-        layer.check(TensorConvolution(), kernel, bm=32, bk=bk)
 
 
 @pytest.mark.parametrize("spatial", [(1, 1), (1, 6), (6, 1), (1,)])

@@ -12,7 +12,7 @@ masked where it is loaded: it may hold NaN.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from planck.codegen.triton.epilogue import Placing
 from planck.codegen.triton.product import Tile
@@ -103,6 +103,22 @@ class Shape:
     def outer(self) -> int:
         return self.down.phases * self.across.phases * self.groups
 
+    def widened(self, beside: int) -> Shape:
+        """The same with pixels that are several results beside each other, one more column each.
+
+        Their taps are mostly the same, so that less is loaded for more products.
+
+        beside:  a divisor of a row's results; there is one group and one phase
+        """
+        across = replace(
+            self.across,
+            out=self.across.out // beside,
+            taps=self.across.taps + (beside - 1) * self.across.stride // self.across.step,
+            stride=self.across.stride * beside,
+        )
+        places = {n: replace(p, column=p.column * beside) for n, p in self.places.items()}
+        return replace(self, across=across, columns=self.columns * beside, places=places)
+
     def is_flat(self, place: Place, rows: int, columns: int) -> bool:
         """Whether pixels lie one behind the other, all equally far apart."""
         return (rows == 1 or place.row == columns * place.column) and (
@@ -112,16 +128,22 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """Where a tile of results lies: a Placing."""
+    """Where a tile of results lies: a Placing.
+
+    beside:  results of one pixel of the shape; which one is `beside`, and `n` its channel
+    """
 
     shape: Shape
     mask: str
     columns: str
+    beside: int = 1
 
     def offset(self, name: str) -> str:
         shape, place = self.shape, self.shape.places[name]
         channel = times("n", place.channel) or "n * 0"
         shift = f" - {place.first * place.channel}" if place.first else ""
+        if self.beside > 1:
+            shift += f" + beside * {place.column // self.beside}"
         return f"({pixels(shape, place)})[:, None] + ({channel}{shift})[None, :]"
 
     def along(self, name: str) -> str:
@@ -197,12 +219,15 @@ def write_columns(t: Text, shape: Shape, bn: int) -> str:
     return "columns"
 
 
-def results(t: Text, shape: Shape, rows: str, columns: str) -> Placing:
+def results(t: Text, shape: Shape, rows: str, columns: str, beside: int = 1) -> Placing:
     masks = [f"{rows}[:, None]" if rows else "", f"{columns}[None, :]" if columns else ""]
     mask = both(*masks)
     if mask:
         t(f"there = {mask}")
-    return Results(shape, "there" if mask else "", columns)
+    if beside > 1:
+        each = shape.columns // beside
+        t(f"beside = n // {each}", f"n = n % {each}")
+    return Results(shape, "there" if mask else "", columns, beside)
 
 
 @dataclass

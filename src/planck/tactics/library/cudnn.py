@@ -36,7 +36,7 @@ engines beside the two best tiles that were known of Planck's own and cuBLASLt's
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -169,9 +169,6 @@ def read(kernel: Kernel) -> Reading | No:
     if (refused := check_bias(form, ending.bias, result)) is not None:
         return refused
     down, across = shape.down, shape.across
-    if problem.joined > 1:  # a row of taps is one to Planck's own
-        size = across.size + problem.joined - 1
-        across = replace(across, size=size, taps=problem.joined)
     before = (-down.starts[0], -across.starts[0])
     convolution = Convolution(
         batch=shape.batch,

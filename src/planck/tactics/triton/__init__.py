@@ -8,11 +8,13 @@ from planck.tactics.triton.depthwise import DepthwiseConvolution
 from planck.tactics.triton.loops import Loops
 from planck.tactics.triton.matmul import FewRows, TensorMatMul
 from planck.tactics.triton.single import Single
+from planck.tactics.triton.strips import StripConvolution
 from planck.tactics.triton.tactic import CudaTactic
 from planck.tactics.triton.tma import TmaProduct
 
 TACTICS: tuple[CudaTactic, ...] = (
     TmaProduct(),
+    StripConvolution(),
     TensorConvolution(),
     StemConvolution(),
     DepthwiseConvolution(),

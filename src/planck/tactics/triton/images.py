@@ -25,7 +25,6 @@ from planck.tactics.triton.operands import (
 
 MERGED: Final = 16  # channels that a group should have at least, for tensor cores
 LANES: Final = 8  # what the channels of an image are rounded up to
-LONGEST_ROW: Final = 128  # elements of a row of taps that are one tap
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +32,12 @@ class Problem:
     """A convolution, or a transposed one.
 
     merged:  groups of the operator that are one of the shape's, with zeros between them
-    joined:  taps of a row that are one of the shape's, with the channels of all
     """
 
     form: Anchored
     shape: Shape
     transposed: bool
     merged: int
-    joined: int = 1
 
     @property
     def flops(self) -> int:
@@ -103,28 +100,7 @@ def read_problem(kernel: Kernel) -> Problem | No:
             name: channel_stride(kernel, values[name], rank, 1) for name in form.channel_operands()
         },
     )
-    return _joined(Problem(form, shape, transposed, merged))
-
-
-def _joined(problem: Problem) -> Problem:
-    """The problem with a row of taps as one tap, where the row is one piece of memory.
-
-    Such are pixels of few channels that lie one behind the other, all of them inside the image.
-    """
-    shape = problem.shape
-    across, place, channels = shape.across, shape.x_place, shape.channels
-    if problem.transposed or shape.outer > 1 or across.leaves:
-        return problem
-    if across.taps == 1 or shape.down.taps == 1:  # what has one row is a product to other tactics
-        return problem
-    if across.step != 1 or place.channel != 1 or place.column != channels:
-        return problem
-    if shape.lanes != channels or channels * across.taps > LONGEST_ROW:
-        return problem
-    row = channels * across.taps
-    one = replace(across, size=across.size - across.taps + 1, taps=1)
-    wide = replace(shape, across=one, channels=row, lanes=row)
-    return replace(problem, shape=wide, joined=across.taps)
+    return Problem(form, shape, transposed, merged)
 
 
 def _merge(groups: int, channels: int) -> int:
@@ -190,9 +166,6 @@ def dense_weights(problem: Problem, weights: Array) -> Array:
     shape, weights = problem.shape, weights.astype(np.float32)
     if weights.ndim == 3:
         weights = weights[:, :, None, :]
-    if problem.joined > 1:
-        rows = weights.transpose(0, 2, 3, 1)
-        return rows.reshape(1, *rows.shape[:2], 1, -1)
     groups = shape.groups * problem.merged
     per_in, per_out = shape.channels // problem.merged, shape.columns // problem.merged
     if problem.transposed:
@@ -210,6 +183,19 @@ def dense_weights(problem: Problem, weights: Array) -> Array:
         of = slice(inside * per_in, (inside + 1) * per_in)
         made[:, group, into, :, :, of] = phases[:, own].transpose(0, 1, 3, 4, 2)
     return made.reshape(-1, *made.shape[2:])
+
+
+def beside_each_other(dense: Array, count: int, stride: int) -> Array:
+    """Dense weights of a widened shape: those of several results beside each other as columns.
+
+    stride:  from one result's first tap to the next one's, in taps
+    """
+    outer, columns, down, across, channels = dense.shape
+    taps = across + (count - 1) * stride
+    made = np.zeros((outer, count, columns, down, taps, channels), dense.dtype)
+    for k in range(count):
+        made[:, k, :, :, k * stride : k * stride + across] = dense
+    return made.reshape(outer, count * columns, down, taps, channels)
 
 
 def _phases(problem: Problem, split: Array) -> Array:
