@@ -219,6 +219,11 @@ class _Lowering:
         return total
 
 
+def term_of(expr: Expr, pool: Pool, bind: Mapping[str, Term]) -> Term:
+    """Index arithmetic as a term; bind: what variables stand for."""
+    return _Lowering(pool, {}, bind).term(expr)
+
+
 # Scheduling
 
 

@@ -313,10 +313,11 @@ def _reduce(self: Any, input: tuple[Any, ...]) -> list[Any]:
 
 def _elementwise(function: Any) -> Any:
     def call(*args: Any, **_: Any) -> Any:
-        data = [_floats(a.handle) for a in args]
+        like = next(a for a in args if isinstance(a, tl.tensor))
+        data = [_floats(a.handle) if isinstance(a, tl.tensor) else np.float32(a) for a in args]
         result = np.asarray(function(*(d.astype(np.float64) for d in data)))
-        handle = interpreter.TensorHandle(result.astype(data[0].dtype), args[0].dtype)
-        return tl.tensor(handle, args[0].type)
+        handle = interpreter.TensorHandle(result.astype(_floats(like.handle).dtype), like.dtype)
+        return tl.tensor(handle, like.type)
 
     return call
 

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import Final, Protocol
 
 from planck.codegen.epilogue import Epilogue
 from planck.codegen.triton.scalar import literal, memory
-from planck.codegen.triton.text import Text, load
+from planck.codegen.triton.text import Text, both, load
+from planck.codegen.triton.views import Part, View, store_parts
 from planck.dtypes import SHORT_FLOATS, DType, f32
+
+# Functions whose ways for 16 bits err by about 2e-6 of their values: sums of products of 16 bits err
+# by more, whatever they are written as.
+CLOSE: Final = frozenset(["sigmoid", "silu"])
 
 
 class Placing(Protocol):
@@ -43,6 +48,8 @@ class Tail:
     constants:  operands that no step writes
     parts:    (output, its first channel, the channel behind its last), where the only result goes
               to several outputs
+    views:    of operands of the kind "moved", and of outputs that lie in another shape
+    short:    whether what the anchor multiplies has 16 bits
     """
 
     epilogue: Epilogue
@@ -51,6 +58,8 @@ class Tail:
     bias_dtype: DType = f32
     constants: frozenset[str] = frozenset()
     parts: tuple[tuple[str, int, int], ...] = ()
+    views: Mapping[str, View] = field(default_factory=dict)
+    short: bool = False
 
     def pointer(self, t: Text, name: str) -> str:
         return t.pointer(name, self.epilogue.dtype(name), name in self.aligned)
@@ -85,7 +94,8 @@ class Tail:
             more = loaded.get(self.bias) or self._load_channels(t, self.bias, placing, column)
             t(f"{value} += {more}[None, :]")
         known |= {name: literal(number, f32) for name, number in self.epilogue.constants.items()}
-        short = all(self.epilogue.dtype(name) in SHORT_FLOATS for name in self.epilogue.outputs)
+        dtypes = [self.epilogue.dtype(name) for name in self.epilogue.outputs]
+        rounded = all(dtype in SHORT_FLOATS for dtype in dtypes)
         for step in self.epilogue.steps:
             for name in step.args:
                 if name not in known:
@@ -93,6 +103,7 @@ class Tail:
                     t(f"{known[name]} = {self._load(t, name, placing, column, loaded)}")
             made = f"{prefix}_{step.result}"
             numbers = [self.epilogue.constants.get(a) for a in step.args]
+            short = rounded or (self.short and step.fn in CLOSE)
             call = t.functions.call(step.fn, [known[a] for a in step.args], f32, numbers, short)
             t(f"{made} = {call}")
             known[step.result] = made
@@ -102,9 +113,12 @@ class Tail:
             for name, begin, end in self.parts:
                 self._store_part(t, name, (begin, end), made, placing, column)
             return
-        for name in self.epilogue.outputs:
-            made = known[self.epilogue.rounded.get(name, name)]
-            self._store(t, name, made, placing.offset(name), placing.mask)
+        stored = {n: known[self.epilogue.rounded.get(n, n)] for n in self.epilogue.outputs}
+        if self.views:
+            self._store_moved(t, stored, placing, prefix)
+            return
+        for name, value in stored.items():
+            self._store(t, name, value, placing.offset(name), placing.mask)
 
     def _load_channels(self, t: Text, name: str, placing: Placing, column: str) -> str:
         if name == self.bias:
@@ -121,12 +135,30 @@ class Tail:
         kind, pointer = self.epilogue.operands[name], self.pointer(t, name)
         if kind == "scalar":
             return f"tl.load({pointer}).to(tl.float32)"
+        view = self.views.get(name)
+        if view and not view.down and not view.rows:
+            read = load(
+                f"{pointer} + {view.across or 'n * 0'}", both(placing.columns, view.columns)
+            )
+            return f"{read}[None, :].to(tl.float32)"
+        if view:
+            return load(f"{pointer} + {view.offset}", view.mask(placing.mask)) + ".to(tl.float32)"
         return load(f"{pointer} + ({placing.offset(name)})", placing.mask) + ".to(tl.float32)"
 
     def _store(self, t: Text, name: str, made: str, offset: str, mask: str) -> None:
         pointer, spelled = self.pointer(t, name), memory(self.epilogue.dtype(name))
         masked = f", mask={mask}" if mask else ""
         t(f"tl.store({pointer} + ({offset}), ({made}).to({spelled}){masked})")
+
+    def _store_moved(self, t: Text, made: Mapping[str, str], placing: Placing, prefix: str) -> None:
+        """Outputs that are parts of the columns: those that lie alike in one store."""
+        alike: dict[tuple[str, str, str], list[Part]] = {}
+        for name, value in made.items():
+            view, spelled = self.views[name], memory(self.epilogue.dtype(name))
+            part = Part(self.pointer(t, name), view, value)
+            alike.setdefault((view.down, view.rows, spelled), []).append(part)
+        for number, ((_, _, spelled), parts) in enumerate(alike.items()):
+            store_parts(t, parts, spelled, placing.mask, f"{prefix}{number}")
 
     def _store_part(
         self, t: Text, name: str, span: tuple[int, int], made: str, placing: Placing, column: str

@@ -21,6 +21,7 @@ from planck.compiler.cuda.accuracy import check
 from planck.compiler.cuda.assemble import Assembly
 from planck.compiler.cuda.branches import Fork, forks
 from planck.compiler.cuda.dump import dump_kernels
+from planck.compiler.cuda.join import join_moves
 from planck.compiler.cuda.sources import tactics_of
 from planck.compiler.feasible import take_apart
 from planck.compiler.notes import or_reference, record, references, refuse_strings
@@ -73,7 +74,7 @@ def compile_cuda(
         clock = GpuClock()
     refuse_strings(graph)
     tactics = tactics if tactics is not None else tactics_of(options, clock)
-    graph = take_apart(graph, tactics, target, 1)
+    graph = join_moves(take_apart(graph, tactics, target, 1), tactics, target)
     placement = place(graph)
     launches = _with_results(split(placement, graph.weights, target, 1))
     cache = TimingCache.open(options.timing_cache, target)

@@ -48,7 +48,7 @@ from planck.refusal import No
 from planck.tactics.kernel import Config, Kernel
 from planck.tactics.pattern import constant, symbol
 from planck.tactics.triton.images import Problem, dense_weights, read_problem
-from planck.tactics.triton.operands import pack_operands, tail_of, written_bytes
+from planck.tactics.triton.operands import has_room, pack_operands, tail_of, written_bytes
 from planck.tactics.triton.tiles import Work, config_of, configs, ranked, ranked_held, tile_of
 
 MAX_OFFERS: Final = 12  # without those that only let the next kernel begin later
@@ -67,7 +67,7 @@ class TensorConvolution:
     name = "triton_convolution"
 
     def offers(self, kernel: Kernel) -> tuple[Config, ...] | No:
-        problem = read_problem(kernel)
+        problem = read_problem(kernel, moving=True)
         if isinstance(problem, No):
             return problem
         shape = problem.shape
@@ -83,8 +83,11 @@ class TensorConvolution:
                 shape.down.taps * shape.across.taps * shape.channels, shape.channels,
                 written_bytes(problem.form), shape.multiplied.bytes, precision,
             )  # fmt: skip
-            held = ranked_held(work, kernel.target)[:HELD_OFFERS]
-            found.append(configs(ranked(work, kernel.target), MAX_OFFERS, held))
+            tiles, held = (
+                [t for t in own if has_room(problem.form, t.bm, t.bn, t.warps)]
+                for own in (ranked(work, kernel.target), ranked_held(work, kernel.target))
+            )
+            found.append(configs(tiles, MAX_OFFERS, held[:HELD_OFFERS]))
         return _interleaved(found)
 
     def build(self, kernel: Kernel, config: Config) -> TritonCode:
@@ -113,7 +116,7 @@ class StemConvolution:
     name = "triton_stem"
 
     def offers(self, kernel: Kernel) -> tuple[Config, ...] | No:
-        problem = read_problem(kernel)
+        problem = read_problem(kernel, moving=True)
         if isinstance(problem, No):
             return problem
         shape = problem.shape
@@ -217,7 +220,7 @@ def _padded(taps: int, together: int, width: int) -> int:
 
 
 def _take(kernel: Kernel) -> Problem:
-    problem = read_problem(kernel)
+    problem = read_problem(kernel, moving=True)
     assert isinstance(problem, Problem), problem
     return problem
 

@@ -14,7 +14,9 @@ from planck.ops.nn import Conv, ConvTranspose
 from planck.refusal import No
 from planck.tactics.kernel import Kernel
 from planck.tactics.pattern import Anchored, anchored, two_dimensional
+from planck.tactics.triton.moved import MOVES, read_moved
 from planck.tactics.triton.operands import (
+    Moved,
     channel_stride,
     check_operands,
     is_vectored,
@@ -46,11 +48,19 @@ class Problem:
         return 2 * shape.rows * shape.outer * shape.columns * shape.channels * taps
 
 
-def read_problem(kernel: Kernel) -> Problem | No:
-    """A kernel as a convolution; No where it is none that can be run so."""
-    form = anchored(kernel, Conv, 1, bfloat16=True, resizing=True, parting=True)
+def read_problem(kernel: Kernel, *, moving: bool = False) -> Problem | No:
+    """A kernel as a convolution; No where it is none that can be run so.
+
+    moving:  whether who asks writes results that are moved
+    """
+    form: Anchored | No = anchored(kernel, Conv, 1, bfloat16=True, resizing=True, parting=True)
     transposed = False
-    if isinstance(form, No):
+    if isinstance(form, No) and moving and any(isinstance(n.op, MOVES) for n in kernel.graph.nodes):
+        moved = read_moved(kernel)
+        if isinstance(moved, No):
+            return moved
+        form = moved
+    elif isinstance(form, No):
         other = anchored(kernel, ConvTranspose, 1, bfloat16=True)
         if isinstance(other, No):
             return form
@@ -138,7 +148,8 @@ def _places(form: Anchored) -> dict[str, Place] | No:
     kernel, values = form.kernel, values_of(form.kernel)
     firsts = dict(form.parts)
     places: dict[str, Place] = {}
-    for name in (*form.epilogue.of_kind("full"), *form.resized, *form.written):
+    written = () if isinstance(form, Moved) else form.written
+    for name in (*form.epilogue.of_kind("full"), *form.resized, *written):
         place = place_of(kernel, values[name], firsts.get(name, 0))
         if isinstance(place, No):
             return place

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
 
 from planck.codegen.triton.convolution import Place
 from planck.codegen.triton.epilogue import Tail
+from planck.codegen.triton.views import View
 from planck.dtypes import SHORT_FLOATS, Array, DType, f32
 from planck.ir.graph import Value
 from planck.ir.types import strides_of
@@ -19,6 +21,23 @@ from planck.tactics.pattern import Anchored, constant
 
 REACH: Final = 2**31  # kernels count elements in 32 bits
 VECTOR_BYTES: Final = 16  # that one thread loads at once
+LANES: Final = 32  # of a warp
+MOST_MOVED: Final = 32  # results of one thread
+
+
+@dataclass(frozen=True, slots=True)
+class Moved(Anchored):
+    """A kernel taken apart whose results are moved on their way to memory.
+
+    views:  of all outputs, and of operands, which are of the kind "moved"
+    """
+
+    views: Mapping[str, View] = field(default_factory=dict)
+
+
+def has_room(form: Anchored, bm: int, bn: int, warps: int) -> bool:
+    """Whether registers hold a tile's results: those that are moved have addresses of their own."""
+    return not isinstance(form, Moved) or bm * bn <= MOST_MOVED * LANES * warps
 
 
 def check_operands(form: Anchored) -> No | None:
@@ -105,6 +124,8 @@ def tail_of(form: Anchored) -> Tail:
         parts=tuple(
             (name, first, end) for (name, first), end in zip(form.parts, ends, strict=False)
         ),
+        views=form.views if isinstance(form, Moved) else {},
+        short=all(v.type.dtype in SHORT_FLOATS for v in inputs[:2]),
     )
 
 

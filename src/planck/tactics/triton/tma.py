@@ -63,7 +63,7 @@ from planck.tactics.kernel import Config, Kernel
 from planck.tactics.pattern import Anchored, constant, symbol
 from planck.tactics.triton import images, matmul
 from planck.tactics.triton.convolution import dependent
-from planck.tactics.triton.operands import pack_operands, tail_of
+from planck.tactics.triton.operands import has_room, pack_operands, tail_of
 from planck.tactics.triton.tiles import MULTIPROCESSORS, SHARED_BYTES
 
 MAX_OFFERS: Final = 5
@@ -106,7 +106,8 @@ class TmaProduct:
         cuts = []
         for bm, bn, bk, warps, stages, stays in CUTS:
             cut = Cut(bm, bn, bk, warps, stages, cores if stays else 0)
-            if not stays or _tiles(sides, cut) > cores:
+            enough = not stays or _tiles(sides, cut) > cores
+            if enough and has_room(form, bm, bn, warps):
                 cuts.append(cut)
         cuts.sort(key=lambda cut: cost_us(sides, cut, cores, written))
         return tuple(_config_of(cut) for cut in cuts[:MAX_OFFERS])
@@ -210,7 +211,7 @@ def _matrices(kernel: Kernel) -> tuple[Anchored, Sides] | No:
 
 
 def _pixels(kernel: Kernel) -> tuple[Anchored, Sides] | No:
-    problem = images.read_problem(kernel)
+    problem = images.read_problem(kernel, moving=True)
     if isinstance(problem, No):
         return problem
     shape = problem.shape
