@@ -12,8 +12,8 @@ from planck.codegen.triton.text import Text, both, load
 from planck.codegen.triton.views import Part, View, store_parts
 from planck.dtypes import SHORT_FLOATS, DType, f32
 
-# Functions whose ways for 16 bits err by about 2e-6 of their values: sums of products of 16 bits err
-# by more, whatever they are written as.
+# Functions whose ways for 16 bits err by about 2e-6 of their values: sums of products of 16 bits
+# err by more, whatever they are written as.
 CLOSE: Final = frozenset(["sigmoid", "silu"])
 
 

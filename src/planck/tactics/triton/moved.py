@@ -12,11 +12,11 @@ of them are stored at once.
 Notebook (one H200, YOLOv5s' heads in float16 to the whole output in float32; us of one head alone)
 
 - Batch 18, 128 channels at 80x80: 92 (tiles of 64 x 64, 4 warps) where a convolution to memory (69)
-  and three loop kernels (34, 29, 94) took 225; 256 at 40x40 32, not 72; 512 at 20x20 11, not 38.
+  and three loop kernels (34, 29, 94) took 226; 256 at 40x40 32, not 72; 512 at 20x20 11, not 38.
   Memory would let the first be done in about 35.
 - Batch 1: 8.2, 4.8 and 3.8, not 11.4, 6.6 and 5.4 (these by the tuner on an H100).
-- A store for each slice instead of one that selects: 119, 36 and 14 at batch 18. Tiles of 64 results
-  for each thread (128 x 64): 140, 43 and 14, as registers spill.
+- A store for each slice instead of one that selects: 119, 36 and 14 at batch 18. Tiles of 64
+  results for each thread (128 x 64): 140, 43 and 14, as registers spill.
 - Threads along the rows, as Triton 3.6 has it where nothing is known to be contiguous: 457.
 - Of the 92 reading the two columns of the grid takes 27, with most lanes masked; an exact sigmoid
   would take 12 more. A branch around what only some tiles need: 87 to 111.
