@@ -7,14 +7,17 @@ from pathlib import Path
 import numpy as np
 
 from bench import models
-from bench.rounding import _tf32, errors
+from bench.rounding import _cut, errors
+from planck.tactics.triton.operands import tf32
 
 
 def test_tf32_keeps_ten_bits_of_fraction() -> None:
     step = 2.0**-10
     x = np.array([1, 1 + step, 1 + step / 2, -1 - step / 2, 1 + step / 4, 0, np.inf], np.float32)
     want = np.array([1, 1 + step, 1 + step, -1 - step, 1, 0, np.inf], np.float32)
-    np.testing.assert_array_equal(_tf32(x), want)
+    np.testing.assert_array_equal(tf32(x), want)
+    below = np.array([1, 1 + step, 1, -1, 1, 0, np.inf], np.float32)
+    np.testing.assert_array_equal(_cut(x), below)
 
 
 def test_fewer_bits_err_more(tmp_path: Path) -> None:

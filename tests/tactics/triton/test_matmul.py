@@ -103,3 +103,20 @@ def test_compiles(tactic: Any, a: Any, b: Any) -> None:
     assert offers, offers
     cubin = case.compile(tactic, kernel, offers[0])
     assert cubin.shared_bytes <= H100.l1_bytes
+
+
+def test_weights_are_rounded_for_tf32_and_for_nothing_else() -> None:
+    case, kernel, _ = product(f32, (33, 64), (64, 48))
+    tactic, constants = TensorMatMul(), {name: case.arrays[name] for name in kernel.constants}
+    offers = tactic.offers(kernel)
+    assert offers, offers
+    packed = {
+        way: tactic.pack(kernel, {**offers[0], "precision": way}, constants)
+        for way in ("tf32", "ieee")
+    }
+    changed = [n for n, a in packed["ieee"].items() if not np.array_equal(a, packed["tf32"][n])]
+    assert len(changed) == 1  # the bias stays
+    exact, rounded = (packed[way][changed[0]] for way in ("ieee", "tf32"))
+    assert not (rounded.view(np.uint32) & 0x1FFF).any()
+    assert np.abs(rounded - exact).max() <= 2.0**-11 * np.abs(exact).max()
+    assert abs((np.abs(rounded) - np.abs(exact)).mean()) < 2.0**-14 * np.abs(exact).mean()

@@ -48,7 +48,7 @@ from planck.refusal import No
 from planck.tactics.kernel import Config, Kernel
 from planck.tactics.pattern import constant, symbol
 from planck.tactics.triton.images import Problem, dense_weights, read_problem
-from planck.tactics.triton.operands import has_room, pack_operands, tail_of, written_bytes
+from planck.tactics.triton.operands import has_room, pack_operands, tail_of, tf32, written_bytes
 from planck.tactics.triton.tiles import Work, config_of, configs, ranked, ranked_held, tile_of
 
 MAX_OFFERS: Final = 12  # without those that only let the next kernel begin later
@@ -107,7 +107,7 @@ class TensorConvolution:
         outer, columns, down, across, channels = dense.shape
         packed = np.zeros((outer, _whole(columns, tile.bn), down * across, chunked), np.float32)
         packed[:, :columns, :, :channels] = dense.reshape(outer, columns, -1, channels)
-        return _packed(problem, constants, packed)
+        return _packed(problem, tile, constants, packed)
 
 
 class StemConvolution:
@@ -174,7 +174,7 @@ class StemConvolution:
         steps = rows.reshape(columns, loads.steps, -1)
         packed = np.zeros((_whole(columns, tile.bn), loads.steps, tile.bk), np.float32)
         packed[:columns, :, : steps.shape[2]] = steps
-        return _packed(problem, constants, packed)
+        return _packed(problem, tile, constants, packed)
 
 
 def precisions(problem: Problem) -> tuple[str, ...]:
@@ -239,7 +239,10 @@ def _growth(problem: Problem, loads: Taps) -> int:
     return max(0, packed * shape.weights_dtype.bytes - weights.size * weights.dtype.bytes)
 
 
-def _packed(problem: Problem, constants: Mapping[str, Array], weights: Array) -> dict[str, Array]:
+def _packed(
+    problem: Problem, tile: Tile, constants: Mapping[str, Array], weights: Array
+) -> dict[str, Array]:
     shape, name = problem.shape, problem.form.node.inputs[1].name
     others = pack_operands(problem.form, constants, frozenset([name]))
-    return {**others, shape.weights: weights.astype(shape.weights_dtype.numpy)}
+    rounded = tf32(weights) if tile.precision == "tf32" else weights
+    return {**others, shape.weights: rounded.astype(shape.weights_dtype.numpy)}

@@ -36,6 +36,7 @@ from planck.tactics.triton.operands import (
     multiplied,
     pack_operands,
     tail_of,
+    tf32,
     values_of,
     written_bytes,
 )
@@ -89,7 +90,7 @@ class TensorMatMul:
     def pack(
         self, kernel: Kernel, config: Config, constants: Mapping[str, Array]
     ) -> Mapping[str, Array]:
-        return _pack(_take(kernel), config["bn"], config["bk"], constants)
+        return _pack(_take(kernel), config, constants)
 
 
 class FewRows:
@@ -136,7 +137,7 @@ class FewRows:
     def pack(
         self, kernel: Kernel, config: Config, constants: Mapping[str, Array]
     ) -> Mapping[str, Array]:
-        return _pack(_take(kernel), config["bn"], config["bk"], constants)
+        return _pack(_take(kernel), config, constants)
 
 
 def read_problem(kernel: Kernel) -> Problem | No:
@@ -199,14 +200,17 @@ def _growth(problem: Problem, bn: int, depth: int) -> int:
     return max(0, size - problem.b.type.size * problem.b.type.dtype.bytes)
 
 
-def _pack(problem: Problem, bn: int, bk: int, constants: Mapping[str, Array]) -> dict[str, Array]:
+def _pack(problem: Problem, config: Config, constants: Mapping[str, Array]) -> dict[str, Array]:
     shape, name = shape_of(problem), problem.b.name
     skipped = frozenset([name]) if shape.packed else frozenset()
     packed = pack_operands(problem.form, constants, skipped)
     if shape.packed:
         right = constant(problem.form.kernel, constants, name)
         matrix = right.reshape(right.shape[-2:]).astype(np.float32)
-        whole = np.zeros((_whole(shape.n, bn), _whole(shape.k, bk)), np.float32)
+        extents = _whole(shape.n, config["bn"]), _whole(shape.k, config["bk"])
+        whole = np.zeros(extents, np.float32)
         whole[: shape.n, : shape.k] = matrix if problem.transpose_b else matrix.T
+        if config.get("precision") == "tf32":
+            whole = tf32(whole)
         packed[shape.b] = whole.astype(shape.packed_dtype.numpy)
     return packed
