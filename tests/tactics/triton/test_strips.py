@@ -38,6 +38,18 @@ def test_against_float64(
         layer.check(StripConvolution(), kernel, **{**config, "bm": 32})
 
 
+@pytest.mark.parametrize("c", [16, 24, 64])
+def test_all_loads_are_of_16_bytes(c: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only those are in flight from one step to the next, in shared memory."""
+    monkeypatch.setattr(strips, "WAVES", 0)
+    layer = Layer((2, c, 9, 12), 32, pad=1)
+    kernel = layer.case.kernel(layer.finish())
+    offers = StripConvolution().offers(kernel) or ()
+    for config in {own["beside"]: own for own in offers}.values():
+        bytes_ = 2 * config["stages"] * (config["bm"] + config["bn"]) * config["bk"]
+        assert layer.case.compile(StripConvolution(), kernel, config).shared_bytes >= bytes_
+
+
 @pytest.mark.parametrize(
     ("reason", "layer"),
     [

@@ -83,21 +83,23 @@ class Strips:
     def left(self, t: Text) -> None:
         shape, tile, place = self.shape, self.tile, self.shape.x_place
         down, across, channels = shape.down, shape.across, shape.channels
-        t(f"k = step * {tile.bk} + kk", f"down = k // {self.width}", f"inner = k % {self.width}")
+        t(f"k = step * {tile.bk} + kk", f"down = k // {self.width}")
+        # Of the same value for all channels of a tap, as Triton must see to load them at once.
+        tap = f"k // {channels} % {across.taps}"
         column = across.step * place.column
-        inner = (
-            "inner" if column == channels else f"inner // {channels} * {column} + k % {channels}"
-        )
+        inner = f"k % {self.width}"
+        if column != channels:
+            inner = f"({tap}) * {column} + k % {channels}"
         t(f"far = {total(times('down', down.step * place.row), inner)}")
         inside = [f"{self._rows}[:, None]" if self._rows else ""]
         if self.sums % tile.bk:
             inside.append(f"(k < {self.sums})[None, :]")
-        for own, start, tap in (
+        for own, start, far in (
             (down, "h", times("down", down.step)),
-            (across, "v", times(f"(inner // {channels})", across.step)),
+            (across, "v", times(f"({tap})", across.step)),
         ):
             if own.leaves:
-                t(f"at_{start} = {start}[:, None] + ({tap})[None, :]")
+                t(f"at_{start} = {start}[:, None] + ({far})[None, :]")
                 inside += [f"at_{start} >= 0", f"at_{start} < {own.size}"]
         t(f"a = {load('x + far[None, :]', both(*inside))}")
 

@@ -7,8 +7,8 @@ Notebook (one H200 SXM, Triton 3.6; us, fp16; medians of graphs of 24 launches)
                                  8       32.7    3.3                 13.7                12.2
                                 18       70.2    5.5                 28.4                26.1
                                 64      235     17.9                 93.4                89.8
-    6x6/2 3-32 @ 640, SiLU       1       21.1    2.9                 10.8                 7.6
-                                18      336     40.0                153                  91.8
+    6x6/2 3-32 @ 640, SiLU       1       21.1    2.9                 10.1                 7.6
+                                18      336     40.0                142                  91.8
     5x5/2 3-32 @ 320, ReLU       1        5.9    1.4                  3.5                 3.1
                                 16       56.5    8.5                 31.7                22.2
 
@@ -25,7 +25,10 @@ Notebook (one H200 SXM, Triton 3.6; us, fp16; medians of graphs of 24 launches)
 - The copy and the product of 3x3 stems take longer than gathering them, as prototypes: 416x416 at
   batch 64 55 + 95 (gathered 92.5), 640x640 at 8 17 + 24 (26.7), 224x224 at 1 1.5 + 2.3 (1.8). So
   only filters of 25 taps or more are replaced.
-- Strides of 2 with pads: 3x3/2 32-64 @ 320 at batch 18 150, tap by tap 77. Not offered.
+- Where the mask's taps were found as `k % width // channels`, Triton loaded single numbers unless
+  the width was a power of two: 116 for 32-32 @ 160, one at once. Mended since, and not timed.
+- Strides of 2 with pads are not offered: 3x3/2 32-64 @ 320 at batch 18 takes 77 tap by tap, two at
+  once tap by tap 86.
 - No gain, and not kept: four results at once; steps written out, their loads through L1; all of a
   sum in one step; tensor maps whose rows overlap (from 5 % faster to 14 % slower).
 - Two results at once tap by tap gain less in most layers, and in one step of 64 numbers there are
