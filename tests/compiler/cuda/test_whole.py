@@ -29,7 +29,7 @@ pytest.importorskip("triton", reason="Triton is not installed")
 from tests.tactics.triton.interpreting import interpret
 
 # Sums of float32 in another order; activations and weights rounded to 11 bits, layer after layer.
-TOLERANCES = {"fp32": 1e-4, "tf32": 1e-4, "fp16": 5e-2, "bf16": 2e-1}  # tf32 is not simulated
+TOLERANCES = {"fp32": 1e-4, "tf32": 2e-3, "fp16": 5e-2, "bf16": 2e-1}  # tf32 rounds weights only
 CASES = (
     ("mlp", "fp32"), ("mlp", "fp16"), ("mlp", "bf16"), ("squeezenet", "tf32"),
     ("squeezenet", "fp16"), ("yolov4_tiny", "fp16"), ("bert_base", "fp16"), ("vit_b16", "fp32"),
