@@ -26,7 +26,8 @@ class BertBase(nn.Module):  # type: ignore[misc]
         self.pool = nn.Linear(width, width)
 
     def forward(self, ids: Any, mask: Any, kinds: Any) -> tuple[Any, Any]:
-        bias = (1.0 - mask[:, None, None, :].to(torch.float32)) * torch.finfo(torch.float32).min
+        dtype = self.words.weight.dtype  # a mask of another would widen the scores
+        bias = (1.0 - mask[:, None, None, :].to(dtype)) * torch.finfo(dtype).min
         x = self.words(ids) + self.kinds(kinds) + self.places(self.position_ids[:, : ids.size(1)])
         x = self.norm(x)
         for layer in self.layers:
