@@ -50,6 +50,7 @@ _MOST_KNOBS: Final = 64
 _UNABLE: Final = range(2000, 4000)  # cudnnStatus_t: a bad parameter, or not supported
 _MESSAGE_BYTES: Final = 1024
 _SAID: Final = 160  # characters of a message
+_MOST_TEXT: Final = 1 << 26  # bytes of what the library writes down; of one engine some 100 kB
 
 
 @lru_cache(maxsize=1)
@@ -269,7 +270,7 @@ class _Open:
     def _read(self, product: Convolution, image: bytes) -> _Plan | None:
         """None where it was written on another GPU, or is damaged: it has to be compiled again."""
         try:
-            text = zlib.decompress(image)
+            text = zlib.decompressobj().decompress(image, _MOST_TEXT)
             plan = self.made.make(
                 graph.PLAN, (graph.PLAN_HANDLE, [self.own]), (graph.PLAN_TEXT, text)
             )
