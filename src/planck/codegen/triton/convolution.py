@@ -12,7 +12,7 @@ masked where it is loaded: it may hold NaN.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from planck.codegen.triton.epilogue import Placing
 from planck.codegen.triton.product import Tile
@@ -231,21 +231,16 @@ def results(t: Text, shape: Shape, rows: str, columns: str, beside: int = 1) -> 
 
 
 @dataclass
-class Taps:
-    """The loads of a convolution, one tap and BK channels a step."""
+class ImageLoads:
+    """What the loads of all convolutions have in common: pixels by output channels.
+
+    Who loads writes `w`, the pointers to the weights of the first step.
+    """
 
     shape: Shape
     tile: Tile
-    _rows: str = ""
-    _columns: str = ""
-
-    @property
-    def chunks(self) -> int:
-        return -(-self.shape.channels // self.tile.bk)
-
-    @property
-    def steps(self) -> int:
-        return self.shape.down.taps * self.shape.across.taps * self.chunks
+    _rows: str = field(default="", init=False)
+    _columns: str = field(default="", init=False)
 
     @property
     def outer(self) -> int:
@@ -258,6 +253,31 @@ class Taps:
     @property
     def columns(self) -> int:
         return self.shape.columns
+
+    def fetch(self, t: Text) -> None:
+        """Nothing: of few channels, the weights are few."""
+
+    def right(self, t: Text) -> None:
+        shape, tile = self.shape, self.tile
+        t(f"b = tl.load(w + step * {tile.bk})")
+        if shape.weights_dtype is not shape.multiplied:
+            t("b = b.to(tl.float32)")
+
+    def placing(self, t: Text) -> Placing:
+        return results(t, self.shape, self._rows, self._columns)
+
+
+@dataclass
+class Taps(ImageLoads):
+    """The loads of a convolution, one tap and BK channels a step."""
+
+    @property
+    def chunks(self) -> int:
+        return -(-self.shape.channels // self.tile.bk)
+
+    @property
+    def steps(self) -> int:
+        return self.shape.down.taps * self.shape.across.taps * self.chunks
 
     @property
     def pointwise(self) -> bool:
@@ -336,12 +356,3 @@ class Taps:
             t(f"a = tl.where(({channel} < {shape.channels})[None, :], a, 0.0)")
         if shape.x_dtype is not shape.multiplied:
             t("a = a.to(tl.float32)")
-
-    def right(self, t: Text) -> None:
-        shape, tile = self.shape, self.tile
-        t(f"b = tl.load(w + step * {tile.bk})")
-        if shape.weights_dtype is not shape.multiplied:
-            t("b = b.to(tl.float32)")
-
-    def placing(self, t: Text) -> Placing:
-        return results(t, self.shape, self._rows, self._columns)

@@ -10,30 +10,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from planck.codegen.triton.convolution import (
-    Shape,
-    results,
+    ImageLoads,
     write_columns,
     write_pixels,
     write_starts,
 )
-from planck.codegen.triton.epilogue import Placing
-from planck.codegen.triton.product import Tile
 from planck.codegen.triton.text import Text, both, load, times, total
 
 
 @dataclass
-class Gather:
+class Gather(ImageLoads):
     """The loads of a convolution of few channels.
 
     together:  rows of taps of one step
     """
 
-    shape: Shape
-    tile: Tile
     together: int
-    outer: int = 1
-    _rows: str = ""
-    _columns: str = ""
 
     @property
     def steps(self) -> int:
@@ -43,14 +35,6 @@ class Gather:
     def width(self) -> int:
         """Elements of one row of taps."""
         return self.shape.across.taps * self.shape.channels
-
-    @property
-    def rows(self) -> int:
-        return self.shape.rows
-
-    @property
-    def columns(self) -> int:
-        return self.shape.columns
 
     @property
     def channels_last(self) -> bool:
@@ -92,9 +76,6 @@ class Gather:
         if any(inside):
             t(f"inside = {both(*inside)}")
 
-    def fetch(self, t: Text) -> None:
-        """The weights are few."""
-
     def left(self, t: Text) -> None:
         shape, tile, down, across = self.shape, self.tile, self.shape.down, self.shape.across
         there = [self._rows, across.leaves, self.together * self.width != tile.bk]
@@ -108,12 +89,3 @@ class Gather:
         t(f"a = {load(total('first_x', f'(x + {far})' if far else 'x'), mask)}")
         if shape.x_dtype is not shape.multiplied:
             t("a = a.to(tl.float32)")
-
-    def right(self, t: Text) -> None:
-        shape, tile = self.shape, self.tile
-        t(f"b = tl.load(w + step * {tile.bk})")
-        if shape.weights_dtype is not shape.multiplied:
-            t("b = b.to(tl.float32)")
-
-    def placing(self, t: Text) -> Placing:
-        return results(t, self.shape, self._rows, self._columns)

@@ -15,30 +15,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from planck.codegen.triton.convolution import (
-    Shape,
+    ImageLoads,
     results,
     write_columns,
     write_pixels,
     write_starts,
 )
 from planck.codegen.triton.epilogue import Placing
-from planck.codegen.triton.product import Tile
 from planck.codegen.triton.text import Text, both, load, times, total
 
 
 @dataclass
-class Strips:
+class Strips(ImageLoads):
     """The loads of such a convolution.
 
     beside:  results of one pixel of the shape, which was `widened` so
     """
 
-    shape: Shape
-    tile: Tile
     beside: int
-    outer: int = 1
-    _rows: str = ""
-    _columns: str = ""
 
     @property
     def width(self) -> int:
@@ -52,14 +46,6 @@ class Strips:
     @property
     def steps(self) -> int:
         return -(-self.sums // self.tile.bk)
-
-    @property
-    def rows(self) -> int:
-        return self.shape.rows
-
-    @property
-    def columns(self) -> int:
-        return self.shape.columns
 
     def setup(self, t: Text) -> None:
         shape, tile, place = self.shape, self.tile, self.shape.x_place
@@ -76,9 +62,6 @@ class Strips:
         w = t.pointer(shape.weights, shape.weights_dtype)
         t(f"x = {x} + ({base})[:, None]")
         t(f"w = {w} + row[None, :] * {self.steps * tile.bk} + kk[:, None]")
-
-    def fetch(self, t: Text) -> None:
-        """The weights are few."""
 
     def left(self, t: Text) -> None:
         shape, tile, place = self.shape, self.tile, self.shape.x_place
@@ -102,9 +85,6 @@ class Strips:
                 t(f"at_{start} = {start}[:, None] + ({far})[None, :]")
                 inside += [f"at_{start} >= 0", f"at_{start} < {own.size}"]
         t(f"a = {load('x + far[None, :]', both(*inside))}")
-
-    def right(self, t: Text) -> None:
-        t(f"b = tl.load(w + step * {self.tile.bk})")
 
     def placing(self, t: Text) -> Placing:
         return results(t, self.shape, self._rows, self._columns, self.beside)
