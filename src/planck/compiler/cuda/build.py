@@ -33,8 +33,7 @@ from planck.knobs import knobs
 from planck.ops.region import Region
 from planck.plan.model import Plan, Step
 from planck.refusal import No
-from planck.tactics.library.cublaslt import CublasLt
-from planck.tactics.library.cudnn import Cudnn
+from planck.tactics.library.tactic import LibraryTactic
 from planck.tactics.triton.tactic import CudaTactic
 from planck.tune.cache import Timing, TimingCache
 from planck.tune.cuda.branches import faster_in_branches
@@ -148,9 +147,7 @@ class _Build:
         ]
         # Without a library the key is what it was before there were any.
         head += [
-            [tactic.name, tactic.version]
-            for tactic in tactics
-            if isinstance(tactic, CublasLt | Cudnn)
+            [tactic.name, tactic.version] for tactic in tactics if isinstance(tactic, LibraryTactic)
         ]
         digest = hashlib.sha256(json.dumps(head).encode()).hexdigest()[:24]
         self.key = f"graph/{digest}"

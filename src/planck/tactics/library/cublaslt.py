@@ -28,50 +28,30 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
-
 from planck.codegen.library import LibraryCode
 from planck.device.cuda.library import CUBLASLT, Algorithm, Call
-from planck.dtypes import BY_NAME, Array
-from planck.errors import LibraryError
+from planck.dtypes import Array
 from planck.plan.model import WORKSPACE
 from planck.refusal import No
 from planck.tactics.kernel import Config, Kernel
 from planck.tactics.library.product import Reading, pack_right, read
-from planck.tactics.library.source import Source
+from planck.tactics.library.tactic import LibraryTactic, packed_bias
 from planck.tactics.pattern import constant, symbol
 
 
-class CublasLt:
-    """The first few algorithms of the library's own heuristics.
-
-    source:  or why there is none
-    """
+class CublasLt(LibraryTactic):
+    """The first few algorithms of the library's own heuristics."""
 
     name = CUBLASLT
-
-    def __init__(self, source: Source | No) -> None:
-        self._source = source
-
-    @property
-    def version(self) -> int:
-        """Of the library; 0 where there is none."""
-        return 0 if isinstance(self._source, No) else self._source.version
 
     def offers(self, kernel: Kernel) -> tuple[Config, ...] | No:
         reading = read(kernel)
         if isinstance(reading, No):
             return reading
-        if isinstance(self._source, No):
-            return self._source
-        try:
-            found = self._source.algorithms(reading.product)
-        except LibraryError as error:
-            return No(f"{error.what}: {error.know}")
-        if not found:
-            return No("the library has no algorithm for it")
-        version = self._source.version
-        return tuple({"algorithm": n, "version": version} for n in range(len(found)))
+        found = self.found(reading.product)
+        if isinstance(found, No):
+            return found
+        return tuple({"algorithm": n, "version": self.version} for n in range(len(found)))
 
     def build(self, kernel: Kernel, config: Config) -> LibraryCode:
         reading = _take(kernel)
@@ -96,19 +76,14 @@ class CublasLt:
         self, kernel: Kernel, config: Config, constants: Mapping[str, Array]
     ) -> Mapping[str, Array]:
         reading = _take(kernel)
-        form, bias, right = reading.form, reading.ending.bias, reading.b.name
-        packed: dict[str, Array] = {}
+        right = reading.b.name
+        packed = packed_bias(reading.form, reading.ending.bias, constants, reading.product.result)
         if reading.packed:
             packed[_packed(right)] = pack_right(reading, constant(kernel, constants, right))
-        if bias and form.is_constant(bias):
-            numbers = constant(kernel, constants, bias).reshape(-1)
-            dtype = BY_NAME[reading.product.result].numpy
-            packed[bias] = np.ascontiguousarray(numbers.astype(dtype))
         return packed
 
     def _algorithm(self, reading: Reading, config: Config) -> Algorithm:
-        assert not isinstance(self._source, No), self._source
-        return self._source.algorithms(reading.product)[config["algorithm"]]
+        return self.source.algorithms(reading.product)[config["algorithm"]]
 
 
 def _take(kernel: Kernel) -> Reading:

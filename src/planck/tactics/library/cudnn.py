@@ -44,14 +44,15 @@ import numpy as np
 from planck.codegen.library import LibraryCode
 from planck.codegen.triton.convolution import Place, Sweep
 from planck.device.cuda.library import CUDNN, Algorithm, Call, Convolution, Image, Step
-from planck.dtypes import BY_NAME, Array, f32
+from planck.dtypes import Array, f32
 from planck.errors import BuildError, LibraryError
 from planck.ops.nn import Conv
 from planck.plan.model import WORKSPACE
 from planck.refusal import No
 from planck.tactics.kernel import Config, Kernel
 from planck.tactics.library.product import check_bias
-from planck.tactics.library.source import MOST_WORKSPACE, Source
+from planck.tactics.library.source import MOST_WORKSPACE
+from planck.tactics.library.tactic import LibraryTactic, packed_bias
 from planck.tactics.pattern import Anchored, constant, symbol
 from planck.tactics.triton import images
 from planck.tactics.triton.operands import multiplied
@@ -59,36 +60,19 @@ from planck.tactics.triton.operands import multiplied
 _STEPS: Final[tuple[Step, ...]] = ("relu", "silu", "sigmoid", "gelu", "gelu_tanh", "tanh")
 
 
-class Cudnn:
-    """The first few engines of the library's own heuristics.
-
-    source:  or why there is none
-    """
+class Cudnn(LibraryTactic):
+    """The first few engines of the library's own heuristics."""
 
     name = CUDNN
-
-    def __init__(self, source: Source | No) -> None:
-        self._source = source
-
-    @property
-    def version(self) -> int:
-        """Of the library; 0 where there is none."""
-        return 0 if isinstance(self._source, No) else self._source.version
 
     def offers(self, kernel: Kernel) -> tuple[Config, ...] | No:
         reading = read(kernel)
         if isinstance(reading, No):
             return reading
-        if isinstance(self._source, No):
-            return self._source
-        try:
-            found = self._source.algorithms(reading.convolution)
-        except LibraryError as error:
-            return No(f"{error.what}: {error.know}")
-        if not found:
-            return No("the library has no engine for it")
-        version = self._source.version
-        return tuple({"engine": own.data.hex(), "version": version} for own in found)
+        found = self.found(reading.convolution)
+        if isinstance(found, No):
+            return found
+        return tuple({"engine": own.data.hex(), "version": self.version} for own in found)
 
     def build(self, kernel: Kernel, config: Config) -> LibraryCode:
         reading = _take(kernel)
@@ -106,20 +90,17 @@ class Cudnn:
     ) -> Mapping[str, Array]:
         reading = _take(kernel)
         weights = constant(kernel, constants, reading.b)
-        packed = {_packed(reading.b): np.ascontiguousarray(np.moveaxis(weights, 1, -1))}
-        if reading.bias and reading.form.is_constant(reading.bias):
-            numbers = constant(kernel, constants, reading.bias).reshape(-1)
-            dtype = BY_NAME[reading.convolution.result].numpy
-            packed[reading.bias] = np.ascontiguousarray(numbers.astype(dtype))
-        return packed
+        return {
+            _packed(reading.b): np.ascontiguousarray(np.moveaxis(weights, 1, -1)),
+            **packed_bias(reading.form, reading.bias, constants, reading.convolution.result),
+        }
 
     def _algorithm(self, reading: Reading, config: Config) -> Algorithm:
         """Made only now: an engine that compiles takes half a second. raises: BuildError"""
-        assert not isinstance(self._source, No), self._source
-        found = self._source.algorithms(reading.convolution)
+        found = self.source.algorithms(reading.convolution)
         own = next(own for own in found if own.data.hex() == config["engine"])
         try:
-            made = self._source.complete(reading.convolution, own)
+            made = self.source.complete(reading.convolution, own)
         except LibraryError as error:
             raise BuildError(error.what, know=error.know) from error
         if made.workspace_bytes > MOST_WORKSPACE:
