@@ -254,6 +254,19 @@ class ImageLoads:
     def columns(self) -> int:
         return self.shape.columns
 
+    def write_places(self, t: Text) -> str:
+        """The tile's pixels and columns; gives how far pixels' first taps lie from the image's."""
+        shape, place = self.shape, self.shape.x_place
+        self._rows = write_pixels(t, shape, self.tile.bm)
+        t("row = n")
+        self._columns = write_columns(t, shape, self.tile.bn)
+        write_starts(t, shape)
+        return total(
+            times("img", place.batch if shape.batch > 1 else 0),
+            times("h", place.row),
+            times("v", place.column),
+        )
+
     def fetch(self, t: Text) -> None:
         """Nothing: of few channels, the weights are few."""
 

@@ -9,12 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from planck.codegen.triton.convolution import (
-    ImageLoads,
-    write_columns,
-    write_pixels,
-    write_starts,
-)
+from planck.codegen.triton.convolution import ImageLoads
 from planck.codegen.triton.text import Text, both, load, times, total
 
 
@@ -43,10 +38,7 @@ class Gather(ImageLoads):
 
     def setup(self, t: Text) -> None:
         shape, tile, place = self.shape, self.tile, self.shape.x_place
-        self._rows = write_pixels(t, shape, tile.bm)
-        t("row = n")
-        self._columns = write_columns(t, shape, tile.bn)
-        write_starts(t, shape)
+        base = self.write_places(t)
         down, across, channels = shape.down, shape.across, shape.channels
         inner = f"kk % {self.width}"
         if self.channels_last:
@@ -56,11 +48,6 @@ class Gather(ImageLoads):
         t(f"down = kk // {self.width}", f"dh = down * {down.step}", f"dv = tap * {across.step}")
         far = total(
             times("dh", place.row), times("dv", place.column), times("channel", place.channel)
-        )
-        base = total(
-            times("img", place.batch if shape.batch > 1 else 0),
-            times("h", place.row),
-            times("v", place.column),
         )
         x = t.pointer(shape.x, shape.x_dtype, shape.x_aligned)
         w = t.pointer(shape.weights, shape.weights_dtype)

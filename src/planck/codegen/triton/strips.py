@@ -14,13 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from planck.codegen.triton.convolution import (
-    ImageLoads,
-    results,
-    write_columns,
-    write_pixels,
-    write_starts,
-)
+from planck.codegen.triton.convolution import ImageLoads, results
 from planck.codegen.triton.epilogue import Placing
 from planck.codegen.triton.text import Text, both, load, times, total
 
@@ -48,16 +42,8 @@ class Strips(ImageLoads):
         return -(-self.sums // self.tile.bk)
 
     def setup(self, t: Text) -> None:
-        shape, tile, place = self.shape, self.tile, self.shape.x_place
-        self._rows = write_pixels(t, shape, tile.bm)
-        t("row = n")
-        self._columns = write_columns(t, shape, tile.bn)
-        write_starts(t, shape)
-        base = total(
-            times("img", place.batch if shape.batch > 1 else 0),
-            times("h", place.row),
-            times("v", place.column),
-        )
+        shape, tile = self.shape, self.tile
+        base = self.write_places(t)
         x = t.pointer(shape.x, shape.x_dtype, shape.x_aligned)
         w = t.pointer(shape.weights, shape.weights_dtype)
         t(f"x = {x} + ({base})[:, None]")
