@@ -12,13 +12,13 @@ is timed, or where no algorithm that saves products would take it in blocks.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from planck.compiler.split import kernel_alone
 from planck.dtypes import Array
 from planck.ir.graph import Graph, Namer, Node
-from planck.ops.region import Region
+from planck.ops.region import all_names
 from planck.passes.depth_first import cut
 from planck.passes.unfold_stem import unfold_stem
 from planck.refusal import No
@@ -57,7 +57,7 @@ def settle(graph: Graph, target: Target, threads: int, tune: Tune | None) -> tup
 
     tune:  chooses code for kernels, and times it; None to decide by sizes
     """
-    namer = Namer(_names(graph))
+    namer = Namer(all_names(graph))
     found = [_rivals(node, graph, target, threads, namer) for node in graph.nodes]
     worth = target.l2_bytes * threads
     wanted: dict[str, Kernel] = {}
@@ -83,15 +83,6 @@ def settle(graph: Graph, target: Target, threads: int, tune: Tune | None) -> tup
     replaced -= {v.name for n in nodes for v in n.inputs}
     kept = {name: array for name, array in weights.items() if name not in replaced}
     return graph.with_(nodes=tuple(nodes), weights=kept), answers
-
-
-def _names(graph: Graph) -> Iterator[str]:
-    """All names, those inside regions too."""
-    yield from (v.name for v in graph.values())
-    yield from graph.weights
-    for node in graph.nodes:
-        if isinstance(node.op, Region):
-            yield from (v.name for v in node.op.graph.values())
 
 
 def _rivals(node: Node, graph: Graph, target: Target, threads: int, namer: Namer) -> Rivals | None:

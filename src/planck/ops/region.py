@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from planck.dtypes import Array
@@ -23,3 +24,12 @@ class Region(Op):
         names = (v.name for v in self.graph.inputs)
         results = interpret(self.graph, dict(zip(names, inputs, strict=True)))
         return tuple(results[v.name] for v in self.graph.outputs)
+
+
+def all_names(graph: Graph) -> Iterator[str]:
+    """All names, those inside regions too."""
+    yield from (v.name for v in graph.values())
+    yield from graph.weights
+    for node in graph.nodes:
+        if isinstance(node.op, Region):
+            yield from (v.name for v in node.op.graph.values())

@@ -27,7 +27,8 @@ from planck.ir.graph import Graph, Namer, Node, Op, Value
 from planck.ir.types import TensorType
 from planck.ops.movement import Pad, Reshape, Transpose
 from planck.ops.nn import Conv
-from planck.ops.region import Region
+from planck.ops.region import Region, all_names
+from planck.passes.unfold_stem import on_other_operands
 from planck.refusal import No
 
 MOST_CHANNELS: Final = 4  # of the picture
@@ -37,11 +38,7 @@ GRAIN: Final = 8  # what channels are rounded up to
 
 def deepen_stems(graph: Graph) -> Graph:
     """Graph of regions after layout -> the same with its stems on deeper pixels."""
-    names = [v.name for v in graph.values()]
-    for node in graph.nodes:
-        if isinstance(node.op, Region):
-            names += [v.name for v in node.op.graph.values()]
-    namer = Namer(iter(names))
+    namer = Namer(all_names(graph))
     nodes: list[Node] = []
     weights = dict(graph.weights)
     for node in graph.nodes:
@@ -76,20 +73,8 @@ def _deepened(
     begins = [pad + skip for pad, skip in zip(op.pads[:2], skips, strict=True)]
     moved, zero = _moved(node, x, begins, out, deep.shape, namer)
     made = Value(namer(f"{w.name}_deep"), TensorType(deep.shape, f32))
-    inner = node.op.graph
-    outer = dict(zip((v.name for v in inner.inputs), node.inputs, strict=True))
     new = {x.name: moved.outputs[0], w.name: made}
-    instead = {own: new[v.name] for own, v in outer.items() if v.name in new}
-
-    def renamed(values: tuple[Value, ...]) -> tuple[Value, ...]:
-        return tuple(instead.get(v.name, v) for v in values)
-
-    nodes = [replace(own, inputs=renamed(own.inputs)) for own in inner.nodes]
-    at = inner.nodes.index(conv)
-    nodes[at] = replace(nodes[at], op=replace(op, strides=(1, 1), pads=(0, 0, 0, 0)))
-    within = inner.with_(inputs=renamed(inner.inputs), nodes=tuple(nodes))
-    inputs = tuple(new.get(v.name, v) for v in node.inputs)
-    stem = Node(Region(within), inputs, node.outputs, node.origin)
+    stem = on_other_operands(node, new, replace(op, strides=(1, 1), pads=(0, 0, 0, 0)))
     return (moved, stem), {made.name: deep, zero.name: np.zeros((), np.float32)}
 
 

@@ -58,7 +58,6 @@ def unfold_stem(
     assert isinstance(node.op, Region)
     if array is None:
         return No("the weights are not known at build time")
-    inner = node.op.graph
     moved, filters = _moved(node, x, block, op.strides[0], namer), array
     if op.strides == (2, 2):
         half = (x.type.dims[2] // 2, x.type.dims[3] // 2)
@@ -67,21 +66,31 @@ def unfold_stem(
             return unfolded
         op, filters = unfolded
     made = Value(namer(f"{w.name}_unfolded"), TensorType(filters.shape, f32))
-    outer = dict(zip((v.name for v in inner.inputs), node.inputs, strict=True))
     new = {x.name: moved.outputs[0], w.name: made}
+    return (moved, on_other_operands(node, new, op)), {made.name: filters}
+
+
+def on_other_operands(node: Node, new: Mapping[str, Value], convolution: Conv) -> Node:
+    """A region of one convolution with another in its place, and others for some of its inputs."""
+    assert isinstance(node.op, Region)
+    inner = node.op.graph
+    outer = dict(zip((v.name for v in inner.inputs), node.inputs, strict=True))
     instead = {own: new[v.name] for own, v in outer.items() if v.name in new}
 
-    def renamed(value: Value) -> Value:
-        return instead.get(value.name, value)
+    def renamed(values: tuple[Value, ...]) -> tuple[Value, ...]:
+        return tuple(instead.get(v.name, v) for v in values)
 
-    nodes = [
-        Node(own.op, tuple(map(renamed, own.inputs)), own.outputs, own.origin)
+    nodes = tuple(
+        replace(
+            own,
+            op=convolution if isinstance(own.op, Conv) else own.op,
+            inputs=renamed(own.inputs),
+        )
         for own in inner.nodes
-    ]
-    nodes[0] = replace(nodes[0], op=op)
-    graph = inner.with_(inputs=tuple(map(renamed, inner.inputs)), nodes=tuple(nodes))
+    )
+    graph = inner.with_(inputs=renamed(inner.inputs), nodes=nodes)
     inputs = tuple(new.get(v.name, v) for v in node.inputs)
-    return (moved, Node(Region(graph), inputs, node.outputs, node.origin)), {made.name: filters}
+    return Node(Region(graph), inputs, node.outputs, node.origin)
 
 
 def _stem(node: Node) -> tuple[Node, Value, Value] | No:
