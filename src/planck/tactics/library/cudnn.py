@@ -50,7 +50,7 @@ from planck.ops.nn import Conv
 from planck.plan.model import WORKSPACE
 from planck.refusal import No
 from planck.tactics.kernel import Config, Kernel
-from planck.tactics.library.product import check_bias
+from planck.tactics.library.product import check_beside, check_bias
 from planck.tactics.library.source import MOST_WORKSPACE
 from planck.tactics.library.tactic import LibraryTactic, packed_bias
 from planck.tactics.pattern import Anchored, constant, symbol
@@ -141,9 +141,8 @@ def read(kernel: Kernel) -> Reading | No:
         return No(f"{dtype} meets {inputs[1].type.dtype}")
     if result is not dtype:
         return No(f"a result in {result} of a convolution in {dtype}")
-    if ending.beside and (form.is_constant(ending.beside) or
-                          form.epilogue.dtype(ending.beside) is not result):  # fmt: skip
-        return No(f"%{ending.beside}, which is added, is a constant or no {result}")
+    if (refused := check_beside(form, ending.beside, result)) is not None:
+        return refused
     for name in filter(None, (a, d, ending.beside)):
         if not kernel.operands[name].aligned:
             return No(f"%{name} does not begin at a multiple of 16 bytes")

@@ -173,9 +173,8 @@ def _reading(
             return refusal
         if name in kernel.operands and not (kernel.operands[name].aligned or name == b.name):
             return No(f"%{name} does not begin at a multiple of 16 bytes")
-    if ending.beside and (form.is_constant(ending.beside) or
-                          form.epilogue.dtype(ending.beside) is not result):  # fmt: skip
-        return No(f"%{ending.beside}, which is added, is a constant or no {result}")
+    if (refused := check_beside(form, ending.beside, result)) is not None:
+        return refused
     if (refused := check_bias(form, ending.bias, result)) is not None:
         return refused
     own = {name: side for name, side in sides.items() if isinstance(side, Side)}
@@ -189,6 +188,13 @@ def _reading(
         tf32=dtype is f32 and "tf32" in kernel.target.extras,
     )  # fmt: skip
     return Reading(form, product, ending, a.name, b, d, packed)
+
+
+def check_beside(form: Anchored, name: str, result: DType) -> No | None:
+    """Whether a tensor can be added as it lies."""
+    if name and (form.is_constant(name) or form.epilogue.dtype(name) is not result):
+        return No(f"%{name}, which is added, is a constant or no {result}")
+    return None
 
 
 def check_bias(form: Anchored, name: str, result: DType) -> No | None:
