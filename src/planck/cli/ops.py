@@ -52,9 +52,9 @@ def ops(as_json: AsJson = False) -> None:
 
 def _compiled(op: type[Op]) -> bool:
     """Whether a tactic can take it: by its body, or because one is made for it."""
-    from planck.ops.nn import NonMaxSuppression
+    from planck.tactics import WITHOUT_BODY
 
-    return op is NonMaxSuppression or (op.body is not Op.body and not op.reference_only)
+    return op in WITHOUT_BODY or (op.body is not Op.body and not op.reference_only)
 
 
 def _first(op: type[Op]) -> str:

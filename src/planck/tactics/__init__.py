@@ -1,5 +1,8 @@
 """The ways to run a kernel."""
 
+from typing import Final
+
+from planck.ops.nn import NonMaxSuppression
 from planck.tactics.attention import FusedAttention
 from planck.tactics.boxes import Suppression
 from planck.tactics.depth_first import FusedDepthwise
@@ -34,3 +37,6 @@ TACTICS: tuple[Tactic, ...] = (
     Loops(),
 )
 """In the order in which they are asked; all that offer are compared."""
+
+WITHOUT_BODY: Final = frozenset({NonMaxSuppression})
+"""Operators that have no body, and a tactic of their own among these."""

@@ -82,9 +82,7 @@ class TimingCache:
     hits: int = 0
     misses: int = 0
     changed: bool = False
-    _before: dict[str, dict[str, Any]] = field(
-        default_factory=dict
-    )  # a part's rows as the file had
+    _before: dict[str, dict[str, Any]] = field(default_factory=dict)  # the file's, by part
 
     @classmethod
     def open(cls, path: Path | None, target: Target) -> TimingCache:
