@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterator
-from contextlib import suppress
 from typing import Any
 
 import numpy as np
 import pytest
 
-from planck.device.cuda import cublaslt
 from planck.device.cuda.cublaslt import CublasLt
 from planck.device.cuda.driver import Parameters
 from planck.device.cuda.library import CUBLASLT, Call, Product, Side
 from planck.dtypes import BY_NAME
 from planck.errors import LibraryError
-from planck.knobs import turned
 from tests.device.fake_library import reference
 
 # Of the operation: attribute -> bytes; of a layout; of a preference.
@@ -236,36 +232,3 @@ def test_a_product_that_it_cannot_take_has_no_algorithms() -> None:
     assert "INTERNAL_ERROR" in caught.value.know
     library.destroy(handle)
     assert not own.things
-
-
-@pytest.fixture
-def fresh() -> Iterator[None]:
-    cublaslt.open_cublaslt.cache_clear()
-    yield
-    cublaslt.open_cublaslt.cache_clear()
-
-
-@pytest.mark.usefixtures("fresh")
-def test_the_library_is_looked_for_and_may_be_too_old(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Any
-) -> None:
-    tried: list[str] = []
-
-    def load(place: str) -> Any:
-        tried.append(place)
-        raise OSError(f"{place}: cannot open shared object file")
-
-    monkeypatch.setattr(ctypes, "CDLL", load)
-    with turned(cuda=tmp_path), suppress(LibraryError):
-        (tmp_path / "lib64").mkdir()
-        (tmp_path / "lib64" / "libcublasLt.so.12").touch()
-        cublaslt.open_cublaslt()
-    assert tried[-2:] == ["libcublasLt.so.13", "libcublasLt.so.12"]
-    assert str(tmp_path / "lib64" / "libcublasLt.so.12") in tried
-    with pytest.raises(LibraryError, match="not on this machine") as caught:
-        cublaslt.open_cublaslt()
-    assert "pip install nvidia-cublas" in caught.value.try_
-    monkeypatch.setattr(ctypes, "CDLL", lambda place: Own(version=110_500))
-    with pytest.raises(LibraryError, match="too old") as caught:
-        cublaslt.open_cublaslt()
-    assert "11.5.0" in str(caught.value)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import zlib
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -18,7 +17,6 @@ from planck.device.cuda.driver import Parameters
 from planck.device.cuda.library import CUDNN, Call, Convolution, Image
 from planck.dtypes import BY_NAME
 from planck.errors import LibraryError
-from planck.knobs import turned
 from tests.device.fake_library import FUNCTIONS, convolved
 
 POINTWISE, CONVOLUTION, ENGINE, CONFIG, HEURISTIC, PLAN, CHOICE = 0, 1, 2, 3, 4, 5, 7
@@ -359,31 +357,6 @@ def fresh() -> Iterator[None]:
     cudnn.open_cudnn.cache_clear()
     yield
     cudnn.open_cudnn.cache_clear()
-
-
-@pytest.mark.usefixtures("fresh")
-def test_the_library_is_looked_for_and_may_be_too_old(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Any
-) -> None:
-    tried: list[str] = []
-
-    def load(place: str) -> Any:
-        tried.append(place)
-        raise OSError(f"{place}: cannot open shared object file")
-
-    monkeypatch.setattr(ctypes, "CDLL", load)
-    with turned(cuda=tmp_path), suppress(LibraryError):
-        (tmp_path / "lib64").mkdir()
-        (tmp_path / "lib64" / "libcudnn.so.9").touch()
-        cudnn.open_cudnn()
-    assert tried[-1] == "libcudnn.so.9"
-    assert str(tmp_path / "lib64" / "libcudnn.so.9") in tried
-    with pytest.raises(LibraryError, match="not on this machine") as caught:
-        cudnn.open_cudnn()
-    assert "pip install nvidia-cudnn" in caught.value.try_
-    monkeypatch.setattr(ctypes, "CDLL", lambda place: Own(version=89_700))
-    with pytest.raises(LibraryError, match="too old"):
-        cudnn.open_cudnn()
 
 
 @pytest.mark.usefixtures("fresh")
