@@ -3,7 +3,10 @@
 python -m bench.cuda_host yolov4_tiny --runs 100000 -o host.json
 
 execute_async_us    one launch of the graph, from Python
-execute_us          a call with arrays of the GPU, or of the host, to the end
+execute_gpu_us      a call with arrays of the GPU, to the end
+execute_host_us     the same with arrays of the host, which are copied to pinned memory and on
+execute_pinned_us   the same with inputs in pinned memory, and outputs that are new arrays
+pipeline_us         such inferences one after the other, whose copies overlap with others' computing
 graph_us            the graph on the GPU alone, launched back to back
 grown               bytes of host and device, and objects and blocks of Python, over all runs
 """
@@ -25,6 +28,7 @@ import typer
 from planck.files import write_file
 
 TIMED: Final = 2000
+ROWS: Final = 8
 WARM: Final = 2000  # runs before memory is looked at
 
 
@@ -60,6 +64,9 @@ def overheads(engine: Any, context: Any) -> dict[str, float]:
     """Microseconds of the host, medians."""
     images = {b.name: np.zeros(b.shape, b.dtype.numpy) for b in engine.inputs}
     results = {b.name: np.empty(b.shape, b.dtype.numpy) for b in engine.outputs}
+    pinned = engine.empty_inputs()
+    for name, array in images.items():
+        pinned[name][...] = array
     context.bind()
 
     def alone(run: Callable[[], Any]) -> float:
@@ -88,7 +95,22 @@ def overheads(engine: Any, context: Any) -> dict[str, float]:
         "launch_and_wait_us": alone(lambda: (context.execute_async(), context.synchronize())),
         "execute_gpu_us": alone(lambda: context.execute(on_gpu, there)),
         "execute_host_us": alone(lambda: context.execute(images, results)),
+        "execute_pinned_us": alone(lambda: context.execute(pinned)),
+        "pipeline_us": _pipelined_us(engine, pinned),
     }
+
+
+def _pipelined_us(engine: Any, inputs: Any) -> float:
+    """Of one inference of many, medians of several rows of them."""
+    from planck.runtime.cuda.pipeline import Pipeline
+
+    rows = []
+    with Pipeline(engine) as pipeline:
+        for _ in range(ROWS):
+            start = time.perf_counter_ns()
+            count = sum(1 for _ in pipeline.run(inputs for _ in range(TIMED // ROWS)))
+            rows.append((time.perf_counter_ns() - start) / 1e3 / count)
+    return round(statistics.median(rows), 2)
 
 
 def long_run(context: Any, runs: int) -> dict[str, Any]:

@@ -209,6 +209,10 @@ class FakeDriver:
         return 0 if inside else None
 
     @call
+    def is_pinned(self, address: int) -> bool:
+        return self._is_pinned(address, 1)
+
+    @call
     def fill(self, address: int, value: int, bytes_: int, stream: Stream) -> None:
         self.array(address, bytes_)
         self._put(stream, lambda: self.array(address, bytes_).fill(value))

@@ -179,14 +179,22 @@ def test_code_that_does_not_load(error: Any, kind: Any) -> None:
 
 
 def test_small_answers() -> None:
+    attributes = cuda.CUpointer_attribute
+    memory = {
+        attributes.CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL: 3,
+        attributes.CU_POINTER_ATTRIBUTE_MEMORY_TYPE: cuda.CUmemorytype.CU_MEMORYTYPE_HOST,
+    }
     calls = {
-        "cuPointerGetAttribute": lambda _, at: (OK, 0) if at else (RESULT(1), None),
+        "cuPointerGetAttribute": lambda what, at: (OK, memory[what]) if at else (RESULT(1), None),
         "cuGraphExecUpdate": lambda _, good: (OK if good else RESULT(910), None),
         "cuStreamEndCapture": (OK, cuda.CUgraph(0)),
         "cuEventElapsedTime": (OK, 0.25),
     }
     driver = BoundDriver(library(**calls))
-    assert (driver.ordinal(64), driver.ordinal(0)) == (0, None)
+    assert (driver.ordinal(64), driver.ordinal(0)) == (3, None)
+    assert (driver.is_pinned(64), driver.is_pinned(0)) == (True, False)
+    memory[attributes.CU_POINTER_ATTRIBUTE_MEMORY_TYPE] = cuda.CUmemorytype.CU_MEMORYTYPE_DEVICE
+    assert not driver.is_pinned(64)
     assert (driver.update(1, True), driver.update(1, False)) == (True, False)
     assert driver.end_capture(cuda.CUstream(1)) is None
     assert driver.elapsed_us(1, 2) == 250.0

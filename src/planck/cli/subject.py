@@ -94,7 +94,9 @@ def take(
         if not isinstance(engine, CudaEngine):
             raise InputError("--overlap is for GPUs", know=f"the plan is for {engine.plan.target}")
         pipelines = [stack.enter_context(Pipeline(engine)) for _ in range(streams)]
-    arrays = load_inputs(engine, inputs)
+    arrays = engine.empty_inputs()
+    for name, array in load_inputs(engine, inputs).items():
+        arrays[name][...] = array
     share = min(engine.plan.threads, available_cpus()) // streams
     threads = building.threads or max(len(cpus) // streams if cpus else share, 1)
     contexts = []

@@ -107,6 +107,13 @@ class Engine:
         """
         return ExecutionContext(self, threads, cpus)
 
+    def empty_inputs(self) -> dict[str, Array]:
+        """New arrays to write the inputs to, by name; where runs take them from fastest.
+
+        raises: DeviceError
+        """
+        return {b.name: np.empty(b.shape, b.dtype.numpy) for b in self.inputs}
+
     def __call__(self, inputs: Array | Mapping[str, Array]) -> dict[str, Array]:
         """The outputs by name, in new arrays.
 

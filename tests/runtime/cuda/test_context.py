@@ -424,7 +424,8 @@ def test_whichever_call_fails_nothing_is_left(driver: FakeDriver) -> None:
                 context(random())
                 context.times_us(random())
         except CudaError:
-            assert not driver.leaks(), f"after call {number}"
+            pass
+        assert not driver.leaks(), f"after call {number}"
         if not driver.failed:
             break
     assert 50 < number < 999

@@ -19,20 +19,22 @@ from planck.errors import DeviceError, MissingExtraError
 from planck.plan.model import Plan
 from planck.runtime.cuda.engine import CudaEngine
 from planck.runtime.cuda.launches import GRAPHS
+from planck.runtime.cuda.pipeline import Pipeline
 from planck.target import Target, gpu_target
 from tests.runtime.cuda.plans import GENERIC, chain, with_references
 
 X, Y = "my input", "my:output"
 COUNT, TILE = 1000, 128
-SOURCE = f"""
+LARGE = 100_003  # elements, so many that copies of pinned memory are direct
+SOURCE = """
 import triton
 import triton.language as tl
 from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
 @triton.jit
 def axpy(x, a, b, y, workspace, counters):
-    at = tl.program_id(0) * {TILE} + tl.arange(0, {TILE})
-    inside = at < {COUNT}
+    at = tl.program_id(0) * TILE + tl.arange(0, TILE)
+    inside = at < COUNT
     factor = tl.load(a + at, inside)
     term = tl.load(b + at, inside)
     gdc_wait()
@@ -43,15 +45,15 @@ def axpy(x, a, b, y, workspace, counters):
 
 
 @cache
-def code(target: Target) -> bytes:
+def code(target: Target, count: int = COUNT) -> bytes:
     """The cubin of one step: y = a * x + b, by way of the workspace."""
     kernel = TritonCode(
         symbol="axpy",
-        source=SOURCE,
+        source=SOURCE.replace("TILE", str(TILE)).replace("COUNT", str(count)),
         arguments=("x", "a", "b", "y", "workspace", "counters"),
         types=("*fp32", "*fp32", "*fp32", "*fp32", "*fp32", "*i32"),
         aligned=(True,) * 5 + (False,),
-        grid=-(-COUNT // TILE),
+        grid=-(-count // TILE),
         dependent=True,
     )
     return compile_cubin(kernel, target).image
@@ -113,6 +115,34 @@ def test_arrays_of_the_gpu(engine: CudaEngine, network: tuple[Plan, Any]) -> Non
                 check(y.numpy(), network[1](network[1](random(seed))))
             for other in contexts:
                 other.close()
+
+
+@pytest.mark.gpu
+def test_arrays_in_pinned_memory(here: Target) -> None:
+    plan, expected = chain(12, LARGE, here, code(here, LARGE))
+    rows = np.random.default_rng(0).uniform(-2, 2, (20, LARGE)).astype(np.float32)
+
+    def inputs(engine: CudaEngine) -> Iterator[Any]:
+        for row in rows:
+            x = engine.empty_inputs()
+            x[X][:] = row
+            yield x
+
+    with CudaEngine(plan) as engine, engine.device:
+        driver = engine.device.driver
+        x = engine.empty_inputs()[X]
+        plain = np.empty_like(x)
+        found = [driver.is_pinned(array.ctypes.data) for array in (x[5:], plain)]
+        assert found == [True, False]
+        assert not driver.is_pinned(engine.weights_address)
+        with Pipeline(engine) as pipeline:
+            results = [y[Y] for y in pipeline.run(inputs(engine))]
+        with engine.create_execution_context() as context:
+            y = context({X: rows[0]})[Y]
+            assert driver.is_pinned(y.ctypes.data)
+            assert context({X: rows[1]}, {Y: y})[Y] is y
+    for row, found in zip((*rows, rows[1]), (*results, y), strict=True):
+        check(found, expected(row))
 
 
 @pytest.mark.gpu

@@ -42,6 +42,7 @@ def test_outputs_come_in_order_though_one_array_is_used_again(
 def test_nothing_waits_before_the_pipeline_is_full(driver: FakeDriver) -> None:
     x = np.zeros(COUNT, np.float32)
     with CudaEngine(chain(2)[0], driver) as engine, Pipeline(engine, 3) as pipeline:
+        assert len(list(pipeline.run([x] * 7))) == 7
         driver.calls.clear()
         assert [pipeline.push(x) for _ in range(3)] == [None] * 3
         assert "synchronize" not in driver.calls

@@ -18,6 +18,7 @@ from planck.errors import (
 
 OLDEST_DRIVER: Final = 12_030  # CUDA 12.3: dependent launches inside captured graphs
 _INVALID_VALUE: Final = 1
+_HOST: Final = 1  # CU_MEMORYTYPE_HOST
 _OUT_OF_MEMORY: Final = 2
 _GRAPH_UPDATE_FAILURE: Final = 910
 _RELAXED: Final = 2  # CU_STREAM_CAPTURE_MODE_RELAXED: a finalizer may free memory meanwhile
@@ -89,6 +90,7 @@ class BoundDriver:
         self._modes = cuda.CUstreamCaptureMode(_RELAXED)
         self._shared = cuda.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
         self._where = cuda.CUpointer_attribute.CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL
+        self._kind = cuda.CUpointer_attribute.CU_POINTER_ATTRIBUTE_MEMORY_TYPE
         attribute = cuda.CUlaunchAttribute()
         value = cuda.CUlaunchAttributeValue()
         value.programmaticStreamSerializationAllowed = 1
@@ -153,10 +155,10 @@ class BoundDriver:
         self._call("cuMemFreeHost", address)
 
     def ordinal(self, address: int) -> int | None:
-        result = self._cuda.cuPointerGetAttribute(self._where, address)
-        if int(result[0]) == _INVALID_VALUE:  # plain memory of the host
-            return None
-        return int(self._check(result, "cuPointerGetAttribute"))
+        return self._about(self._where, address)
+
+    def is_pinned(self, address: int) -> bool:
+        return self._about(self._kind, address) == _HOST
 
     def fill(self, address: int, value: int, bytes_: int, stream: Handle) -> None:
         self._call("cuMemsetD8Async", address, value, bytes_, stream)
@@ -299,6 +301,13 @@ class BoundDriver:
         result = self._cuda.cuGraphLaunch(executable, stream)
         if int(result[0]):
             self._check(result, "cuGraphLaunch")
+
+    def _about(self, attribute: Any, address: int) -> int | None:
+        """What an attribute of memory is; None for plain memory of the host."""
+        result = self._cuda.cuPointerGetAttribute(attribute, address)
+        if int(result[0]) == _INVALID_VALUE:
+            return None
+        return int(self._check(result, "cuPointerGetAttribute"))
 
     def _call(self, name: str, *arguments: Any) -> Any:
         return self._check(getattr(self._cuda, name)(*arguments), name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import ctypes
 import logging
 import weakref
@@ -40,8 +41,13 @@ class Device:
     def __init__(self, driver: Driver, ordinal: int = 0) -> None:
         self.properties = properties(driver, ordinal)
         self.driver, self.ordinal = driver, ordinal
-        self._context = driver.retain(ordinal)
-        self._finish = weakref.finalize(self, driver.release, ordinal)
+        self._open()
+
+    def another(self) -> Device:
+        """The same GPU, opened once more: for what may outlive this."""
+        made = copy.copy(self)
+        made._open()
+        return made
 
     def __enter__(self) -> Device:
         self.driver.push(self._context)
@@ -53,6 +59,10 @@ class Device:
     def close(self) -> None:
         """Give the GPU back, once all its resources have been. A second call does nothing."""
         self._finish()
+
+    def _open(self) -> None:
+        self._context = self.driver.retain(self.ordinal)
+        self._finish = weakref.finalize(self, self.driver.release, self.ordinal)
 
 
 class Resources:

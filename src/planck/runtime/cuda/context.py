@@ -7,6 +7,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,6 +27,18 @@ from planck.runtime.profile import Profile, profile_of
 
 if TYPE_CHECKING:
     from planck.runtime.cuda.engine import CudaEngine
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """A run that was put in the stream, and what must stay until it has ended.
+
+    landings:  where outputs come to lie that the host wants; None for others
+    """
+
+    operands: list[Operand]
+    targets: list[Operand]
+    landings: list[Array | None]
 
 
 class CudaContext(ExecutionContext):
@@ -48,7 +61,7 @@ class CudaContext(ExecutionContext):
         self._lock = threading.Lock()
         self._bound: tuple[Handle, ...] | None = None
         self._kept: object = None  # what is bound, and so must stay
-        self._begun: tuple[list[Operand], list[bool]] | None = None
+        self._begun: _Run | None = None
         self._resources = Resources(device, engine.resources)
         weakref.finalize(self, self._resources.close)
         with self._resources.filling():
@@ -86,19 +99,20 @@ class CudaContext(ExecutionContext):
                          in here; DeviceError
         """
         with self._entered():
-            targets = self._put_run(inputs, out)
-            return self._results(targets, self._fetched(targets, device_outputs))
+            return self._results(self._put_run(inputs, out, device_outputs))
 
     __call__ = execute
 
     def begin(self, inputs: Any) -> None:
-        """Begin what `execute(inputs)` does, and return: NumPy arrays may be changed at once.
+        """Begin what `execute(inputs)` does, and return.
+
+        NumPy arrays may be changed at once, but for those in pinned memory, which the GPU reads
+        where they lie: they must stay as they are until `finish`.
 
         raises: as execute
         """
         with self._entered():
-            targets = self._put_run(inputs, None)
-            self._begun = targets, self._fetched(targets, False)
+            self._begun = self._put_run(inputs, None, False)
 
     def finish(self) -> dict[str, Any]:
         """Wait for what was begun; its outputs, as NumPy arrays. raises: InputError, DeviceError"""
@@ -106,7 +120,7 @@ class CudaContext(ExecutionContext):
             if self._begun is None:
                 raise InputError("no run was begun", try_="context.begin(inputs) before")
             begun, self._begun = self._begun, None
-            return self._results(*begun)
+            return self._results(begun)
 
     def bind(
         self, inputs: Any | None = None, out: Mapping[str, Any] | None = None
@@ -283,38 +297,33 @@ class CudaContext(ExecutionContext):
             else:
                 self._driver.launch_graph(next(graphs), self._stream)
 
-    def _put_run(self, inputs: Any | None, out: Mapping[str, Any] | None) -> list[Operand]:
-        """Put a run in the stream, with what its inputs need before. Gives where outputs lie."""
+    def _put_run(
+        self, inputs: Any | None, out: Mapping[str, Any] | None, device_outputs: bool
+    ) -> _Run:
+        """Put a run in the stream, between the copies that its inputs and outputs need."""
         operands, targets = self._operands(inputs, out)
         for port, operand in zip(self._ports_in, operands, strict=True):
             port.bring(operand)
         self._launch(self._key(operands, targets))
-        return targets
-
-    def _fetched(self, targets: Sequence[Operand], device_outputs: bool) -> list[bool]:
-        """Put in the stream the copies of outputs that the host wants; which these are."""
-        wanted = [
-            target.host is not None or (target.given is None and not device_outputs)
-            for target in targets
+        landings = [
+            port.fetch(target)
+            if target.host is not None or (target.given is None and not device_outputs)
+            else None
+            for port, target in zip(self._ports_out, targets, strict=True)
         ]
-        for port, fetched in zip(self._ports_out, wanted, strict=True):
-            if fetched:
-                port.fetch()
-        return wanted
+        return _Run(operands, targets, landings)
 
-    def _results(self, targets: Sequence[Operand], fetched: Sequence[bool]) -> dict[str, Any]:
+    def _results(self, run: _Run) -> dict[str, Any]:
         """Wait for the outputs, and bring them where they are wanted."""
         self._driver.synchronize(self._stream)
         results: dict[str, Any] = {}
-        for port, target, host in zip(self._ports_out, targets, fetched, strict=True):
-            array = target.given
-            if array is None:
-                array = (
-                    np.empty(port.shape, port.dtype) if host else port.array(target.address, self)
-                )
-            if host:
-                port.give(array)
-            results[port.name] = array
+        for port, target, landed in zip(self._ports_out, run.targets, run.landings, strict=True):
+            if landed is not None:
+                results[port.name] = port.give(landed, target)
+            elif target.given is not None:
+                results[port.name] = target.given
+            else:
+                results[port.name] = port.array(target.address, self)
         return results
 
     def _times(self, inputs: Any, runs: int) -> Array:

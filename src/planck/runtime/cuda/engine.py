@@ -12,8 +12,10 @@ from planck.device import system
 from planck.device.cuda.bindings import open_driver
 from planck.device.cuda.device import Device, Resources
 from planck.device.cuda.driver import Driver, Handle
+from planck.device.cuda.lending import Lender
 from planck.device.cuda.libraries import open_library
 from planck.device.cuda.library import Open
+from planck.dtypes import Array
 from planck.plan.check import check_target
 from planck.plan.model import Launch, Plan
 from planck.runtime.cuda.context import CudaContext
@@ -55,6 +57,12 @@ class CudaEngine(Engine):
             self.weights_address = self._upload_weights()
             self.functions = self._load_functions()
             self.libraries = Libraries(self.plan, self.resources, self._open)
+            self._lenders = {
+                b.name: self.resources.undo(
+                    Lender(self.device, b.shape, b.dtype.numpy), Lender.close
+                )
+                for b in self.inputs
+            }
 
     def create_execution_context(
         self, threads: int | None = None, cpus: Sequence[int] | None = None
@@ -67,6 +75,17 @@ class CudaEngine(Engine):
         context = CudaContext(self)
         self._contexts.add(context)
         return context
+
+    def empty_inputs(self) -> dict[str, Array]:
+        """As Engine's, in pinned memory, which the GPU copies from while others are computed.
+
+        They may be kept, and outlive the engine; the memory of those that are not is used again.
+        """
+        arrays = super().empty_inputs()
+        return {
+            name: array if (lent := self._lenders[name].lend()) is None else lent
+            for name, array in arrays.items()
+        }
 
     def close(self) -> None:
         """Give back all memory of the GPU, that of the contexts too. A second call does nothing.

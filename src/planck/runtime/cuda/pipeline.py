@@ -22,6 +22,10 @@ class Pipeline:
     computed, the next is copied to the GPU, and the outputs of the one before come back. Outputs
     come in the order of the inputs, as new NumPy arrays. For one thread at a time.
 
+    Inputs are copied to pinned memory first, by this thread, and then may be changed. Those that
+    are in such memory, `engine.empty_inputs()`, are not: they must stay as they are until their
+    outputs come. Take new ones for each inference; the memory of old ones is used again.
+
     depth:   inferences on their way at the same time; 3: one that comes, one that runs, one that
              goes
     raises:  InputError for depth < 1; DeviceError

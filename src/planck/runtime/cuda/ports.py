@@ -11,12 +11,15 @@ from planck.device import system
 from planck.device.cuda.arrays import DeviceArray, View, view_of
 from planck.device.cuda.device import Resources
 from planck.device.cuda.driver import Handle
+from planck.device.cuda.lending import Lender
 from planck.dtypes import Array
 from planck.errors import InputError
 from planck.plan.model import Plan, Slot
 from planck.runtime.binding import Signature
 
 ALIGN: Final = 16  # bytes, at a multiple of which kernels take their operands to begin
+LENT: Final = 2  # arrays of an output: one that the caller has, and the next
+DIRECT_BYTES: Final = 16384  # less is copied sooner than the driver says where it lies
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +30,14 @@ class Operand:
     host:     the caller's NumPy array, to be copied; None where there is none
     given:    what the caller gave
     view:     an array on the device
+    direct:   whether the GPU copies from or to the caller's array itself: it is in pinned memory
     """
 
     address: int
     host: Array | None = None
     given: Any = None
     view: View | None = None
+    direct: bool = False
 
 
 class DevicePort(Signature):
@@ -45,8 +50,9 @@ class DevicePort(Signature):
         self._event = resources.event()
         self.buffer = resources.memory(self.bytes)
         pinned = resources.pinned(self.bytes)
-        self._pinned_address = system.address(pinned) if self.bytes else 0
         self._pinned: Array = pinned.view(self.dtype).reshape(self.shape)
+        self._lender = Lender(resources.device, self.shape, self.dtype, LENT)
+        resources.undo(self._lender, Lender.close)
 
     def read(self, given: Any) -> Operand:
         """Check an input.
@@ -55,7 +61,7 @@ class DevicePort(Signature):
         """
         if isinstance(given, np.ndarray):
             self.check(given, "input")
-            return Operand(self.buffer, given, given)
+            return Operand(self.buffer, given, given, direct=self._is_direct(given))
         view = self._view(given, "input")
         fits = view.address % ALIGN == 0
         return Operand(view.address if fits else self.buffer, None, given, view)
@@ -66,7 +72,7 @@ class DevicePort(Signature):
             self.check(given, "output")
             if not given.flags.writeable:
                 raise InputError(f"output {self.name!r} cannot be written: it is read-only")
-            return Operand(self.buffer, given, given)
+            return Operand(self.buffer, given, given, direct=self._is_direct(given))
         view = self._view(given, "output")
         if view.address % ALIGN:
             raise InputError(
@@ -79,8 +85,12 @@ class DevicePort(Signature):
         """Put in the stream what an input needs before the kernels read it."""
         view = operand.view
         if operand.host is not None:
-            np.copyto(self._pinned, operand.host)
-            self._upload()
+            from_ = operand.host
+            if not operand.direct:
+                np.copyto(self._pinned, from_)
+                from_ = self._pinned
+            if self.bytes:
+                self._driver.upload(self.buffer, system.address(from_), self.bytes, self._stream)
         elif view is not None:
             self.order(view)
             if operand.address != view.address and self.bytes:
@@ -92,22 +102,35 @@ class DevicePort(Signature):
             self._driver.record(self._event, self._driver.stream(view.stream))
             self._driver.wait(self._stream, self._event)
 
-    def fetch(self) -> None:
-        """Put in the stream the copy of an output to pinned memory."""
+    def fetch(self, target: Operand) -> Array:
+        """Put in the stream the copy of an output to pinned memory; where it comes to lie."""
+        landing = self._pinned
+        if target.direct and target.host is not None:
+            landing = target.host
+        elif target.host is None and (lent := self._lender.lend()) is not None:
+            landing = lent
         if self.bytes:
-            self._driver.download(self._pinned_address, self.buffer, self.bytes, self._stream)
+            self._driver.download(system.address(landing), self.buffer, self.bytes, self._stream)
+        return landing
 
-    def give(self, to: Array) -> None:
-        """Copy what was fetched, once the stream is done."""
-        np.copyto(to, self._pinned)
+    def give(self, landed: Array, target: Operand) -> Array:
+        """The caller's array of what was fetched, once the stream is done."""
+        if landed is not self._pinned:
+            return landed
+        to: Array = np.empty(self.shape, self.dtype) if target.host is None else target.host
+        np.copyto(to, landed)
+        return to
 
     def array(self, address: int, owner: object) -> DeviceArray:
         """Device memory as an array of this port's type."""
         return DeviceArray(address, self.shape, self._type, self._device, owner)
 
-    def _upload(self) -> None:
-        if self.bytes:
-            self._driver.upload(self.buffer, self._pinned_address, self.bytes, self._stream)
+    def _is_direct(self, given: Array) -> bool:
+        return (
+            self.bytes >= DIRECT_BYTES
+            and given.flags.c_contiguous
+            and self._driver.is_pinned(system.address(given))
+        )
 
     def _view(self, given: Any, role: str) -> View:
         """An array on our GPU, of the right type. raises: InputError, DTypeError, ShapeError"""
