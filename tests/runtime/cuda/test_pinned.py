@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from planck.runtime.cuda import ports
 from planck.runtime.cuda.engine import CudaEngine
 from planck.runtime.cuda.pipeline import Pipeline
 from planck.runtime.cuda.ports import DIRECT_BYTES, LENT
@@ -44,6 +45,22 @@ def test_inputs_in_pinned_memory_are_read_where_they_lie(driver: FakeDriver) -> 
         at = pinned[X].ctypes.data
         del pinned, part, x
         assert engine.empty_inputs()[X].ctypes.data == at
+
+
+@pytest.mark.parametrize("piece_bytes", [4, 4096, 3 * 4096, 1 << 20])
+def test_other_inputs_are_copied_piece_by_piece(
+    driver: FakeDriver, piece_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ports, "PIECE_BYTES", piece_bytes)
+    plan, expected = chain(1, COUNT)
+    wide = np.repeat(random(5), 2)
+    with CudaEngine(plan, driver) as engine, engine.create_execution_context() as context:
+        driver.calls.clear()
+        np.testing.assert_array_equal(context(random(4))[Y], expected(random(4)))
+        assert driver.calls.count("upload") == -(-4 * COUNT // piece_bytes)
+        driver.calls.clear()
+        np.testing.assert_array_equal(context(wide[::2])[Y], expected(random(5)))
+        assert driver.calls.count("upload") == 1
 
 
 def test_results_are_in_pinned_memory_while_there_is_some(driver: FakeDriver) -> None:

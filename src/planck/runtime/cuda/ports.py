@@ -19,6 +19,7 @@ from planck.runtime.binding import Signature
 
 ALIGN: Final = 16  # bytes, at a multiple of which kernels take their operands to begin
 LENT: Final = 2  # arrays of an output: one that the caller has, and the next
+PIECE_BYTES: Final = 1 << 20  # of an array that is copied to pinned memory
 DIRECT_BYTES: Final = 16384  # less is copied sooner than the driver says where it lies
 
 
@@ -83,14 +84,11 @@ class DevicePort(Signature):
 
     def bring(self, operand: Operand) -> None:
         """Put in the stream what an input needs before the kernels read it."""
-        view = operand.view
-        if operand.host is not None:
-            from_ = operand.host
-            if not operand.direct:
-                np.copyto(self._pinned, from_)
-                from_ = self._pinned
-            if self.bytes:
-                self._driver.upload(self.buffer, system.address(from_), self.bytes, self._stream)
+        host, view = operand.host, operand.view
+        if host is not None and operand.direct:
+            self._upload(host, 0)
+        elif host is not None:
+            self._stage(host)
         elif view is not None:
             self.order(view)
             if operand.address != view.address and self.bytes:
@@ -124,6 +122,21 @@ class DevicePort(Signature):
     def array(self, address: int, owner: object) -> DeviceArray:
         """Device memory as an array of this port's type."""
         return DeviceArray(address, self.shape, self._type, self._device, owner)
+
+    def _stage(self, host: Array) -> None:
+        """Copy an array to pinned memory; the GPU fetches a piece while the next is copied."""
+        to, size = self._pinned, self._pinned.size
+        if host.flags.c_contiguous:
+            to, host, size = to.reshape(-1), host.reshape(-1), PIECE_BYTES // to.itemsize
+        for begin in range(0, len(to), size):
+            piece = to[begin : begin + size]
+            np.copyto(piece, host[begin : begin + size])
+            self._upload(piece, begin * to.itemsize)
+
+    def _upload(self, piece: Array, offset: int) -> None:
+        if piece.nbytes:
+            at, from_ = self.buffer + offset, system.address(piece)
+            self._driver.upload(at, from_, piece.nbytes, self._stream)
 
     def _is_direct(self, given: Array) -> bool:
         return (
