@@ -92,10 +92,16 @@ def masked(t: Text, shape: Shape, bm: int, bn: int) -> Results:
 
 
 def write_masks(t: Text, shape: Shape, bm: int, bn: int) -> None:
-    if shape.m % bm:
-        t(f"rows = m < {shape.m}")
-    if shape.n % bn:
-        t(f"columns = n < {shape.n}")
+    write_mask(t, "rows", "m", shape.m, bm)
+    write_mask(t, "columns", "n", shape.n, bn)
+
+
+def write_mask(t: Text, name: str, places: str, extent: int, tile: int) -> str:
+    """Which places are inside, where not all are; gives the mask's name, or ""."""
+    if extent % tile == 0:
+        return ""
+    t(f"{name} = {places} < {extent}")
+    return name
 
 
 @dataclass(frozen=True, slots=True)

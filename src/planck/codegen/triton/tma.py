@@ -10,8 +10,9 @@ has multiprocessors. A block with several tiles loads the next one's operands wh
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 from planck.codegen.triton import convolution, matmul
 from planck.codegen.triton.code import TritonCode
@@ -53,105 +54,51 @@ class Cut:
         return made
 
 
-class Sides(Protocol):
-    """What is multiplied: an operand's rows by a constant's, both as long as the sum."""
-
-    @property
-    def rows(self) -> int: ...
-
-    @property
-    def columns(self) -> int: ...
-
-    @property
-    def sums(self) -> int: ...
-
-    @property
-    def left(self) -> tuple[str, DType, int]:
-        """Name, dtype, and elements from row to row."""
-        ...
-
-    @property
-    def right(self) -> str:
-        """The packed constant, of the same dtype."""
-        ...
-
-    def write_rows(self, t: Text, bm: int) -> None:
-        """Write what is known of a tile's rows `m`."""
-        ...
-
-    def placing(self, t: Text, bm: int, bn: int) -> Placing:
-        """Write where results lie in columns `n`."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
-class MatrixSides:
-    shape: matmul.Shape
+class Sides:
+    """What is multiplied: an operand's rows by a constant's, both as long as the sum.
 
-    @property
-    def rows(self) -> int:
-        return self.shape.m
+    left:        name, dtype, and elements from row to row
+    right:       the packed constant, of the same dtype
+    write_rows:  writes what is known of a tile's rows `m`, as many as given; gives their mask
+    placing:     writes where results lie in columns `n`, given that mask and the tile's extents
+    """
 
-    @property
-    def columns(self) -> int:
-        return self.shape.n
-
-    @property
-    def sums(self) -> int:
-        return self.shape.k
-
-    @property
-    def left(self) -> tuple[str, DType, int]:
-        own = self.shape.memory[self.shape.a]
-        return self.shape.a, own.dtype, own.row
-
-    @property
-    def right(self) -> str:
-        return self.shape.b
-
-    def write_rows(self, t: Text, bm: int) -> None:
-        if self.shape.m % bm:
-            t(f"rows = m < {self.shape.m}")
-
-    def placing(self, t: Text, bm: int, bn: int) -> Placing:
-        if self.shape.n % bn:
-            t(f"columns = n < {self.shape.n}")
-        return matmul.masked(t, self.shape, bm, bn)
+    rows: int
+    columns: int
+    sums: int
+    left: tuple[str, DType, int]
+    right: str
+    write_rows: Callable[[Text, int], str]
+    placing: Callable[[Text, str, int, int], Placing]
 
 
-@dataclass
-class PixelSides:
-    """A convolution of single pixels, of an image whose pixels are equally far apart."""
+def of_matrices(shape: matmul.Shape) -> Sides:
+    def write_rows(t: Text, bm: int) -> str:
+        return matmul.write_mask(t, "rows", "m", shape.m, bm)
 
-    shape: convolution.Shape
-    _rows: str = ""
+    def placing(t: Text, rows: str, bm: int, bn: int) -> Placing:
+        matmul.write_mask(t, "columns", "n", shape.n, bn)
+        return matmul.masked(t, shape, bm, bn)
 
-    @property
-    def rows(self) -> int:
-        return self.shape.rows
+    own = shape.memory[shape.a]
+    left = (shape.a, own.dtype, own.row)
+    return Sides(shape.m, shape.n, shape.k, left, shape.b, write_rows, placing)
 
-    @property
-    def columns(self) -> int:
-        return self.shape.columns
 
-    @property
-    def sums(self) -> int:
-        return self.shape.channels
+def of_pixels(shape: convolution.Shape) -> Sides:
+    """Of a convolution of single pixels, of an image whose pixels are equally far apart."""
 
-    @property
-    def left(self) -> tuple[str, DType, int]:
-        return self.shape.x, self.shape.x_dtype, self.shape.x_place.column
+    def write_rows(t: Text, bm: int) -> str:
+        return convolution.write_pixels(t, shape, bm)
 
-    @property
-    def right(self) -> str:
-        return self.shape.weights
+    def placing(t: Text, rows: str, bm: int, bn: int) -> Placing:
+        return convolution.results(t, shape, rows, convolution.write_columns(t, shape, bn))
 
-    def write_rows(self, t: Text, bm: int) -> None:
-        self._rows = convolution.write_pixels(t, self.shape, bm)
-
-    def placing(self, t: Text, bm: int, bn: int) -> Placing:
-        columns = convolution.write_columns(t, self.shape, bn)
-        return convolution.results(t, self.shape, self._rows, columns)
+    left = (shape.x, shape.x_dtype, shape.x_place.column)
+    return Sides(
+        shape.rows, shape.columns, shape.channels, left, shape.weights, write_rows, placing
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,10 +135,11 @@ def write(product: Product) -> TritonCode:
         _start(t, product)
     _multiply(t, product, a, steps)
     t(f"m = pm * {cut.bm} + tl.arange(0, {cut.bm})")
-    sides.write_rows(t, cut.bm)
+    rows = sides.write_rows(t, cut.bm)
     for k, (first, width) in enumerate(cut.widths):
         t(f"n = pn * {cut.bn}" + f" + {first}" * bool(first) + f" + tl.arange(0, {width})")
-        product.tail.write(t, f"acc{k}", sides.placing(t, cut.bm, cut.bn), "n", f"e{k}")
+        placing = sides.placing(t, rows, cut.bm, cut.bn)
+        product.tail.write(t, f"acc{k}", placing, "n", f"e{k}")
     return t.finish(product.symbol, grid, cut.warps, cut.stages, product.growth_bytes)
 
 

@@ -56,7 +56,7 @@ from planck.codegen.triton import tma
 from planck.codegen.triton.code import TritonCode
 from planck.codegen.triton.convolution import Taps
 from planck.codegen.triton.product import Tile
-from planck.codegen.triton.tma import DEPTH, Cut, MatrixSides, PixelSides, Sides
+from planck.codegen.triton.tma import DEPTH, Cut, Sides
 from planck.dtypes import SHORT_FLOATS, Array
 from planck.refusal import No
 from planck.tactics.kernel import Config, Kernel
@@ -128,9 +128,7 @@ class TmaProduct:
         name, dtype = form.node.inputs[1].name, sides.left[1]
         right = constant(kernel, constants, name)
         columns, sums = sides.columns, sides.sums
-        if isinstance(sides, MatrixSides):
-            problem = matmul.read_problem(kernel)
-            assert not isinstance(problem, No)
+        if not isinstance(problem := matmul.read_problem(kernel), No):
             right = right.reshape(right.shape[-2:])
             right = right if problem.transpose_b else right.T
         whole = np.zeros((_whole(columns, config["bn"]), _whole(sums, config["bk"])), dtype.numpy)
@@ -207,7 +205,7 @@ def _matrices(kernel: Kernel) -> tuple[Anchored, Sides] | No:
         return No("it does not multiply 16-bit floats")
     if not own.aligned or own.column != 1:
         return No("the left side does not lie in aligned rows")
-    return problem.form, MatrixSides(shape)
+    return problem.form, tma.of_matrices(shape)
 
 
 def _pixels(kernel: Kernel) -> tuple[Anchored, Sides] | No:
@@ -224,7 +222,7 @@ def _pixels(kernel: Kernel) -> tuple[Anchored, Sides] | No:
         return No("it does not multiply 16-bit floats")
     if not shape.x_aligned or place.channel != 1:
         return No("the image does not lie in aligned pixels")
-    return problem.form, PixelSides(shape)
+    return problem.form, tma.of_pixels(shape)
 
 
 def _whole(size: int, tile: int) -> int:
