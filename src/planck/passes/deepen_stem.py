@@ -17,6 +17,7 @@ Unlike `unfold_stem`, which a CPU times against the stem as it is, it writes the
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
@@ -25,10 +26,10 @@ import numpy as np
 from planck.dtypes import Array, f32
 from planck.ir.graph import Graph, Namer, Node, Op, Value
 from planck.ir.types import TensorType
-from planck.ops.movement import Pad, Reshape, Transpose
+from planck.ops.movement import Pad
 from planck.ops.nn import Conv
-from planck.ops.region import Region, all_names
-from planck.passes.unfold_stem import on_other_operands
+from planck.ops.region import all_names
+from planck.passes.stem import moving, on_other_operands, pixels_apart, stem_of, taps_apart
 from planck.refusal import No
 
 MOST_CHANNELS: Final = 4  # of the picture
@@ -59,13 +60,12 @@ def _deepened(
     node: Node, graph: Graph, namer: Namer
 ) -> tuple[tuple[Node, Node], dict[str, Array]] | No:
     """The two regions in place of a stem, and their new weights."""
-    found = _stem(node, graph)
+    found = _stem(node, graph.weights)
     if isinstance(found, No):
         return found
     conv, x, w = found
     op = conv.op
     assert isinstance(op, Conv)
-    assert isinstance(node.op, Region)
     out = conv.outputs[0].type.dims[2:]
     # Where it costs no tap, a picture begins with a whole pair of pixels, which are loaded at once.
     skips = [p % 2 * (k % 2) for p, k in zip(op.pads[:2], w.type.dims[2:], strict=True)]
@@ -78,43 +78,31 @@ def _deepened(
     return (moved, stem), {made.name: deep, zero.name: np.zeros((), np.float32)}
 
 
-def _stem(node: Node, graph: Graph) -> tuple[Node, Value, Value] | No:
-    """The convolution of a stem, and outside the region its picture and its weights."""
-    if not isinstance(node.op, Region):
-        return No("no region")
-    inner = node.op.graph
-    convs = [own for own in inner.nodes if isinstance(own.op, Conv)]
-    if len(convs) != 1:
-        return No("not one convolution")
-    conv, op = convs[0], convs[0].op
+def _stem(node: Node, weights: Mapping[str, Array]) -> tuple[Node, Value, Value] | No:
+    """A stem that may be deepened, as `stem_of` gives it."""
+    found = stem_of(node)
+    if isinstance(found, No):
+        return found
+    conv, x, w = found
+    op, taps = conv.op, w.type.dims[2:]
     assert isinstance(op, Conv)
-    outer = dict(zip((v.name for v in inner.inputs), node.inputs, strict=True))
-    x, w = (outer.get(v.name) for v in conv.inputs[:2])
-    if x is None or w is None or x.type.dtype is not f32 or w.name not in graph.weights:
-        return No("it computes in another type than f32, or its weights are not known")
-    if x.type.rank != 4 or x.type.block or x.type.dims[1] > MOST_CHANNELS or op.groups != 1:
-        return No("it reads no picture in rows")
-    if op.strides != (2, 2) or op.dilations != (1, 1):
+    if w.name not in weights:
+        return No("its weights are not known")
+    if x.type.dims[1] > MOST_CHANNELS:
+        return No("it reads no picture")
+    if op.strides != (2, 2):
         return No("not of stride 2")
-    if w.type.dims[2] * w.type.dims[3] < LEAST_TAPS:
+    if taps[0] * taps[1] < LEAST_TAPS:
         return No("each pixel is read a few times only")
-    if sum(outer.get(v.name) in (x, w) for n in inner.nodes for v in n.inputs) != 2:
-        return No("the picture or the weights are read twice")
-    return conv, x, w
+    return found
 
 
 def _deep(weights: Array, skips: list[int]) -> Array:
-    """[m, c, h, w] -> [m, channels in the order (c, y, x) and zeros, h / 2, w / 2]
-
-    skips:  rows and columns of zeros before the filter
-    """
-    m, c, height, width = weights.shape
-    (top, left), taps = skips, (-(-height // 2), -(-width // 2))
-    even = np.zeros((m, c, 2 * taps[0], 2 * taps[1]), np.float32)
-    even[:, :, top : top + height, left : left + width] = weights
-    apart = even.reshape(m, c, taps[0], 2, taps[1], 2).transpose(0, 1, 3, 5, 2, 4)
+    """Filters for pixels whose channels are rounded up; skips as in `taps_apart`."""
+    m, c, *size = weights.shape
+    taps = [-(-extent // 2) for extent in size]
     deep = np.zeros((m, -(-4 * c // GRAIN) * GRAIN, *taps), np.float32)
-    deep[:, : 4 * c] = apart.reshape(m, 4 * c, *taps)
+    deep[:, : 4 * c] = taps_apart(weights, skips, taps)
     return deep
 
 
@@ -133,24 +121,12 @@ def _moved(
     filters:  shape of its new weights
     """
     n, c, *size = x.type.dims
-    deep = [extent + taps - 1 for extent, taps in zip(out, filters[2:], strict=True)]
-    ends = [2 * d - s - b for d, s, b in zip(deep, size, begins, strict=True)]
+    whole = [2 * (extent + taps - 1) for extent, taps in zip(out, filters[2:], strict=True)]
+    ends = [w - s - b for w, s, b in zip(whole, size, begins, strict=True)]
     zero = Value(namer("zero"), TensorType((), f32))
-    ops: tuple[Op, ...] = (
-        Pad((0, 0, *begins, 0, 0, *ends)),
-        Reshape((n, c, deep[0], 2, deep[1], 2)),
-        Transpose((0, 1, 3, 5, 2, 4)),
-        Reshape((n, 4 * c, *deep)),
-        Pad((0, 0, 0, 0, 0, filters[1] - 4 * c, 0, 0)),
-    )
-    nodes: list[Node] = []
-    value = x
-    for own in ops:
-        inputs = (value, zero) if isinstance(own, Pad) else (value,)
-        (type_,) = own.infer(*(v.type for v in inputs))
-        block = filters[1] if own is ops[-1] else 0
-        made = Value(namer(f"{x.name}_deep"), type_.with_block(block))
-        nodes.append(Node(own, inputs, (made,), node.origin))
-        value = made
-    inner = Graph("deepen", (x, zero), tuple(nodes), (value,))
-    return Node(Region(inner), (x, zero), (value,), node.origin), zero
+    steps: list[tuple[Op, tuple[Value, ...]]] = [
+        (Pad((0, 0, *begins, 0, 0, *ends)), (zero,)),
+        *((own, ()) for own in pixels_apart((n, c, *whole))),
+        (Pad((0, 0, 0, 0, 0, filters[1] - 4 * c, 0, 0)), (zero,)),
+    ]
+    return moving("deepen", node, x, steps, filters[1], namer), zero

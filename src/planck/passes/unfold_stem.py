@@ -26,15 +26,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-import numpy as np
-
 from planck.dtypes import Array, f32
-from planck.ir.graph import Graph, Namer, Node, Op, Value
+from planck.ir.graph import Namer, Node, Value
 from planck.ir.types import TensorType
 from planck.ops.identity import Identity
-from planck.ops.movement import Reshape, Transpose
 from planck.ops.nn import Conv
-from planck.ops.region import Region
+from planck.passes.stem import moving, on_other_operands, pixels_apart, stem_of, taps_apart
 from planck.refusal import No
 
 LEAST_TAPS = 9  # of all channels together, below which there is nothing to save
@@ -55,10 +52,10 @@ def unfold_stem(
     conv, x, w = found
     op, array = conv.op, weights.get(w.name)
     assert isinstance(op, Conv)
-    assert isinstance(node.op, Region)
     if array is None:
         return No("the weights are not known at build time")
-    moved, filters = _moved(node, x, block, op.strides[0], namer), array
+    ops = pixels_apart(x.type.dims) if op.strides == (2, 2) else (Identity(),)
+    moved, filters = moving("unfold", node, x, [(o, ()) for o in ops], block, namer), array
     if op.strides == (2, 2):
         half = (x.type.dims[2] // 2, x.type.dims[3] // 2)
         unfolded = _unfolded(op, array, half, conv.outputs[0].type.dims[2:])
@@ -70,53 +67,21 @@ def unfold_stem(
     return (moved, on_other_operands(node, new, op)), {made.name: filters}
 
 
-def on_other_operands(node: Node, new: Mapping[str, Value], convolution: Conv) -> Node:
-    """A region of one convolution with another in its place, and others for some of its inputs."""
-    assert isinstance(node.op, Region)
-    inner = node.op.graph
-    outer = dict(zip((v.name for v in inner.inputs), node.inputs, strict=True))
-    instead = {own: new[v.name] for own, v in outer.items() if v.name in new}
-
-    def renamed(values: tuple[Value, ...]) -> tuple[Value, ...]:
-        return tuple(instead.get(v.name, v) for v in values)
-
-    nodes = tuple(
-        replace(
-            own,
-            op=convolution if isinstance(own.op, Conv) else own.op,
-            inputs=renamed(own.inputs),
-        )
-        for own in inner.nodes
-    )
-    graph = inner.with_(inputs=renamed(inner.inputs), nodes=nodes)
-    inputs = tuple(new.get(v.name, v) for v in node.inputs)
-    return Node(Region(graph), inputs, node.outputs, node.origin)
-
-
 def _stem(node: Node) -> tuple[Node, Value, Value] | No:
-    """The convolution of a stem, and outside the region its picture and its weights."""
-    if not isinstance(node.op, Region):
-        return No("no region")
-    inner = node.op.graph
-    conv = inner.nodes[0]
-    outer = dict(zip((v.name for v in inner.inputs), node.inputs, strict=True))
-    if not isinstance(conv.op, Conv) or sum(isinstance(n.op, Conv) for n in inner.nodes) != 1:
-        return No("not one convolution")
-    x, w = (outer.get(v.name) for v in conv.inputs[:2])
-    if x is None or w is None or x.type.dtype is not f32 or w.type.dtype is not f32:
-        return No("it computes in another type than f32")
+    """A stem that may be unfolded, as `stem_of` gives it."""
+    found = stem_of(node)
+    if isinstance(found, No):
+        return found
+    conv, x, w = found
     op, taps = conv.op, w.type.dims[2:]
-    if x.type.rank != 4 or x.type.block or op.groups != 1:
-        return No("it reads no picture in rows")
-    if sum(outer.get(v.name) in (x, w) for n in inner.nodes for v in n.inputs) != 2:
-        return No("the picture or the weights are read twice")
-    if op.strides not in ((1, 1), (2, 2)) or op.dilations != (1, 1):
+    assert isinstance(op, Conv)
+    if op.strides not in ((1, 1), (2, 2)):
         return No("not of stride 1 or 2")
     if taps[0] * taps[1] < LEAST_TAPS:
         return No("a pixel meets few weights")
     if op.strides == (2, 2) and any(n % 2 for n in x.type.dims[2:]):
         return No("the picture has an odd number of rows or columns")
-    return conv, x, w
+    return found
 
 
 def _unfolded(
@@ -136,29 +101,5 @@ def _unfolded(
     ]
     if min(ends) < 0:
         return No("the last pixels are never read")
-    m, c, *size = weights.shape
-    wide = np.zeros((m, c, 2 * taps[0], 2 * taps[1]), np.float32)
-    (top, left), (height, width) = skipped, size
-    wide[:, :, top : top + height, left : left + width] = weights
-    deep = wide.reshape(m, c, taps[0], 2, taps[1], 2).transpose(0, 1, 3, 5, 2, 4)
     plain = replace(op, strides=(1, 1), pads=(*begins, *ends))
-    return plain, np.ascontiguousarray(deep.reshape(m, 4 * c, *taps))
-
-
-def _moved(node: Node, x: Value, block: int, stride: int, namer: Namer) -> Node:
-    """The region that moves the picture."""
-    n, c, height, width = x.type.dims
-    ops: tuple[Op, ...] = (Identity(),)
-    if stride == 2:
-        apart = (n, c, height // 2, 2, width // 2, 2)
-        whole = (n, 4 * c, height // 2, width // 2)
-        ops = (Reshape(apart), Transpose((0, 1, 3, 5, 2, 4)), Reshape(whole))
-    nodes: list[Node] = []
-    value = x
-    for op in ops:
-        (type_,) = op.infer(value.type)
-        last = op is ops[-1]
-        made = Value(namer(f"{x.name}_moved"), type_.with_block(block if last else 0))
-        nodes.append(Node(op, (value,), (made,), node.origin))
-        value = made
-    return Node(Region(Graph("unfold", (x,), tuple(nodes), (value,))), (x,), (value,), node.origin)
+    return plain, taps_apart(weights, skipped, taps)
