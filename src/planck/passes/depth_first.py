@@ -15,13 +15,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 
-import numpy as np
-
-from planck.dtypes import Array
-from planck.ir.graph import Graph, Namer, Node, Value
+from planck.ir.graph import Graph, Node, Value
 from planck.ops.nn import Conv
 from planck.ops.pointwise import Cast
 from planck.ops.region import Region
+from planck.passes.regions import boundary, joined
 from planck.refusal import No
 
 log = logging.getLogger(__name__)
@@ -41,7 +39,7 @@ class _DepthFirst:
         self.taken: set[int] = set()
 
     def run(self) -> Graph:
-        joined: dict[int, Node] = {}  # by the last of the nodes that it replaces
+        instead: dict[int, Node] = {}  # of the last of the nodes that it replaces
         for node in self.graph.nodes:
             anchor = _convolution(node)
             if id(node) in self.taken or not anchor or not _is_depthwise(anchor):
@@ -49,13 +47,13 @@ class _DepthFirst:
             chain = [*self._before(node, anchor), node, *self._behind(node)]
             if len(chain) > 1:
                 self.taken.update(map(id, chain))
-                joined[id(chain[-1])] = join(chain)
-        if not joined:
+                instead[id(chain[-1])] = joined(chain, _title(chain))
+        if not instead:
             return self.graph
         nodes = tuple(
-            joined.get(id(node), node)
+            instead.get(id(node), node)
             for node in self.graph.nodes
-            if id(node) not in self.taken or id(node) in joined
+            if id(node) not in self.taken or id(node) in instead
         )
         return self.graph.with_(nodes=nodes)
 
@@ -113,36 +111,8 @@ class _DepthFirst:
         return True
 
 
-def join(chain: list[Node]) -> Node:
-    """Regions that read each other as one."""
-    made = {v.name for node in chain[:-1] for v in node.outputs}
-    inputs = {v.name: v for node in chain for v in node.inputs if v.name not in made}
-    namer = Namer(iter([*inputs, *(v.name for node in chain for v in node.outputs)]))
-    weights: dict[str, Array] = {}
-    nodes: list[Node] = []
-    for node in chain:
-        assert isinstance(node.op, Region)
-        inner = node.op.graph
-        names = _boundary(node)
-        for name, array in inner.weights.items():
-            same = name in weights and np.array_equal(weights[name], array)
-            names[name] = name if same else namer(name)
-            weights[names[name]] = array
-
-        def renamed(value: Value, names: dict[str, str] = names) -> Value:
-            if value.name not in names:
-                names[value.name] = namer(value.name)
-            return Value(names[value.name], value.type)
-
-        nodes += [
-            Node(n.op, tuple(map(renamed, n.inputs)), tuple(map(renamed, n.outputs)), n.origin)
-            for n in inner.nodes
-        ]
-    last = chain[-1]
-    title = "_".join(n.op.graph.name for n in chain if isinstance(n.op, Region))
-    inner = Graph(title, tuple(inputs.values()), tuple(nodes), last.outputs, weights)
-    origin = tuple(dict.fromkeys(name for node in chain for name in node.origin))
-    return Node(Region(inner), tuple(inputs.values()), last.outputs, origin)
+def _title(chain: list[Node]) -> str:
+    return "_".join(n.op.graph.name for n in chain if isinstance(n.op, Region))
 
 
 def cut(node: Node, block: int) -> list[Node]:
@@ -158,7 +128,7 @@ def cut(node: Node, block: int) -> list[Node]:
     starts = [i for i, n in enumerate(nodes) if isinstance(n.op, Conv)]
     if len(starts) < 2:
         return [node]
-    names = _boundary(node)
+    names = boundary(node)
     known = {v.name: v for v in (*node.inputs, *node.outputs)}
     ends = [*starts[1:], len(nodes)]
     between = {nodes[end - 1].outputs[0].name for end in ends[:-1]}
@@ -192,17 +162,9 @@ def _with_their_casts(nodes: list[Node], casts: Mapping[str, Node]) -> list[Node
     return [*(casts[name] for name in read), *nodes]
 
 
-def _boundary(node: Node) -> dict[str, str]:
-    """A region's inner names of its inputs and outputs -> the outer ones."""
-    assert isinstance(node.op, Region)
-    inner = node.op.graph
-    pairs = zip((*inner.inputs, *inner.outputs), (*node.inputs, *node.outputs), strict=True)
-    return {own.name: outer.name for own, outer in pairs}
-
-
 def _outer(node: Node, name: str) -> str:
     """The outer name of a value on a region's boundary; "" for one inside."""
-    return _boundary(node).get(name, "")
+    return boundary(node).get(name, "")
 
 
 def _convolution(node: Node) -> Node | None:

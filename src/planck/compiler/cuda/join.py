@@ -12,17 +12,18 @@ tactic takes whole stays what it was.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from planck.compiler.split import kernel_alone
-from planck.dtypes import Array, f32
-from planck.ir.graph import Graph, Namer, Node, Value
+from planck.dtypes import f32
+from planck.ir.graph import Graph, Node, Value
 from planck.ops.movement import Reshape, Slice, Transpose
 from planck.ops.nn import Conv
 from planck.ops.pointwise import Pointwise
 from planck.ops.region import Region
 from planck.passes.layout import anchor_of
+from planck.passes.regions import joined
 from planck.refusal import No
 from planck.tactics.triton.loops import Loops
 from planck.tactics.triton.tactic import CudaTactic
@@ -49,13 +50,13 @@ def join_moves(graph: Graph, tactics: Sequence[CudaTactic], target: Target) -> G
         late = any(name in makers and order[id(makers[name])] > place for name in beside)
         if late or not _may_join(made, readers):
             continue
-        joined = _joined(node, readers)
-        kernel = kernel_alone(joined, graph.weights, target, 1)
+        grown = _grown(node, readers)
+        kernel = kernel_alone(grown, graph.weights, target, 1)
         answers = [t.offers(kernel) for t in tactics if not isinstance(t, Loops)]
         if all(isinstance(answer, No) for answer in answers):
             log.info("%s stays apart from what moves it: %s", node.origin, answers)
             continue
-        instead[id(node)] = joined
+        instead[id(node)] = grown
         gone.update(map(id, readers))
     nodes = [instead.get(id(node), node) for node in graph.nodes if id(node) not in gone]
     return graph.with_(nodes=tuple(nodes)) if instead else graph
@@ -81,32 +82,7 @@ def _may_join(made: Value, readers: Sequence[Node]) -> bool:
     return bool(readers) and written <= made.type.size
 
 
-def _joined(node: Node, readers: Sequence[Node]) -> Node:
-    """One region of all."""
-    parts = (node, *readers)
-    namer = Namer(iter({v.name for part in parts for v in (*part.inputs, *part.outputs)}))
-    nodes: list[Node] = []
-    weights: dict[str, Array] = {}
-    for part in parts:
-        assert isinstance(part.op, Region)
-        inner = part.op.graph
-        ends = zip((*inner.inputs, *inner.outputs), (*part.inputs, *part.outputs), strict=True)
-        names = {own.name: outer.name for own, outer in ends}
-        for value in inner.values():
-            names.setdefault(value.name, namer(value.name))
-        weights |= {names[name]: array for name, array in inner.weights.items()}
-        nodes += [
-            Node(n.op, _renamed(n.inputs, names), _renamed(n.outputs, names), n.origin)
-            for n in inner.nodes
-        ]
-    between = node.outputs[0].name
-    inputs = tuple({v.name: v for p in parts for v in p.inputs if v.name != between}.values())
-    outputs = tuple(v for reader in readers for v in reader.outputs)
-    title = "_".join(p.op.graph.name for p in parts[:2] if isinstance(p.op, Region))
-    origin = tuple(dict.fromkeys(name for part in parts for name in part.origin))
-    inner = Graph(title, inputs, tuple(nodes), outputs, weights)
-    return Node(Region(inner), inputs, outputs, origin)
-
-
-def _renamed(values: Sequence[Value], names: Mapping[str, str]) -> tuple[Value, ...]:
-    return tuple(Value(names[v.name], v.type) for v in values)
+def _grown(node: Node, readers: Sequence[Node]) -> Node:
+    """One region of all, called after the first two."""
+    names = [part.op.graph.name for part in (node, readers[0]) if isinstance(part.op, Region)]
+    return joined((node, *readers), "_".join(names))
