@@ -127,6 +127,7 @@ def test_a_network(name: str, precision: str, library: str, codes: dict[str, Any
         scale = float(np.abs(want).max()) or 1.0
         error = float(np.abs(got[graph.names.get(key, key)] - want).max()) / scale
         assert error <= TOLERANCES[precision]
+    del got  # outputs outlive the engine
     fake.finish()
     driver.finish()
 
