@@ -102,7 +102,7 @@ def overheads(engine: Any, context: Any) -> dict[str, float]:
 
 def _pipelined_us(engine: Any, inputs: Any) -> float:
     """Of one inference of many, medians of several rows of them."""
-    from planck.runtime.cuda.pipeline import Pipeline
+    from planck.cuda import Pipeline
 
     rows = []
     with Pipeline(engine) as pipeline:

@@ -6,7 +6,7 @@ Five engines with weights, memory and inputs of their own run one inference each
 
     serial   five graphs in one stream
     streams  each graph in a stream of its own
-    merged   one graph of five branches (planck.runtime.cuda.merged)
+    merged   one graph of five branches (planck.cuda.Merged)
 
 The ways take turns; a median of rounds of many launches counts, by the host's clock. With --peer,
 PyTorch's CUDA graphs run in the same three ways. Each batch has a process of its own.
@@ -85,8 +85,8 @@ def _planck(request: Mapping[str, Any], stack: ExitStack) -> tuple[Ways, Callabl
     """The ways to run Planck, and what waits for all of them."""
     import planck
     from bench import models
+    from planck.cuda import Merged
     from planck.runtime.cuda.engine import CudaEngine
-    from planck.runtime.cuda.merged import Merged
 
     plan = planck.build(
         models.path(request["name"], request["batch"]),
