@@ -91,7 +91,7 @@ def test_overlap_times_pipelines_and_makes_one_context_for_the_steps(
     assert (done.code, done.json["streams"]) == (0, 2)
     assert len(made) == 2 * 3 + 1
     text = command("bench", "net.plan", *FEW, "--overlap", "--streams", 2).out
-    assert text.startswith("2 streams of 1 thread\n")
+    assert text.startswith("2 streams on cuda:sm_90, copies beside computing\n")
     engine.close()
     driver.finish()
 

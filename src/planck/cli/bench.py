@@ -225,15 +225,12 @@ def _show(subjects: list[tuple[Subject, Latency]], streams: list[Latency]) -> No
     """Latencies in milliseconds, a row for each model, and for each stream of the only one."""
     rows = [(s.path.name, latency) for s, latency in subjects]
     rows += [(f"stream {number}", latency) for number, latency in enumerate(streams)]
-    one = subjects[0][0]
-    count = f"{one.streams} streams of " if one.streams > 1 else ""
-    threads = f"{count}{one.threads} thread{'s' if one.threads > 1 else ''}"
     head = ("ms", "runs", *rows[0][1].row())
     cells = [
         (name, str(latency.runs), *(f"{ms:.3f}" for ms in latency.row().values()))
         for name, latency in rows
     ]
-    _tell(f"{threads}\n{table(head, cells)}")
+    _tell(f"{subjects[0][0].what}\n{table(head, cells)}")
 
 
 def _tell(text: str) -> None:

@@ -45,6 +45,15 @@ class Subject:
         return len(self.pipelines or self.contexts)
 
     @property
+    def what(self) -> str:
+        """What runs at the same time, in words."""
+        if self.engine.plan.target.is_cuda:
+            way = ", copies beside computing" if self.pipelines else ""
+            return f"{_many(self.streams, 'stream')} on {self.engine.plan.target}{way}"
+        count = f"{self.streams} streams of " if self.streams > 1 else ""
+        return f"{count}{_many(self.threads, 'thread')}"
+
+    @property
     def batch(self) -> int:
         """What all inputs have as first of several dimensions; 1 where they differ."""
         firsts = {b.shape[0] if len(b.shape) > 1 else 1 for b in self.engine.inputs}
@@ -71,6 +80,10 @@ class Subject:
             "streams": self.streams,
             "batch": self.batch,
         }
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count} {what}{'s' if count > 1 else ''}"
 
 
 def take(
