@@ -234,8 +234,8 @@ class CudaContext(ExecutionContext):
         if not self._lock.acquire(blocking=False):
             raise in_use()
         try:
-            self._bound = self._kept = self._begun = None
             self._resources.close()
+            self._bound = self._kept = self._begun = None
         finally:
             self._lock.release()
 
