@@ -15,7 +15,7 @@ from planck.knobs import knobs
 ISA_VECTOR_BYTES: Final = {"avx512": 64, "avx2": 32, "neon": 16, "portable": 16}
 _AVX512: Final = {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl", "fma"}
 _AVX2: Final = {"avx2", "fma", "bmi1", "bmi2", "f16c"}
-_OLDEST_SM: Final = 90  # the first with dependent launches, which all our GPU kernels wait for
+_OLDEST_SM: Final = 80  # the first that multiplies bfloat16 and TF32
 _EXTRAS: Final = ("avx512_vnni", "avx512_bf16", "avx512_fp16", "avx_vnni")
 
 
@@ -166,9 +166,18 @@ def counterpart(built: Target) -> Target:
     return gpu(0) if built.is_cuda else host()
 
 
-# Sizes of an H100: 132 multiprocessors, 227 KiB of shared memory for a block, 50 MiB of L2.
+# Multiprocessors, KiB of shared memory for a block and MiB of L2 of one GPU of each kind.
+_GPUS: Final = {
+    "sm_80": (108, 163, 40),  # A100
+    "sm_86": (84, 99, 6),  # A40, GeForce RTX 3090
+    "sm_89": (128, 99, 72),  # GeForce RTX 4090
+    "sm_90": (132, 227, 50),  # H100
+    "sm_100": (148, 227, 126),  # B200
+    "sm_120": (170, 99, 96),  # GeForce RTX 5090
+}
 _GENERIC: Final = {
-    "sm_90": Target("sm_90", "cuda", cores=132, l1_bytes=227 * 1024, l2_bytes=50 * 1024 * 1024)
+    isa: Target(isa, "cuda", cores=cores, l1_bytes=shared << 10, l2_bytes=l2 << 20)
+    for isa, (cores, shared, l2) in _GPUS.items()
 }
 
 

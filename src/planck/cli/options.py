@@ -44,7 +44,7 @@ class Building:
         str,
         typer.Option(
             help="cpu, or cpu:avx512, cpu:avx2, cpu:portable; cuda, this machine's GPU; or"
-            " cuda:sm_90, any such GPU, untimed",
+            " cuda:sm_90 (80, 86, 89, 100, 120), any such GPU, untimed",
             rich_help_panel=_PANEL,
         ),
     ] = "cpu"

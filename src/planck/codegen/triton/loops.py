@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Final
 
 from planck.codegen.triton.scalar import Functions, literal, register
@@ -39,17 +40,22 @@ def write(
     parameters: Sequence[str],
     buffers: Mapping[str, Buffer],
     tilings: Sequence[Tiling],
+    dependent: bool = True,
 ) -> tuple[str, int]:
     """The body of a module without its header, and how many blocks there are.
 
     parameters:  names of pointers
+    dependent:   whether the GPU knows programmatic dependent launches
     """
     functions = Functions()
     lines = ["block = tl.program_id(0)"]
     wide = _is_wide(nests, buffers)
     if wide:
         lines.append("block = block.to(tl.int64)")
-    lines.append("gdc_wait()")
+    if dependent:
+        lines.append("gdc_wait()")
+    else:
+        tilings = [replace(tiling, trigger=0) for tiling in tilings]
     if tilings[0].trigger == 2:
         lines.append("gdc_launch_dependents()")
     first = 0

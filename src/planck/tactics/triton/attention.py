@@ -29,7 +29,7 @@ from planck.tactics.kernel import Config, Kernel
 from planck.tactics.pattern import first_node, symbol, without_casts
 from planck.tactics.triton.convolution import dependent, float32_ways
 from planck.tactics.triton.operands import REACH
-from planck.tactics.triton.tiles import MULTIPROCESSORS, SHARED_BYTES
+from planck.tactics.triton.tiles import cores_of, shared_of
 
 DEEPEST: Final = 256  # of a head
 MAX_OFFERS: Final = 8
@@ -86,14 +86,14 @@ def _ranked(kernel: Kernel, node: Node) -> tuple[Config, ...] | No:
     *lead, queries, _ = node.outputs[0].type.dims
     heads, keys = math.prod(lead), k.type.dims[-2]
     deep = max(16, power_of_two(max(q.type.dims[-1], v.type.dims[-1])))
-    cores = kernel.target.cores if kernel.target.cores > 1 else MULTIPROCESSORS
+    cores = cores_of(kernel.target)
     size = q.type.dtype.bytes
     found: dict[tuple[int, ...], float] = {}
     for bm, bn, warps, stages in TILES:
         bm = min(bm, max(16, power_of_two(queries)))
         bn = min(bn, max(16, power_of_two(keys)))
         shared = bm * deep * size + (stages * 2 * bn * deep + bm * bn) * size
-        if shared > SHARED_BYTES or bm * deep > 128 * 128:
+        if shared > shared_of(kernel.target) or bm * deep > 128 * 128:
             continue
         if size == 4 and bm * max(bn, deep) > 64 * 64:
             continue

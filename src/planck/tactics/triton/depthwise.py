@@ -24,7 +24,7 @@ from planck.tactics.pattern import constant, symbol
 from planck.tactics.triton.convolution import dependent
 from planck.tactics.triton.images import LANES, Problem, read_problem
 from planck.tactics.triton.operands import pack_operands, tail_of
-from planck.tactics.triton.tiles import MULTIPROCESSORS
+from planck.tactics.triton.tiles import cores_of
 
 MAX_OFFERS: Final = 8
 TILES: Final = ((8, 64, 4), (16, 64, 4), (32, 32, 4), (32, 64, 4), (64, 32, 4), (8, 32, 2),
@@ -41,7 +41,7 @@ class DepthwiseConvolution:
         if isinstance(problem, No):
             return problem
         shape = _whole_shape(problem)
-        cores = kernel.target.cores if kernel.target.cores > 1 else MULTIPROCESSORS
+        cores = cores_of(kernel.target)
         widest = max(16, power_of_two(shape.columns))
         found = {}
         for pixels, channels, warps in TILES:

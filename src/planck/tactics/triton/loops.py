@@ -42,6 +42,7 @@ from planck.plan.model import COUNTERS, WORKSPACE
 from planck.refusal import No
 from planck.tactics.kernel import Config, Kernel
 from planck.tactics.loops import buffers_of, nests_of
+from planck.tactics.triton.convolution import dependent
 
 MOST_COLUMNS: Final = 4096  # of a tile: registers of eight warps
 TILE: Final = 4096  # elements of a tile of rows
@@ -97,7 +98,7 @@ class Loops:
             types += [pointer(kind), pointer(i32)]
             rows = -(-size(groups(main, "rows").rows) // config["rows"])
             partial = rows * config["rows"] * config["parts"] * kind.bytes
-        text, count = write(symbol, nests, names, buffers_of(kernel), tilings)
+        text, count = write(symbol, nests, names, buffers_of(kernel), tilings, dependent(kernel))
         return TritonCode(
             symbol=symbol,
             source=HEADER + text,
@@ -106,7 +107,7 @@ class Loops:
             aligned=tuple(aligned),
             grid=count,
             warps=config["warps"],
-            dependent=True,
+            dependent=dependent(kernel),
             workspace_bytes=partial,
             counters=rows,
         )

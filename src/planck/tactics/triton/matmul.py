@@ -40,7 +40,7 @@ from planck.tactics.triton.operands import (
     values_of,
     written_bytes,
 )
-from planck.tactics.triton.tiles import MULTIPROCESSORS, Work, configs, ranked, tile_of
+from planck.tactics.triton.tiles import Work, configs, cores_of, ranked, tile_of
 
 MAX_OFFERS: Final = 12
 FEW_ROWS: Final = 8
@@ -108,7 +108,7 @@ class FewRows:
         if not shape.packed or np.prod(shape.batch, dtype=np.int64) > 1:
             return No("the right side is no constant matrix")
         found: list[dict[str, object]] = []
-        cores = kernel.target.cores if kernel.target.cores > 1 else MULTIPROCESSORS
+        cores = cores_of(kernel.target)
         for bn, bk in ROW_TILES:
             bk = min(bk, max(32, power_of_two(shape.k)))
             steps, tiles = -(-shape.k // bk), -(-shape.n // bn)

@@ -54,7 +54,7 @@ from planck.tactics.pattern import constant, symbol
 from planck.tactics.triton.convolution import dependent
 from planck.tactics.triton.images import Problem, beside_each_other, dense_weights, read_problem
 from planck.tactics.triton.operands import pack_operands, tail_of
-from planck.tactics.triton.tiles import MULTIPROCESSORS, config_of, tile_of
+from planck.tactics.triton.tiles import config_of, cores_of, tile_of
 
 STEP: Final = 64
 WIDEST: Final = 256  # columns of a tile
@@ -146,7 +146,7 @@ def _better_by_taps(kernel: Kernel, shape: Shape) -> No | None:
         return No("strides and pads")
     if shape.columns > MOST_COLUMNS:
         return No(f"{shape.columns} columns are many")
-    cores = kernel.target.cores if kernel.target.cores > 1 else MULTIPROCESSORS
+    cores = cores_of(kernel.target)
     beside, bm, *_ = CUTS[0]
     if shape.rows < beside * bm * WAVES * cores:
         return No(f"{shape.rows} pixels are too few for a tile each")

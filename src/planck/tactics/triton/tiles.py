@@ -72,12 +72,12 @@ class Work:
 def ranked(work: Work, target: Target) -> list[Tile]:
     """Tiles with the number of blocks that share a sum, the best first."""
     found: dict[Tile, float] = {}
-    for tile in _fitting(work):
+    for tile in _fitting(work, shared_of(target)):
         blocks = -(-work.rows // tile.bm) * -(-work.columns // tile.bn) * work.outer
         steps = work.steps(tile.bk)
         for splits in SPLITS:
             enough = splits == 1 or (steps // splits >= LEAST_STEPS)
-            if enough and (splits == 1 or blocks * splits <= 2 * _cores(target)):
+            if enough and (splits == 1 or blocks * splits <= 2 * cores_of(target)):
                 cut = replace(tile, splits=_even(steps, splits))
                 found[cut] = cost_us(work, cut, target)
     return sorted(found, key=lambda tile: found[tile])
@@ -88,6 +88,7 @@ def ranked_held(work: Work, target: Target) -> list[Tile]:
     found: dict[Tile, float] = {}
     rows, columns = power_of_two(work.rows), max(16, power_of_two(work.columns))
     bk = min(HELD_STEP, max(16, power_of_two(work.part)))
+    room = min(HELD_BYTES, shared_of(target))
     for bm, bn in HELD if work.element_bytes == 2 else ():
         blocks = -(-work.rows // bm) * -(-work.columns // bn) * work.outer
         if bn > max(32, columns) or (bm > 32 and bm > 2 * rows):
@@ -95,9 +96,9 @@ def ranked_held(work: Work, target: Target) -> list[Tile]:
         steps = work.steps(bk)
         for splits in SPLITS:
             depth = steps // splits * bk
-            if steps % splits or 2 * depth * (bm + bn) > HELD_BYTES:
+            if steps % splits or 2 * depth * (bm + bn) > room:
                 continue
-            if blocks * splits <= 2 * _cores(target):
+            if blocks * splits <= 2 * cores_of(target):
                 tile = Tile(bm, bn, bk, splits, 4, depth // bk + 1, held=True)
                 found[tile] = cost_us(work, tile, target)
     return sorted(found, key=lambda tile: found[tile])
@@ -108,8 +109,8 @@ def _even(steps: int, splits: int) -> int:
     return -(-steps // -(-steps // splits))
 
 
-def _fitting(work: Work) -> list[Tile]:
-    """Tiles that do not waste what they need not."""
+def _fitting(work: Work, room: int) -> list[Tile]:
+    """Tiles that do not waste what they need not, with room for their operands."""
     rows, columns = power_of_two(work.rows), max(16, power_of_two(work.columns))
     depth = max(16, power_of_two(work.part))
     made: dict[tuple[int, ...], Tile] = {}
@@ -131,7 +132,7 @@ def _fitting(work: Work) -> list[Tile]:
         made.setdefault((bm, bn, bk, warps, stages if bk == whole else 0), Tile(
             bm, bn, bk, 1, warps, stages, 2, False, work.precision,  # type: ignore[arg-type]
         ))  # fmt: skip
-    return [tile for tile in made.values() if shared_bytes(work, tile) <= SHARED_BYTES]
+    return [tile for tile in made.values() if shared_bytes(work, tile) <= room]
 
 
 def shared_bytes(work: Work, tile: Tile) -> int:
@@ -140,10 +141,10 @@ def shared_bytes(work: Work, tile: Tile) -> int:
 
 
 def cost_us(work: Work, tile: Tile, target: Target) -> float:
-    cores = _cores(target)
+    cores = cores_of(target)
     tiles = -(-work.rows // tile.bm) * -(-work.columns // tile.bn) * work.outer
     blocks = tiles * tile.splits
-    room = min(SHARED_BYTES // (shared_bytes(work, tile) + 1024), 16 // tile.warps, 4)
+    room = min(shared_of(target) // (shared_bytes(work, tile) + 1024), 16 // tile.warps, 4)
     together = max(1, min(room, -(-blocks // cores)))
     waves = -(-blocks // (cores * together))
     flops = 2 * tile.bm * tile.bn * tile.bk * SLOWER[work.precision]
@@ -159,8 +160,14 @@ def cost_us(work: Work, tile: Tile, target: Target) -> float:
     return LAUNCH_US + max(time, memory) + APART * min(time, memory)
 
 
-def _cores(target: Target) -> int:
+def cores_of(target: Target) -> int:
+    """Multiprocessors, of a target that does not say as on an H100."""
     return target.cores if target.cores > 1 else MULTIPROCESSORS
+
+
+def shared_of(target: Target) -> int:
+    """Bytes of shared memory that a block may have, as above."""
+    return target.l1_bytes if target.cores > 1 else SHARED_BYTES
 
 
 def configs(tiles: list[Tile], limit: int, held: Sequence[Tile] = ()) -> list[dict[str, object]]:

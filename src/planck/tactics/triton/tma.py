@@ -64,7 +64,7 @@ from planck.tactics.pattern import Anchored, constant, symbol
 from planck.tactics.triton import images, matmul
 from planck.tactics.triton.convolution import dependent
 from planck.tactics.triton.operands import has_room, pack_operands, tail_of
-from planck.tactics.triton.tiles import MULTIPROCESSORS, SHARED_BYTES
+from planck.tactics.triton.tiles import SHARED_BYTES, cores_of
 
 MAX_OFFERS: Final = 5
 LEAST_ROWS: Final = 256
@@ -101,7 +101,7 @@ class TmaProduct:
         if isinstance(found, No):
             return found
         form, sides = found
-        cores = kernel.target.cores if kernel.target.cores > 1 else MULTIPROCESSORS
+        cores = cores_of(kernel.target)
         written = len(form.epilogue.of_kind("full")) + len(form.epilogue.outputs)
         cuts = []
         for bm, bn, bk, warps, stages, stays in CUTS:
