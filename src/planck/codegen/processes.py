@@ -1,7 +1,7 @@
 """Compiles kernels in parallel processes: llvmlite and Triton each hold a lock around their calls.
 
-Workers are plain `python -m planck.codegen.worker` processes that speak length-prefixed bytes, so
-that a build may start from any script, with or without a `__main__` guard.
+Workers are plain Python processes that run `planck.codegen.worker` and speak length-prefixed bytes,
+so that a build may start from any script, with or without a `__main__` guard, in any folder.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import IO, Any, Self
+from typing import IO, Any, Final, Self
 
 from planck.codegen.llvm import compile_object
 from planck.errors import BuildError, PlanckError
@@ -25,6 +26,8 @@ from planck.knobs import knobs
 from planck.target import Target
 
 log = logging.getLogger(__name__)
+
+_ROOT: Final = str(Path(__file__).resolve().parents[2])
 
 
 class Workers:
@@ -90,8 +93,14 @@ class Workers:
             return self._idle.get_nowait()
         except Empty:
             pass
+        # Planck is found where it was here, though the path that led there may be relative.
+        start = (
+            f"sys.path.append({_ROOT!r}); runpy.run_module({self.module!r}, run_name='__main__')"
+        )
         worker = subprocess.Popen(
-            [sys.executable, "-m", self.module], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            [sys.executable, "-c", f"import runpy, sys; {start}"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
         )
         with self._lock:
             self._all.append(worker)

@@ -203,7 +203,8 @@ def test_runs_begin_at_once(
 
 @pytest.mark.gpu
 def test_closing_gives_all_memory_back(network: tuple[Plan, Any]) -> None:
-    """Of big workspaces: what the driver keeps for itself is a few megabytes."""
+    """Of big workspaces: what the driver keeps for itself, and what others on the GPU take or give
+    back meanwhile, is less."""
     cuda: Any = pytest.importorskip("cuda.bindings.driver")
     plan = replace(network[0], workspace_bytes=256 << 20)
     with CudaEngine(network[0]) as other:  # keeps the primary context
@@ -218,5 +219,5 @@ def test_closing_gives_all_memory_back(network: tuple[Plan, Any]) -> None:
             with CudaEngine(plan) as engine:
                 context = engine.create_execution_context()  # which has it while it is kept
                 context(random())
-                assert before - free() >= 256 << 20
+                assert before - free() >= 192 << 20
         assert abs(before - free()) < 64 << 20
