@@ -67,8 +67,20 @@ def test_against_float64(case, lead, queries, keys, depth, width, kind):
         assert np.abs(got - want).max() <= TOLERANCE * np.abs(want).max()
 
 
+def test_constant_queries_and_mask(case):
+    """Learned queries, and a bias by place that several windows share."""
+    q, mask = case.constant(1, 2, 5, 4), case.constant(2, 5, 8)
+    k, v = case.input(3, 2, 8, 4), case.input(3, 2, 8, 7)
+    out = case.node(Attention(0.5), [q, k, v, mask], (3, 2, 5, 7))
+    kernel = case.kernel(out)
+    tactic = FusedAttention()
+    want = reference(*(case.arrays[x.name] for x in (q, k, v)), 0.5, case.arrays[mask.name])
+    got = case.run(tactic, kernel, tactic.offers(kernel)[0])[out.name]
+    assert np.abs(got - want).max() <= TOLERANCE * np.abs(want).max()
+
+
 def test_what_is_refused(case):
     q = case.input(1, 2, 8, 4)
-    k = case.constant(1, 2, 8, 4)
-    out = case.node(Attention(0.5), [q, k, q], (1, 2, 8, 4))
-    assert "constant" in str(FusedAttention().offers(case.kernel(out)))
+    mask = case.scalar(0.5)
+    out = case.node(Attention(0.5), [q, q, q, mask], (1, 2, 8, 4))
+    assert "single number" in str(FusedAttention().offers(case.kernel(out)))

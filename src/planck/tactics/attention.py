@@ -31,8 +31,8 @@ class FusedAttention:
         if len(nodes) != 1 or not isinstance(nodes[0].op, Attention):
             return No("the kernel is not one Attention")
         values = (*kernel.graph.inputs, *kernel.graph.outputs)
-        if kernel.constants or kernel.graph.weights:
-            return No("q, k, v or mask is a constant")
+        if kernel.graph.weights:
+            return No("q, k, v or mask is a single number")
         if any(v.type.block for v in values):
             return No("reads and writes rows, not blocks of channels")
         if any(kernel.operands[v.name].strides[-1] != 1 for v in values if v.type.dims[-1] > 1):
@@ -61,7 +61,7 @@ class FusedAttention:
     def pack(
         self, kernel: Kernel, config: Config, constants: Mapping[str, Array]
     ) -> Mapping[str, Array]:
-        return {}
+        return dict(constants)
 
 
 def _spec(kernel: Kernel, chunk: int) -> AttentionSpec:

@@ -76,6 +76,41 @@ def test_against_float64(
         assert error <= TOLERANCE[dtype]
 
 
+@pytest.mark.parametrize("dtype", [f32, f16])
+def test_constant_queries_and_mask(dtype: Any) -> None:
+    """Learned queries, and a bias by place that several windows share; keys that heads share."""
+    case = TritonCase(dtype=dtype)
+    shapes = (1, 2, 3, 5, 4), (2, 2, 1, 8, 4), (2, 2, 1, 8, 7)
+    if dtype is f32:
+        q, k, v = (case.input(*shape) for shape in shapes)
+        case.constants.add(q.name)
+    else:
+        q, k, v = (case.short(*shape, constant=at == 0)[0] for at, shape in enumerate(shapes))
+    arrays = [case.arrays[x.name].astype(np.float64) for x in case.inputs]
+    mask = case.constant(3, 5, 8)
+    made = case.node(Attention(0.5), [q, k, v, mask], (2, 2, 3, 5, 7))
+    kernel = case.kernel(made if dtype is f32 else case.rounded(made))
+    wanted = reference(*arrays, 0.5, case.arrays[mask.name].astype(np.float64))
+    (config, *_) = FlashAttention().offers(kernel)
+    (got,) = case.run(FlashAttention(), kernel, config).values()
+    assert np.abs(got - wanted).max() <= TOLERANCE[dtype] * np.abs(wanted).max()
+
+
+def test_queries_that_see_no_key() -> None:
+    """All keys weigh alike behind the least float32; behind minus infinity there is no number."""
+    case = TritonCase()
+    q, k, v, mask = (case.input(*shape) for shape in ((3, 5, 8), (3, 7, 8), (3, 7, 4), (3, 1, 7)))
+    case.arrays[mask.name][:] = 0
+    case.arrays[mask.name][1:] = np.array([np.finfo(np.float32).min, -np.inf])[:, None, None]
+    kernel = case.kernel(case.node(Attention(0.5), [q, k, v, mask], (3, 5, 4)))
+    arrays = [case.arrays[x.name].astype(np.float64) for x in (q, k, v)]
+    (config, *_) = FlashAttention().offers(kernel)
+    (got,) = case.run(FlashAttention(), kernel, config).values()
+    assert np.abs(got[0] - reference(*arrays, 0.5)[0]).max() <= TOLERANCE[f32]
+    assert np.abs(got[1] - arrays[2][1].mean(0)).max() <= TOLERANCE[f32]
+    assert np.isnan(got[2]).all()
+
+
 def test_compiles() -> None:
     case, kernel, _ = attend(f16, (1, 12), 128, 128, 64, 64, "keys")
     cubin = case.compile(FlashAttention(), kernel, FlashAttention().offers(kernel)[0])

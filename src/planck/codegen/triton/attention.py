@@ -20,6 +20,7 @@ from planck.codegen.triton.text import Text, both, load, power_of_two, total
 from planck.dtypes import f32
 
 LOG2_E = math.log2(math.e)
+LEAST = -1e38
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +118,9 @@ def _loop(t: Text, own: Attention, rows: str, deep: str, width: int) -> None:
         across = f"{_by('(first + n)', place.column)}[None, :]"
         mask_at = total(_start(t, own, own.mask), down, across)
         read = load(mask_at, both(rows if down else "", "real[None, :]" if partial else ""))
-        t(f"s += {read}.to(tl.float32) * {LOG2_E!r}")
+        t(f"added = {read}.to(tl.float32)")
+        # The least float32 hides keys, too, and is no number any more when it is multiplied.
+        t(f"s += tl.where(added < {LEAST!r}, added, added * {LOG2_E!r})")
     hidden = both("real[None, :]" if partial else "", "at[None, :] <= m[:, None]" * own.causal)
     if hidden:
         t(f"s = tl.where({hidden}, s, float('-inf'))")

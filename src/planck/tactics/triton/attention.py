@@ -51,8 +51,8 @@ class FlashAttention:
         if len(nodes) != 1 or not isinstance(nodes[0].op, Attention):
             return No("the kernel is not one Attention")
         values = (*kernel.graph.inputs, *kernel.graph.outputs)
-        if kernel.constants or kernel.graph.weights:
-            return No("q, k, v or mask is a constant")
+        if kernel.graph.weights:
+            return No("q, k, v or mask is a single number")
         if any(v.type.block and v.type.rank > 2 for v in values):
             return No("reads and writes rows, not blocks of channels")
         if any(v.type.dtype is not f32 and v.type.dtype not in SHORT_FLOATS for v in values):
@@ -77,7 +77,7 @@ class FlashAttention:
     def pack(
         self, kernel: Kernel, config: Config, constants: Mapping[str, Array]
     ) -> Mapping[str, Array]:
-        return {}
+        return dict(constants)
 
 
 def _ranked(kernel: Kernel, node: Node) -> tuple[Config, ...] | No:
