@@ -239,6 +239,11 @@ def _kept(graph: Graph) -> Iterable[str]:
     yield from (v.name for v in (*graph.inputs, *graph.outputs))
     for node in graph.nodes:
         if isinstance(node.op, Region):
+            own = (v.name for v in node.op.graph.inputs)
+            outer = dict(zip(own, (v.name for v in node.inputs), strict=True))
+            for n in node.op.graph.nodes:
+                if isinstance(n.op, Attention) and len(n.inputs) > 3:  # -1e9 is no half
+                    yield outer.get(n.inputs[3].name, n.inputs[3].name)
             continue
         constant = any(v.name in graph.weights for v in node.inputs)
         if constant or not isinstance(node.op, VIEWS):
