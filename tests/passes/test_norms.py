@@ -3,7 +3,7 @@
 import pytest
 
 from planck.passes.arithmetic import RULES as ARITHMETIC
-from planck.passes.norms import RULES
+from planck.passes.norms import OF_CHANNELS, RULES
 
 
 def program(*rows, weights=""):
@@ -84,6 +84,35 @@ def test_layer_norm_over_two_axes_without_affine(check):
             "%y: f32[2,3,8] = LayerNorm(%x, %g, axis=1, epsilon=1e-05)",
             weights="weight %g: f32[3,8] = ?",
         ),
+    )
+
+
+def test_layer_norm_of_channels(check):
+    """As an image's own norm is written: the transposes are views of channels that lie last."""
+    body = (
+        mean("m", "x", "(1,)", "2,1,8"),
+        pointwise("d = sub x m"),
+        SQUARES["mul"],
+        mean("v", "q", "(1,)", "2,1,8"),
+        pointwise("w = add v e", "2,1,8"),
+        pointwise("s = sqrt w", "2,1,8"),
+        pointwise("n = div d s"),
+        pointwise("o = mul g n"),
+        pointwise("y = add o b"),
+    )
+    check(
+        OF_CHANNELS,
+        program(*body, weights=f"{NUMBERS} weight %g: f32[3,1] = ? weight %b: f32[3,1] = ?"),
+        program(
+            "%t: f32[2,8,3] = Transpose(%x, perm=(0, 2, 1))",
+            "%n: f32[2,8,3] = LayerNorm(%t, %g, %b, axis=2, epsilon=1e-05)",
+            "%y: f32[2,3,8] = Transpose(%n, perm=(0, 2, 1))",
+            weights="weight %g: f32[3] = ? weight %b: f32[3] = ?",
+        ),
+    )
+    check(
+        RULES,
+        program(*body, weights=f"{NUMBERS} weight %g: f32[3,1] = ? weight %b: f32[3,1] = ?"),
     )
 
 

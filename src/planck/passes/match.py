@@ -160,6 +160,16 @@ def pair(node: Node, view: View) -> tuple[Value, Value] | None:
     return (b, a) if view.weight(a) is not None else None
 
 
+def channels_first(rank: int) -> tuple[int, ...]:
+    """The order of axes that puts channels, which lie last, behind the batch."""
+    return (0, rank - 1, *range(1, rank - 1))
+
+
+def channels_last(rank: int) -> tuple[int, ...]:
+    """The order of axes that puts channels, which lie behind the batch, last."""
+    return (0, *range(2, rank), 1)
+
+
 def per_axis(array: Array, rank: int, axis: int, extent: int) -> Array | None:
     """A constant that varies along one axis at most, as f64[extent]; None for any other.
 

@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 
 from planck.dtypes import Array
 from planck.ir.graph import Graph, Node, Value
 from planck.ir.rewrite import SKIP, Patch, View, rewrite, rule
+from planck.ops.movement import Transpose
 from planck.ops.nn import LayerNorm, RMSNorm, Softmax
 from planck.ops.pointwise import Pointwise
 from planck.ops.reduce import Reduce
-from planck.passes.match import inner, inner_pointwise, is_pointwise, pair, product, total
+from planck.passes.match import (
+    channels_first,
+    channels_last,
+    inner,
+    inner_pointwise,
+    is_pointwise,
+    pair,
+    per_axis,
+    product,
+    total,
+)
 from planck.refusal import No
+
+CHANNELS: Final = -1  # of the axes of a norm: the second alone
 
 
 @rule(Pointwise)
@@ -46,11 +61,16 @@ def _reduced_axis(node: Node | None, kind: str, source: Value) -> int | None:
 
 
 def _first_axis(node: Node | None, source: Value) -> int | None:
-    """k where a node takes the mean of the source over axes k to the last, keeping them."""
+    """k where a node takes the mean of the source over axes k to the last, keeping them.
+
+    CHANNELS where it does over the channels of pixels.
+    """
     if node is None or not isinstance(node.op, Reduce) or node.op.kind != "mean":
         return None
     rank = source.type.rank
     axes = sorted(axis % rank for axis in node.op.axes)
+    if node.op.keep and axes == [1] and rank > 2:
+        return CHANNELS
     if not node.op.keep or not axes or axes != list(range(axes[0], rank)):
         return None
     return axes[0]
@@ -61,6 +81,16 @@ def normalisation(view: View, node: Node) -> Patch | No:
     """(x - mean(x)) / sqrt(mean((x - mean(x)) ** 2) + e) -> layer_norm(x, 1)
     x / sqrt(mean(x ** 2) + e) -> rms_norm(x, 1)
     """
+    return _normalisation(view, node, of_channels=False)
+
+
+@rule(Pointwise)
+def normalisation_of_channels(view: View, node: Node) -> Patch | No:
+    """The same over channels alone, between transposes that put them last and back."""
+    return _normalisation(view, node, of_channels=True)
+
+
+def _normalisation(view: View, node: Node, *, of_channels: bool) -> Patch | No:
     out = node.outputs[0]
     if not is_pointwise(node, "mul", "div") or not out.type.dtype.is_float:
         return SKIP
@@ -71,6 +101,8 @@ def normalisation(view: View, node: Node) -> Patch | No:
         if spread is None:
             continue
         epsilon, axis, centred = spread
+        if (axis == CHANNELS) != of_channels:
+            continue
         rest = list(found.over)
         if not below:
             rest.remove(value)
@@ -108,16 +140,30 @@ def _spread(view: View, value: Value, below: bool) -> tuple[float, int, Value] |
 
 def _normalised(view: View, patch: Patch, d: Value, epsilon: float, axis: int) -> Value:
     """Layer norm where d is x - mean(x) over the same axes, else RMS norm of d."""
-    ones = np.ones(d.type.dims[axis:], d.type.dtype.numpy)
-    scale = patch.weight(ones, "norm_scale")
+    x, centred = _uncentred(view, d, axis)
+    last, first = channels_last(x.type.rank), channels_first(x.type.rank)
+    kind = LayerNorm if centred else RMSNorm
+    if axis == CHANNELS:
+        x, axis = patch(Transpose(last), x), x.type.rank - 1
+        made = patch(kind(axis, epsilon), x, _ones(patch, x, axis))
+        return patch(Transpose(first), made)
+    return patch(kind(axis, epsilon), x, _ones(patch, x, axis))
+
+
+def _ones(patch: Patch, x: Value, axis: int) -> Value:
+    return patch.weight(np.ones(x.type.dims[axis:], x.type.dtype.numpy), "norm_scale")
+
+
+def _uncentred(view: View, d: Value, axis: int) -> tuple[Value, bool]:
+    """(x, True) where d is x - mean(x), else (d, False)."""
     node = view.producer(d)
     if is_pointwise(node, "sub"):
         assert node is not None
         x = node.inputs[0]
         mean = view.producer(node.inputs[1])
         if mean is not None and mean.inputs[0] == x and _first_axis(mean, x) == axis:
-            return patch(LayerNorm(axis, epsilon), x, scale)
-    return patch(RMSNorm(axis, epsilon), d, scale)
+            return x, True
+    return d, False
 
 
 @rule(Pointwise)
@@ -126,7 +172,9 @@ def scale_and_shift(view: View, node: Node) -> Patch | No:
     if not is_pointwise(node, "mul", "add"):
         return SKIP
     found = pair(node, view)
-    norm = None if found is None else inner(view, found[0], LayerNorm, RMSNorm)
+    moved = None if found is None else inner(view, found[0], Transpose)
+    source = moved.inputs[0] if moved else found and found[0]
+    norm = None if source is None else inner(view, source, LayerNorm, RMSNorm)
     if found is None or norm is None or found[0].type != node.outputs[0].type:
         return SKIP
     assert isinstance(norm.op, (LayerNorm, RMSNorm))
@@ -136,6 +184,8 @@ def scale_and_shift(view: View, node: Node) -> Patch | No:
     x = norm.inputs[0]
     shape = x.type.dims[norm.op.axis % x.type.rank :]
     factor = _trailing(view.weight(found[1]), shape)
+    if moved is not None:
+        factor = _of_channels(view.weight(found[1]), moved, norm.op)
     scale = view.weight(norm.inputs[1])
     bias = view.weight(norm.inputs[2]) if len(norm.inputs) > 2 else np.zeros((), np.float64)
     if factor is None or scale is None or bias is None:
@@ -149,7 +199,15 @@ def scale_and_shift(view: View, node: Node) -> Patch | No:
     inputs = [x, patch.weight(np.broadcast_to(scale, shape).astype(dtype), "norm_scale")]
     if adds or len(norm.inputs) > 2:
         inputs.append(patch.weight(np.broadcast_to(bias, shape).astype(dtype), "norm_bias"))
-    return patch.replace(node.outputs[0], patch(norm.op, *inputs))
+    made = patch(norm.op, *inputs)
+    return patch.replace(node.outputs[0], patch(moved.op, made) if moved else made)
+
+
+def _of_channels(array: Array | None, moved: Node, norm: LayerNorm | RMSNorm) -> Array | None:
+    """A constant that varies along channels at most, which a transpose puts first behind a norm."""
+    out = moved.outputs[0].type
+    fits = norm.axis % out.rank == out.rank - 1 and moved.op == Transpose(channels_first(out.rank))
+    return None if array is None or not fits else per_axis(array, out.rank, 1, out.dims[1])
 
 
 def _trailing(array: Array | None, shape: tuple[int, ...]) -> Array | None:
@@ -165,8 +223,14 @@ def _trailing(array: Array | None, shape: tuple[int, ...]) -> Array | None:
 
 
 RULES = (softmax, normalisation, scale_and_shift)
+OF_CHANNELS = (normalisation_of_channels, scale_and_shift)
 
 
 def norms(graph: Graph) -> Graph:
     """One normalisation where a file has its arithmetic."""
     return rewrite(graph, RULES)
+
+
+def norms_of_channels(graph: Graph) -> Graph:
+    """One norm where a file has its arithmetic over channels, for targets where those lie last."""
+    return rewrite(graph, OF_CHANNELS)
