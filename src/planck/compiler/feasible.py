@@ -6,12 +6,13 @@ And operators without a body become kernels where a tactic takes them.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from planck.compiler.split import kernel_alone
 from planck.dtypes import Array
 from planck.ir.graph import Graph, Node, Value
 from planck.ops.region import Region
+from planck.passes.fuse import ordered
 from planck.passes.layout import region_of
 from planck.refusal import No
 from planck.tactics.kernel import Offering
@@ -21,30 +22,34 @@ log = logging.getLogger(__name__)
 
 
 def take_apart(graph: Graph, tactics: Sequence[Offering], target: Target, threads: int) -> Graph:
-    """The graph with every region that all tactics refuse replaced by regions of one node."""
+    """The graph with every region that all tactics refuse replaced by parts that one takes."""
     answers: dict[str, bool] = {}
+
+    def taken(node: Node) -> bool:
+        kernel = kernel_alone(node, graph.weights, target, threads)
+        if kernel.key not in answers:
+            answers[kernel.key] = any(not isinstance(t.offers(kernel), No) for t in tactics)
+        return answers[kernel.key]
+
     nodes: list[Node] = []
     for node in graph.nodes:
         if isinstance(node.op, Region) and len(node.op.graph.nodes) > 1:
-            kernel = kernel_alone(node, graph.weights, target, threads)
-            if kernel.key not in answers:
-                replies = [tactic.offers(kernel) for tactic in tactics]
-                answers[kernel.key] = any(not isinstance(reply, No) for reply in replies)
-            if not answers[kernel.key]:
+            if not taken(node):
                 log.info("%s comes apart: no tactic takes it whole", node.origin)
-                nodes.extend(_parts(node))
+                nodes.extend(_parts(node, taken))
                 continue
-        elif node.op.reference_only:
-            kernel = kernel_alone(region_of(node), graph.weights, target, threads)
-            if any(not isinstance(tactic.offers(kernel), No) for tactic in tactics):
-                node = region_of(node)
+        elif node.op.reference_only and taken(region_of(node)):
+            node = region_of(node)
         nodes.append(node)
     scalars = _scalars(graph)
     return graph.with_(nodes=tuple(nodes), weights={**graph.weights, **scalars})
 
 
-def _parts(node: Node) -> list[Node]:
-    """Each inner node as a region; values of the boundary keep their layouts."""
+def _parts(node: Node, taken: Callable[[Node], bool]) -> tuple[Node, ...]:
+    """Regions of as many inner nodes as a tactic takes, from the last to those that they read.
+
+    Values of the boundary keep their layouts.
+    """
     assert isinstance(node.op, Region)
     inner = node.op.graph
     outer: dict[str, Value] = dict(
@@ -55,15 +60,37 @@ def _parts(node: Node) -> list[Node]:
         )
     )
 
-    def renamed(value: Value) -> Value:
-        return outer.get(value.name, value)
+    def renamed(values: Sequence[Value]) -> tuple[Value, ...]:
+        return tuple(outer.get(v.name, v) for v in values)
 
-    return [
-        region_of(
-            Node(n.op, tuple(map(renamed, n.inputs)), tuple(map(renamed, n.outputs)), n.origin)
-        )
-        for n in inner.nodes
-    ]
+    left = [Node(n.op, renamed(n.inputs), renamed(n.outputs), n.origin) for n in inner.nodes]
+    made = {v.name for v in node.outputs}
+    parts: list[Node] = []
+    while left:
+        part = [left.pop()]
+        for other in reversed(left[:]):
+            read = {v.name for n in left if n is not other for v in n.inputs} | made
+            alone = not any(v.name in read for v in other.outputs)
+            if alone and taken(_region([other, *part], inner.weights)):
+                part.insert(0, other)
+                left.remove(other)
+        parts.append(region_of(part[0]) if len(part) == 1 else _region(part, inner.weights))
+        made |= {v.name for v in parts[-1].inputs}
+    return ordered(parts)
+
+
+def _region(nodes: Sequence[Node], known: Mapping[str, Array]) -> Node:
+    """A region of nodes of which only the last one's values are read elsewhere."""
+    makes = {v.name for n in nodes for v in n.outputs}
+    read = {v.name: v for n in nodes for v in n.inputs if v.name not in makes}
+    scalars = {name: known[name] for name in read if name in known}
+    inputs = tuple(value for name, value in read.items() if name not in scalars)
+    outputs = nodes[-1].outputs
+    title = "_".join(type(n.op).__name__.lower() for n in nodes[:3])
+    origin = tuple(dict.fromkeys(name for n in nodes for name in n.origin))
+    return Node(
+        Region(Graph(title, inputs, tuple(nodes), outputs, scalars)), inputs, outputs, origin
+    )
 
 
 def _scalars(graph: Graph) -> Mapping[str, Array]:
