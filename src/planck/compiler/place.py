@@ -176,7 +176,7 @@ class _Placer:
         maker = self.producers.get(source.name)
         if not isinstance(node.op, Reshape) or out.name in self.spots or maker is None:
             return False
-        if not isinstance(maker.op, Transpose) or source.type.block:
+        if not isinstance(maker.op, Transpose) or source.type.block or maker.inputs[0].type.block:
             return False
         alone = all(len(self.users.get(v.name, ())) == 1 for v in (source, maker.inputs[0]))
         return alone and bool(self._free(source)) and bool(self._free(maker.inputs[0]))
@@ -188,13 +188,15 @@ class _Placer:
         if spot is None or not self._free(source):
             return
         if isinstance(node.op, Transpose):
+            if source.type.block or out.type.block:
+                return
             strides = [0] * out.type.rank
             for axis, source_axis in enumerate(node.op.perm):
                 strides[source_axis] = spot.strides[axis]
             self.spots[source.name] = Spot(spot.root, spot.offset, tuple(strides))
             return
         found = restride(out.type.physical, spot.strides, source.type.physical)
-        flat = not source.type.block or is_flat(source.type)
+        flat = not source.type.block or is_flat(source.type) or _keeps_blocks(source, out)
         if flat and not isinstance(found, No):
             self.spots[source.name] = Spot(spot.root, spot.offset, found)
 
@@ -246,7 +248,11 @@ class _Placer:
         if isinstance(node.op, Slice):
             return _slice_view(node.op, source.type, spot)
         if isinstance(node.op, Transpose):
-            return Spot(spot.root, spot.offset, tuple(spot.strides[axis] for axis in node.op.perm))
+            strides = _transposed(node.op.perm, source.type, out.type, spot.strides)
+            return strides if isinstance(strides, No) else Spot(spot.root, spot.offset, strides)
+        if _keeps_blocks(source, out):
+            found = restride(source.type.physical, spot.strides, out.type.physical)
+            return found if isinstance(found, No) else Spot(spot.root, spot.offset, found)
         if source.type.block and not is_flat(source.type):
             return No("a blocked tensor does not reshape in place")
         extents, strides = _row(source.type, spot.strides)
@@ -275,6 +281,28 @@ def _row(type_: TensorType, strides: tuple[int, ...]) -> tuple[tuple[int, ...], 
     if padded and (type_.physical[1] == 1 or strides[1] == type_.block):
         return (type_.size,), (1,)
     return type_.physical, strides
+
+
+def _keeps_blocks(source: Value, out: Value) -> bool:
+    """Whether a reshape of blocks gives blocks of the same channels."""
+    blocked = source.type.block == out.type.block > 0
+    return blocked and source.type.dims[:2] == out.type.dims[:2]
+
+
+def _transposed(
+    perm: tuple[int, ...], source: TensorType, out: TensorType, strides: tuple[int, ...]
+) -> tuple[int, ...] | No:
+    """Strides of a transpose; channels that lie last in one block are an axis like others."""
+    if source.block:
+        if source.physical[1] != 1:
+            return No("channels lie in several blocks")
+        strides = (strides[0], strides[-1], *strides[2:-1])
+    moved = tuple(strides[axis] for axis in perm)
+    if not out.block:
+        return moved
+    if out.dims[1] != out.block or moved[1] != 1:
+        return No("its channels are no block")
+    return (moved[0], out.block, *moved[2:], 1)
 
 
 def _slice_view(op: Slice, type_: TensorType, spot: Spot) -> Spot | No:

@@ -18,6 +18,7 @@ from __future__ import annotations
 from typing import Final
 
 from planck.ir.graph import Graph
+from planck.passes.absorb_copies import absorb_copies
 from planck.passes.layout import Blocks, assign_blocks
 
 CHANNELS: Final = Blocks(size=0, grain=8, rows=True)
@@ -25,4 +26,4 @@ CHANNELS: Final = Blocks(size=0, grain=8, rows=True)
 
 def channels_last(graph: Graph) -> Graph:
     """Graph of regions -> the same with channels last in its types, and copies between layouts."""
-    return assign_blocks(graph, CHANNELS)
+    return absorb_copies(assign_blocks(graph, CHANNELS), CHANNELS)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from planck.ir.graph import Graph, Namer, Node, Value
 from planck.ir.types import TensorType
 from planck.ops.identity import Identity
-from planck.ops.movement import Broadcast, Concat, Pad, Reshape, Slice, Transpose
+from planck.ops.movement import Broadcast, Concat, Gather, Pad, Reshape, Slice, Transpose
 from planck.ops.nn import Conv, ConvTranspose, Pool, Resize
 from planck.ops.pointwise import Cast, Pointwise
 from planck.ops.reduce import Reduce
@@ -111,7 +111,7 @@ def unassign(graph: Graph) -> Graph:
                 operands = tuple(by_name[v.name] for v in inner.inputs)
                 nodes.append(Node(inner.op, operands, made, node.origin))
                 continue
-            op = _with_boundary(op, inputs, made)
+            op = with_boundary(op, inputs, made)
         nodes.append(Node(op, inputs, made, node.origin))
     return graph.with_(nodes=tuple(nodes), outputs=tuple(map(plain, graph.outputs)))
 
@@ -182,7 +182,8 @@ class _Layout:
         elif self._splits_blocks(node, inputs):
             node = region_of(node)
             inputs = tuple(self._get(v) for v in node.inputs)
-            wanted, out = [True] * len(inputs), True
+            rows = self.blocks.rows and self._goes_to_rows(node.outputs[0])
+            wanted, out = [True] * len(inputs), not rows
         elif isinstance(node.op, Region):
             wanted, out = self._region_blocks(node.op.graph, inputs)
         elif isinstance(node.op, Concat | Slice | Reshape | Identity):
@@ -198,7 +199,7 @@ class _Layout:
             self.now[value.name] = value
         op = node.op
         if isinstance(op, Region):
-            op = _with_boundary(op, ready, outputs)
+            op = with_boundary(op, ready, outputs)
         self.nodes.append(Node(op, ready, outputs, node.origin))
 
     def _splits_blocks(self, node: Node, inputs: tuple[Value, ...]) -> bool:
@@ -238,9 +239,17 @@ class _Layout:
         return given, bool(self._stays_blocked(inner, inputs))
 
     def _goes_to_rows(self, value: Value) -> bool:
-        """Whether nobody reads a value but who wants rows: a caller, or a view of rows."""
+        """Whether nobody reads a value but who wants rows: a caller, or a view of rows.
+
+        Or a concatenation that such a one reads.
+        """
         users = self.users.get(value.name, ())
-        views = all(isinstance(user.op, Reshape) and not is_flat(value.type) for user in users)
+        views = all(
+            self._goes_to_rows(user.outputs[0])
+            if isinstance(user.op, Concat)
+            else isinstance(user.op, Reshape) and not is_flat(value.type)
+            for user in users
+        )
         return views and (bool(users) or value.name in self.outputs)
 
     def _stays_blocked(self, inner: Graph, inputs: tuple[Value, ...]) -> bool | No:
@@ -251,10 +260,10 @@ class _Layout:
             return No("it is an output of the network")
         rank = inputs[0].type.rank
         for node in inner.nodes:
-            if not keeps_channels(node):
+            if not keeps_channels(node) and not (_shuffles(node) and not self.blocks.size):
                 return No(f"{type(node.op).__name__} moves channels")
         for value in inputs:
-            if value.type.rank >= 3 and not value.type.block and value.type.size > 1:
+            if value.type.rank >= 3 and not value.type.block and not _along_one_axis(value.type):
                 full = value.type.shape == inner.outputs[0].type.shape
                 if full or value.type.rank != rank:
                     return No(f"%{value.name} is row-major")
@@ -291,6 +300,18 @@ def anchor_of(inner: Graph) -> tuple[Node, str]:
     return inner.nodes[0], ""
 
 
+def _shuffles(node: Node) -> bool:
+    """Whether a node takes channels in another order, as one block of all of them allows."""
+    x, out = node.inputs[0].type, node.outputs[0].type
+    shuffles = isinstance(node.op, Gather) and node.op.axis % x.rank == 1
+    return shuffles and x.rank == out.rank > 2
+
+
+def _along_one_axis(type_: TensorType) -> bool:
+    """Whether a tensor varies along one axis at most, like a factor for each channel."""
+    return sum(n != 1 for n in type_.dims) <= 1
+
+
 def is_flat(type_: TensorType) -> bool:
     """Whether blocked and row-major are the same bytes: one pixel, and no padding between rows."""
     n, c, *spatial = type_.dims
@@ -314,7 +335,7 @@ def keeps_channels(node: Node) -> bool:
     )
 
 
-def _with_boundary(region: Region, inputs: tuple[Value, ...], outputs: tuple[Value, ...]) -> Region:
+def with_boundary(region: Region, inputs: tuple[Value, ...], outputs: tuple[Value, ...]) -> Region:
     """The region with its inner graph's boundary in the outer values' layouts."""
     inner = region.graph
     renamed: dict[str, Callable[[Value], Value] | int] = {}
