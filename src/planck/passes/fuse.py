@@ -233,8 +233,25 @@ class _Fuser:
             and all(isinstance(n.op, Reshape | Transpose) for n in group.nodes)
         )
 
+    def _links_moves(self, node: Node) -> bool:
+        """A reshape between a gather and a transpose, as in windows that are shifted and parted.
+
+        Elsewhere a reshape is a view, and the kernels in front of it and behind it are apart.
+        """
+        source, out = (*node.inputs[:1], *node.outputs[:1])
+        maker, users = self.maker.get(source.name), self.users.get(out.name, ())
+        if not isinstance(node.op, Reshape) or maker is None or out.name in self.outputs:
+            return False
+        if len(users) != 1 or len(self.users[source.name]) != 1:
+            return False
+        ends = {type(n.op) for n in maker.nodes}
+        if maker.anchor or not ends <= {Pointwise, Cast, Gather, Transpose, Reshape}:
+            return False
+        wanted = {Transpose: Gather, Gather: Transpose}.get(type(users[0].op))
+        return wanted in ends
+
     def _lonely(self, node: Node) -> bool:
-        if self._leaves_blocks(node) or self._cuts_moved(node):
+        if self._leaves_blocks(node) or self._cuts_moved(node) or self._links_moves(node):
             return False
         return (
             isinstance(node.op, (*VIEWS, *ANCHORS, If, Loop, Region))
@@ -250,7 +267,8 @@ class _Fuser:
         """Whether the loop generator makes one good kernel of the group and the node."""
         if group.anchor or self._lonely(group.nodes[0]) or len(group.nodes) >= 24:
             return False
-        if not isinstance(node.op, (Pointwise, Cast, Slice, *ROWWISE, *MOVES)):
+        moves = isinstance(node.op, (Pointwise, Cast, Slice, *ROWWISE, *MOVES))
+        if not moves and not self._links_moves(node):
             return False
         kinds = (Pointwise, Cast, Reshape, Slice, *ROWWISE, *MOVES)
         if not all(isinstance(n.op, kinds) for n in group.nodes):
@@ -276,13 +294,15 @@ class _Fuser:
     def _join_makers(self, group: Group) -> bool:
         """Take in a pointwise group of the same shape that only this one reads, if there is one.
 
+        Or one that moves elements too, if it is cheap: this may read each of them twice.
         No cycle comes of it: who is read here depends on nothing that is made here.
         """
         makers = {id(g): g for n in group.nodes for v in n.inputs if (g := self.maker.get(v.name))}
         shape = _pointwise_shape(group)
         for other in makers.values():
             few = len(group.nodes) + len(other.nodes) <= 24
-            if other is group or shape is None or _pointwise_shape(other) != shape or not few:
+            same = shape is not None and _pointwise_shape(other) == shape
+            if other is group or not few or not (same or self._moves_into(other, group)):
                 continue
             nodes, makes = group.nodes + other.nodes, group.makes | other.makes
             if self._escaping(nodes, makes) <= group.makes:
@@ -292,6 +312,14 @@ class _Fuser:
                     self._own(group, node)
                 return True
         return False
+
+    def _moves_into(self, other: Group, group: Group) -> bool:
+        """Whether both make nothing but elements of one shape, each of them from few others."""
+        nodes = other.nodes + group.nodes
+        shapes = {v.type.shape for n in nodes for v in n.outputs}
+        kinds = (Pointwise, Cast, Transpose, Gather)
+        plain = all(isinstance(n.op, kinds) for n in nodes) and not (other.anchor or group.anchor)
+        return plain and len(shapes) == 1 and self._cheap(other)
 
     def _widens(self, node: Node, group: Group) -> bool:
         return node.outputs[0].type.shape != group.nodes[-1].outputs[0].type.shape

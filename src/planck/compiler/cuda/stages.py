@@ -14,15 +14,21 @@ from planck.passes import simplify
 from planck.passes.channels_last import channels_last
 from planck.passes.deepen_stem import deepen_stems
 from planck.passes.fuse import fuse
+from planck.passes.gather_places import gather_places
+from planck.passes.norms import norms_of_channels
 from planck.passes.precision import shorten
+from planck.passes.reshape_later import reshape_later
 
 
 def _simplify(graph: Graph, options: Options) -> Graph:
-    return simplify(graph)
+    """Norms over channels are found among what is simple; their transposes then move."""
+    graph = simplify(graph)
+    found = norms_of_channels(graph)
+    return graph if found is graph else simplify(found)
 
 
 def _fuse(graph: Graph, options: Options) -> Graph:
-    return fuse(graph)
+    return fuse(reshape_later(gather_places(graph)))
 
 
 def _layout(graph: Graph, options: Options) -> Graph:
