@@ -25,10 +25,12 @@ class NonMaxSuppression:
     """A kernel with everything decided.
 
     arguments:  boxes f32[N, B, 4], scores f32[N, C, B], rows i64[R, 3], the count i64[]
+    strides:    of the boxes' three axes, and of the scores', in elements
     most:       boxes of an image and class, no more than there are
     """
 
     arguments: tuple[str, str, str, str]
+    strides: tuple[tuple[int, ...], tuple[int, ...]]
     images: int
     classes: int
     boxes: int
@@ -111,22 +113,25 @@ class _Writer:
         """The scores above the lowest, their boxes, corners and areas; `listed` is their number."""
         b, spec = self.b, self.spec
         boxes, scores = (self.base[name] for name in spec.arguments[:2])
+        (each_image, each_box, each), (of_image, of_class, of_box) = spec.strides
+        image = b.let(f"udiv i64 {unit}, {spec.classes}")
+        kind = b.let(f"urem i64 {unit}, {spec.classes}")
+        own = self.at(scores, self.times(kind, of_class, self.times(image, of_image)))
         self.set("listed", "0")
         with b.loop(0, spec.boxes) as box:
-            score = b.load("float", self.at(scores, self.times(unit, spec.boxes, box)), 4)
+            score = b.load("float", self.at(own, self.times(box, of_box)), 4)
             place = self.get("listed")
             b.store("float", score, self.item("left", place), 4)
             b.store("i32", b.let(f"trunc i64 {box} to i32"), self.item("which", place), 4)
             good = b.let(f"fcmp ogt float {score}, {float_literal(spec.lowest)}")
             self.step("listed", b.let(f"zext i1 {good} to i64"))
-        image = b.let(f"udiv i64 {unit}, {spec.classes}")
-        first = self.at(boxes, self.times(image, 4 * spec.boxes))
+        first = self.at(boxes, self.times(image, each_image))
         with b.loop(0, self.get("listed")) as place:
             box = b.let(f"sext i32 {b.load('i32', self.item('which', place), 4)} to i64")
-            corners = self.at(first, self.times(box, 4))
+            corners = self.at(first, self.times(box, each_box))
             sides = []
             for k, axis in enumerate("yx"):
-                one, two = (b.load("float", b.offset(corners, 4 * j), 4) for j in (k, k + 2))
+                one, two = (b.load("float", b.offset(corners, 4 * each * j), 4) for j in (k, k + 2))
                 if spec.centred:
                     half = b.let(f"fmul float {two}, 0.5")
                     one, two = (b.let(f"{way} float {one}, {half}") for way in ("fsub", "fadd"))

@@ -20,7 +20,7 @@ from planck.tactics.pattern import symbol
 
 
 class Suppression:
-    """The operator alone, on dense float32."""
+    """The operator alone, on float32 in rows; views are read as they lie."""
 
     name = "suppression"
     exact = True
@@ -57,14 +57,17 @@ class Suppression:
         given, scores = node.inputs
         if not given.type.dtype is scores.type.dtype is f32:
             return No(f"chooses among boxes and scores in f32, not {given.type}, {scores.type}")
-        for value in (*node.inputs, *node.outputs):
+        for value in node.outputs:
             if kernel.operands[value.name] != Operand.dense(value.type):
-                return No(f"%{value.name} has gaps or lies in blocks")
+                return No(f"%{value.name} has gaps")
+        if given.type.block or scores.type.block:
+            return No("reads rows, not blocks")
         images, classes, number = scores.type.dims
         most = min(op.most, number)
         if not images * classes * most:
             return No("there are no boxes")
         rows, count = node.outputs
         names = (given.name, scores.name, rows.name, count.name)
+        strides = kernel.operands[given.name].strides, kernel.operands[scores.name].strides
         how = op.overlap, op.lowest, op.centred
-        return boxes.NonMaxSuppression(names, images, classes, number, most, *how)
+        return boxes.NonMaxSuppression(names, strides, images, classes, number, most, *how)
