@@ -22,6 +22,7 @@ from planck.compiler.stages import compile_graph
 from planck.dtypes import Array
 from planck.errors import BuildError, NotConstant, PlanckError, ShapeError
 from planck.frontends.onnx import read
+from planck.frontends.onnx.counted import count_name
 from planck.frontends.onnx.inputs import Constant
 from planck.runtime import Engine
 from planck.runtime.engine import engine_or_plan
@@ -176,10 +177,12 @@ def _copy(item: Any) -> Any:
 
 
 def _output(found: Mapping[str, Array], name: str, kind: str) -> Any:
-    if f"{name}[count]" in found:
-        return found[name][: int(found[f"{name}[count]"])]
     if name in found or kind == "tensor_type":
-        return found[name]
+        array = found[name]
+        for axis in range(array.ndim):
+            if (count := count_name(name, axis)) in found:
+                return array[(slice(None),) * axis + (slice(int(found[count])),)]
+        return array
     return [found[f"{name}[{k}]"] for k in range(len(found)) if f"{name}[{k}]" in found]
 
 

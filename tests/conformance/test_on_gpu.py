@@ -14,6 +14,8 @@ from planck.runtime import Engine
 from planck.runtime.cuda.engine import CudaEngine
 from tests.conformance.backend import cases, listed, outcome
 from tests.device.fake_cuda import FakeDriver
+from tests.frontends.onnx.chosen import BODIES, HELD, given, model
+from tests.frontends.onnx.test_counted import check
 from tests.tactics.triton.conftest import H100
 
 pytest.importorskip("triton", reason="Triton is not installed")
@@ -47,3 +49,10 @@ def test_a_sample(pretended: None) -> None:
         found = outcome(name, f"cuda:{H100.isa}")
         assert bool(found.why) == listed(name), (name, found.why)
         assert not found.reference, name
+
+
+@pytest.mark.parametrize("name", BODIES)
+def test_nodes_behind_boxes(pretended: None, name: str) -> None:
+    outputs, body = BODIES[name]
+    for held in (HELD[0], HELD[-1]):
+        check(model(outputs, body, held), given(body), f"cuda:{H100.isa}")

@@ -9,7 +9,8 @@ import numpy as np
 
 from planck.dtypes import Array
 from planck.errors import ModelFormatError, ShapeError
-from planck.frontends.onnx.context import Item, NodeContext, Table
+from planck.frontends.onnx.builder import Item
+from planck.frontends.onnx.context import NodeContext, Table
 from planck.frontends.onnx.tensors import dtype_of
 from planck.ir.graph import Value
 from planck.ops.movement import Broadcast
@@ -47,9 +48,7 @@ def constant_of_shape(c: NodeContext) -> Value:
 
 
 def shape(c: NodeContext) -> Value:
-    dims = c.input(0).type.dims
-    chosen = slice(c.integer("start", 0), c.attribute("end"))
-    return c.const(np.array(dims[chosen], np.int64))
+    return c.shape_of(c.input(0), slice(c.integer("start", 0), c.attribute("end")))
 
 
 def size(c: NodeContext) -> Value:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -15,165 +15,20 @@ import numpy as np
 import onnx
 from onnx import AttributeProto, NodeProto
 
-from planck.dtypes import Array, from_numpy
+from planck.dtypes import Array
 from planck.errors import ModelFormatError, NotConstant, ShapeError, UnsupportedOperator
+from planck.frontends.onnx.builder import Item, Scope, ValueList
+from planck.frontends.onnx.counted import Rows, not_apart
 from planck.frontends.onnx.tensors import array_of, dense_of
-from planck.ir.graph import Graph, Namer, Node, Op, Value
+from planck.ir.graph import Graph, Op, Value
 from planck.ir.types import TensorType
 
 LOG = logging.getLogger(__name__)
-LARGEST_BYTES = 1 << 36  # a tensor beyond this is a damaged shape, not a model
-FOLD_BYTES = 1 << 28  # constants are evaluated up to this, or while they do not grow
 LARGEST_CONSTANT = 1 << 26  # elements that a node may make of numbers alone
 
 
-@dataclass(frozen=True, slots=True)
-class ValueList:
-    """An ONNX sequence, unrolled while importing."""
-
-    items: tuple[Value, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Absent:
-    """An ONNX optional without an element."""
-
-
-@dataclass(frozen=True, slots=True)
-class Padded:
-    """A tensor whose values decide how many rows it has: as many as there can be, and the number.
-
-    Only a graph can give it, as two outputs: no node knows rows that are not there.
-    """
-
-    rows: Value
-    count: Value
-
-
-Item = Value | ValueList | Absent | Padded
 Translation = Callable[["NodeContext"], Item | Sequence[Item | None]]
 Table = Mapping[tuple[str, str], Translation]
-
-
-@dataclass
-class Builder:
-    """A Graph in the making.
-
-    outer: the builder that this one's captured values come from; None at the top
-    """
-
-    namer: Namer
-    outer: Builder | None = None
-    inputs: list[Value] = field(default_factory=list)
-    nodes: list[Node] = field(default_factory=list)
-    known: dict[str, Array] = field(default_factory=dict)
-    captures: dict[str, tuple[Value, Value]] = field(default_factory=dict)
-
-    def const(self, array: Any, wish: str = "c") -> Value:
-        """A constant as a value; it becomes a weight where a node that stays uses it."""
-        array = np.asarray(array)
-        value = Value(self.namer(wish), TensorType(array.shape, from_numpy(array.dtype)))
-        self.known[value.name] = array
-        return value
-
-    def emit(self, op: Op, values: Sequence[Value], wish: str, origin: str) -> tuple[Value, ...]:
-        """Append a node, or evaluate it at once where all its inputs are known."""
-        types = op.infer(*(value.type for value in values))
-        for made in types:
-            if made.bytes > LARGEST_BYTES:
-                raise ShapeError(f"a tensor of {made.bytes >> 30} GB: {made}")
-        if all(value.name in self.known for value in values):
-            arrays = self._evaluate(op, values, types)
-            if arrays is not None:
-                return tuple(self.const(array, wish) for array in arrays)
-        outputs = tuple(Value(self.namer(wish), made) for made in types)
-        self.nodes.append(Node(op, tuple(values), outputs, (origin,)))
-        return outputs
-
-    def _evaluate(
-        self, op: Op, values: Sequence[Value], types: tuple[TensorType, ...]
-    ) -> tuple[Array, ...] | None:
-        """The outputs of a node on constants; None where they would be too large to keep."""
-        given = sum(value.type.bytes for value in values)
-        if sum(made.bytes for made in types) > max(FOLD_BYTES, given):
-            return None
-        with np.errstate(all="ignore"):
-            arrays = op.reference(*(self.known[value.name] for value in values))
-        for array, made in zip(arrays, types, strict=True):
-            if array.shape != made.dims or array.dtype != made.dtype.numpy:
-                raise AssertionError(f"{op}: inferred {made}, got {array.dtype}{array.shape}")
-        return arrays
-
-    def take(self, value: Value, owner: Builder) -> Value:
-        """A value of an outer graph, as this graph sees it: a constant or one more input."""
-        if owner is self:
-            return value
-        if value.name in owner.known:
-            return self.const(owner.known[value.name], value.name)
-        if value.name not in self.captures:
-            inner = Value(self.namer(value.name), value.type)
-            self.captures[value.name] = (value, inner)
-        return self.captures[value.name][1]
-
-    def graph(self, name: str, outputs: Sequence[Value], names: dict[str, str]) -> Graph:
-        """The finished graph: nodes that nothing needs and constants that nothing reads left out.
-
-        names: what the file calls its inputs and outputs
-        """
-        needed = {value.name for value in outputs}
-        nodes = []
-        for node in reversed(self.nodes):
-            if any(value.name in needed for value in node.outputs):
-                nodes.append(node)
-                needed.update(value.name for value in node.inputs)
-        weights = {name: array for name, array in self.known.items() if name in needed}
-        inputs = (*self.inputs, *(inner for _, inner in self.captures.values()))
-        return Graph(name, inputs, tuple(reversed(nodes)), tuple(outputs), weights, names)
-
-
-@dataclass
-class Scope:
-    """The names that a graph or a function body sees.
-
-    outer:       the scope around a subgraph; a function's body has none
-    attributes:  what a function was called with
-    """
-
-    builder: Builder
-    opsets: Mapping[str, int]
-    items: dict[str, Item | None] = field(default_factory=dict)
-    outer: Scope | None = None
-    attributes: Mapping[str, AttributeProto] = field(default_factory=dict)
-
-    def find(self, name: str) -> Item | None:
-        """The item of that name here or further out; None: a function's input that was left out.
-
-        raises: ModelFormatError
-        """
-        scope: Scope | None = self
-        while scope is not None:
-            if name in scope.items:
-                return self._take(scope.items[name], scope.builder)
-            scope = scope.outer
-        raise ModelFormatError(
-            f"nothing makes {name!r} before it is used",
-            know="the nodes of an ONNX graph stand in an order in which they can run",
-        )
-
-    def _take(self, item: Item | None, owner: Builder) -> Item | None:
-        chain: list[Builder] = []
-        builder: Builder | None = self.builder
-        while builder is not None and builder is not owner:
-            chain.append(builder)
-            builder = builder.outer
-        for inner in reversed(chain):  # from the owner inwards
-            outer = inner.outer
-            assert outer is not None, "a scope's owner encloses its builder"
-            if isinstance(item, Value):
-                item = inner.take(item, outer)
-            elif isinstance(item, ValueList):
-                item = ValueList(tuple(inner.take(value, outer) for value in item.items))
-        return item
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,16 +87,13 @@ class NodeContext:
         return self.items[i] if i < len(self.items) else None
 
     def optional(self, i: int) -> Value | None:
-        """Input i as a tensor; None where it was left out."""
+        """Input i as a tensor, all its rows valid; None where it was left out."""
         item = self.item(i)
-        if item is None or isinstance(item, Value):
-            return item
-        if isinstance(item, Padded):
-            raise NotConstant(
-                f"{self.type} reads input {i}, whose values decide how many rows it has",
-                know=f"it is of NonMaxSuppression, whose rows are 0 to {item.rows.type.dims[0]}",
-                try_="make what NonMaxSuppression gives an output of the model, and cut it there",
-            )
+        if isinstance(item, Value):
+            rows = self.rows(item)
+            return item if rows is None or rows.valid is None else rows.valid
+        if item is None:
+            return None
         raise ModelFormatError(f"input {i} of {self.type} is not a tensor")
 
     def input(self, i: int) -> Value:
@@ -294,6 +146,42 @@ class NodeContext:
         if array.size != 1:
             raise ShapeError(f"{why} of {self.type} has {array.size} elements, must have one")
         return array.reshape(()).item()
+
+    # Rows of which only a run tells how many there are
+
+    def rows(self, value: Value) -> Rows | None:
+        """The axis of a value that has rows to spare."""
+        return self._scope.builder.rows.get(value.name)
+
+    def count_rows(self, value: Value, rows: Rows) -> None:
+        """Say that a value has rows to spare."""
+        self._scope.builder.rows[value.name] = rows
+
+    def one_more(self, value: Value) -> tuple[int, ...]:
+        """The extents that a value would have if there could be one row more."""
+        rows = self.rows(value)
+        axis = None if rows is None else rows.axis
+        return tuple(extent + (k == axis) for k, extent in enumerate(value.type.dims))
+
+    def shape_of(self, value: Value, chosen: slice) -> Value:
+        """Some of the extents of a value: a constant, or a size."""
+        full, more = (
+            np.array(d, np.int64)[chosen] for d in (value.type.dims, self.one_more(value))
+        )
+        rows = self.rows(value)
+        return (
+            self.const(full) if rows is None else self._scope.builder.size(full, more, rows.count)
+        )
+
+    def need_shape(self, i: int, value: Value) -> tuple[list[int], list[int]]:
+        """Input i, a shape for `value`: as it is, and as it were if there could be one row more."""
+        size, rows = self._scope.builder.sizes.get(self.input(i).name), self.rows(value)
+        if size is None:
+            shape = self.need_integers(i, "the shape")
+            return list(shape), list(shape)
+        if rows is None or rows.count is not size.count:
+            raise not_apart("it takes a shape from the number of others")
+        return size.full.reshape(-1).tolist(), size.more.reshape(-1).tolist()
 
     # Attributes
 

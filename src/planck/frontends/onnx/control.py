@@ -9,7 +9,8 @@ import numpy as np
 
 from planck.dtypes import bool_, i64
 from planck.errors import ModelFormatError, NotConstant, ShapeError
-from planck.frontends.onnx.context import Item, NodeContext, Subgraph, Table
+from planck.frontends.onnx.builder import Item
+from planck.frontends.onnx.context import NodeContext, Subgraph, Table
 from planck.frontends.onnx.emit import part
 from planck.frontends.onnx.tensor import stack
 from planck.ir.graph import Graph, Namer, Value

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from planck.errors import ModelFormatError, ShapeError
-from planck.frontends.onnx.context import Item, NodeContext, Table
+from planck.frontends.onnx.builder import Item
+from planck.frontends.onnx.context import NodeContext, Table
 from planck.frontends.onnx.emit import apply, broadcast, reshape, total, transpose
 from planck.ir.graph import Value
 from planck.ops.movement import Slice

@@ -9,7 +9,8 @@ import numpy as np
 
 from planck.dtypes import Array
 from planck.errors import ShapeError
-from planck.frontends.onnx.context import Item, NodeContext, Table
+from planck.frontends.onnx.builder import Item
+from planck.frontends.onnx.context import NodeContext, Table
 from planck.frontends.onnx.emit import apply, part, reshape, transpose
 from planck.ir.graph import Value
 from planck.ops.movement import Gather

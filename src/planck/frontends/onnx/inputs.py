@@ -11,7 +11,7 @@ from onnx import GraphProto, ValueInfoProto
 
 from planck.dtypes import Array
 from planck.errors import NotConstant, ShapeError
-from planck.frontends.onnx.context import Absent, Item, Scope, ValueList
+from planck.frontends.onnx.builder import Absent, Item, Scope, ValueList
 from planck.frontends.onnx.tensors import dtype_of
 from planck.ir.graph import Value
 from planck.ir.types import TensorType

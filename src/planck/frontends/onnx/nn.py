@@ -10,7 +10,8 @@ import numpy as np
 
 from planck.dtypes import i32
 from planck.errors import ModelFormatError, ShapeError
-from planck.frontends.onnx.context import Item, NodeContext, Table
+from planck.frontends.onnx.builder import Item
+from planck.frontends.onnx.context import NodeContext, Table
 from planck.frontends.onnx.emit import apply, cast, reshape, total, transpose
 from planck.ir.graph import Value
 from planck.ops.nn import Conv, ConvTranspose, DeformConv, MatMul, MaxPoolIndices, Pool

@@ -8,7 +8,8 @@ from typing import Final
 
 from planck.dtypes import DType, f32
 from planck.errors import ShapeError
-from planck.frontends.onnx.context import Item, NodeContext, Table
+from planck.frontends.onnx.builder import Item
+from planck.frontends.onnx.context import NodeContext, Table
 from planck.frontends.onnx.emit import apply, broadcast, cast, reshape, total
 from planck.ir.graph import Value
 from planck.ops.nn import (

@@ -7,7 +7,8 @@ from typing import Final
 from planck import dtypes
 from planck.dtypes import DType, f32
 from planck.errors import ShapeError
-from planck.frontends.onnx.context import Item, NodeContext, Table
+from planck.frontends.onnx.builder import Item
+from planck.frontends.onnx.context import NodeContext, Table
 from planck.frontends.onnx.emit import apply, broadcast, cast, part, reshape, total
 from planck.frontends.onnx.nn import centred, convolve, multiply
 from planck.frontends.onnx.tensors import dtype_of

@@ -13,16 +13,9 @@ from google.protobuf.message import DecodeError
 from onnx import FunctionProto, GraphProto, ModelProto, NodeProto
 
 from planck.errors import FileError, ModelFormatError, NotConstant, PlanckError, UnsupportedOperator
-from planck.frontends.onnx.context import (
-    Builder,
-    Item,
-    NodeContext,
-    Padded,
-    Scope,
-    Subgraph,
-    Translator,
-    ValueList,
-)
+from planck.frontends.onnx.builder import Builder, Item, Scope, ValueList
+from planck.frontends.onnx.context import NodeContext, Subgraph, Translator
+from planck.frontends.onnx.counted import count_name, not_apart
 from planck.frontends.onnx.inputs import Constant, declare_inputs
 from planck.frontends.onnx.survey import (
     DEEPEST,
@@ -33,7 +26,7 @@ from planck.frontends.onnx.survey import (
     plain_domain,
     survey,
 )
-from planck.frontends.onnx.tables import TRANSLATIONS
+from planck.frontends.onnx.tables import ROWWISE, TRANSLATIONS
 from planck.frontends.onnx.tensors import CODE_OF, array_of, dense_of
 from planck.ir.graph import Graph, Namer, Node, Value
 from planck.ir.types import TensorType
@@ -123,7 +116,7 @@ class _Importer(Translator):
         self._run(graph.node, scope, graph.name)
         outputs: list[Value] = []
         for info in graph.output:
-            for name, item in _flat(info.name, scope.find(info.name)):
+            for name, item in _flat(info.name, scope.find(info.name), builder):
                 value = self._output(scope, name, item, outputs)
                 names[value.name] = name
                 outputs.append(value)
@@ -140,6 +133,8 @@ class _Importer(Translator):
     def _output(self, scope: Scope, name: str, item: Item | None, taken: Sequence[Value]) -> Value:
         """A graph output, copied if it is a constant, an input, or another output as well."""
         builder = scope.builder
+        if isinstance(item, Value) and item.name in builder.sizes:
+            raise not_apart(f"output {name!r} of {self.name} is their number")
         if not isinstance(item, Value):
             raise UnsupportedOperator(f"output {name!r} of {self.name} is not a tensor")
         if item.name not in builder.known and item not in builder.inputs and item not in taken:
@@ -185,6 +180,9 @@ class _Importer(Translator):
         context = NodeContext(self, scope, node, scope.opsets.get(domain, 1), items, origin)
         function = self._functions.get((domain, node.op_type, node.overload))
         translation = TRANSLATIONS.get((domain, node.op_type))
+        counted = any(isinstance(i, Value) and i.name in scope.builder.rows for i in items)
+        if counted and function is None and (domain, node.op_type) not in ROWWISE:
+            raise not_apart(f"{node.op_type} may need to know all of them")
         if function is None and translation is not None:
             made = translation(context)
             return tuple(made) if isinstance(made, Sequence) else (made,)
@@ -231,6 +229,8 @@ class _Importer(Translator):
         tensors = [item for item in outputs if isinstance(item, Value)]
         if len(tensors) != len(outputs):
             raise NotConstant(f"the body {graph.name!r} gives something else than tensors")
+        if any(value.name in builder.rows or value.name in builder.sizes for value in tensors):
+            raise not_apart(f"the body {graph.name!r} gives them")
         finished = builder.graph(graph.name or "body", tensors, {})
         return Subgraph(finished, tuple(outer for outer, _ in builder.captures.values()))
 
@@ -260,10 +260,11 @@ class _Importer(Translator):
             self._depth -= 1
 
 
-def _flat(name: str, item: Item | None) -> list[tuple[str, Item | None]]:
-    """An output as tensors: a sequence gives name[0], name[1] ..., Padded gives name[count]."""
-    if isinstance(item, Padded):
-        return [(name, item.rows), (f"{name}[count]", item.count)]
+def _flat(name: str, item: Item | None, builder: Builder) -> list[tuple[str, Item | None]]:
+    """An output as tensors: a sequence gives name[0], name[1] ..., rows to spare name[count]."""
+    if isinstance(item, Value) and item.name in builder.rows:
+        rows = builder.rows[item.name]
+        return [(name, item), (count_name(name, rows.axis), rows.count)]
     if isinstance(item, ValueList):
         return [(f"{name}[{k}]", one) for k, one in enumerate(item.items)]
     return [(name, item)]

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import Final, TypeVar
 
 from planck.errors import ShapeError
-from planck.frontends.onnx.context import Item, NodeContext, Table
+from planck.frontends.onnx.builder import Item
+from planck.frontends.onnx.context import NodeContext, Table
 from planck.ir.graph import Value
 from planck.ops.nn import Resize
 from planck.ops.shapes import axes_of

@@ -9,10 +9,13 @@ import numpy as np
 
 from planck.dtypes import i64
 from planck.errors import ShapeError
-from planck.frontends.onnx.context import Item, NodeContext, Padded, Table
-from planck.frontends.onnx.emit import cast, reshape
+from planck.frontends.onnx.builder import Item
+from planck.frontends.onnx.context import NodeContext, Table
+from planck.frontends.onnx.counted import Rows
+from planck.frontends.onnx.emit import cast, concat, reshape
 from planck.ops.movement import Pad, ScatterElements
 from planck.ops.nn import ConvTranspose, GridSample, NonMaxSuppression, RoiAlign
+from planck.ops.pointwise import Pointwise
 
 
 def _grid_sample(ctx: NodeContext) -> Item:
@@ -99,7 +102,11 @@ def _max_unpool(ctx: NodeContext) -> Item:
 
 
 def _non_max_suppression(ctx: NodeContext) -> Item:
-    """Rows for as many boxes as may stay; only those that do where the boxes are known."""
+    """Rows for as many boxes as may stay; only those that do where the boxes are known.
+
+    Behind the last is -1, which indexes nothing. Nodes read the first box of the first class and
+    image instead: a row like any other, so that whatever may be done with rows may be done with it.
+    """
     boxes, scores = ctx.input(0), ctx.input(1)
     op = NonMaxSuppression(
         max(int(ctx.scalar(2, "the number of boxes", 0)), 0),
@@ -109,9 +116,16 @@ def _non_max_suppression(ctx: NodeContext) -> Item:
     )
     rows, count = ctx.emit_all(op, boxes, scores)
     found, number = ctx.constant(rows), ctx.constant(count)
-    if found is None or number is None:
-        return Padded(rows, count)
-    return ctx.const(found[: int(number)])
+    if found is not None and number is not None:
+        return ctx.const(found[: int(number)])
+    if not rows.type.size:
+        return ctx.const(np.zeros((0, 3), np.int64))
+    valid = ctx.emit(Pointwise("max"), rows, ctx.like(0, rows))
+    if rows.type.dims[0] == 1:  # an axis of one element could be any that a reshape adds
+        valid = concat(ctx, [valid, ctx.const(np.zeros((1, 3), np.int64))], 0)
+    ctx.count_rows(rows, Rows(0, count, valid))
+    ctx.count_rows(valid, Rows(0, count))
+    return rows
 
 
 TABLE: Final[Table] = {

@@ -8,7 +8,8 @@ from typing import Final
 import numpy as np
 
 from planck.errors import ModelFormatError, ShapeError
-from planck.frontends.onnx.context import Absent, Item, NodeContext, Table, ValueList
+from planck.frontends.onnx.builder import Absent, Item, ValueList
+from planck.frontends.onnx.context import NodeContext, Table
 from planck.frontends.onnx.emit import part
 from planck.frontends.onnx.tensor import stack
 from planck.ir.graph import Value

@@ -45,6 +45,18 @@ TRANSLATIONS: Final[dict[tuple[str, str], Translation]] = {
     key: translation for table in TABLES for key, translation in table.items()
 }
 
+# Those that may read rows of which only a run tells how many there are. Other translations take
+# extents for numbers without emitting an operation that could refuse.
+ROWWISE: Final = frozenset(
+    {
+        *(math.TABLE.keys() - {("", "IsInf")}),
+        *reduce.TABLE,
+        *(("", name) for name in ("Gather", "GatherElements", "GatherND", "Identity", "MatMul")),
+        *(("", name) for name in ("Concat", "Flatten", "Reshape", "Shape", "Slice", "Split")),
+        *(("", name) for name in ("Softmax", "Squeeze", "Transpose", "Unsqueeze")),
+    }
+)
+
 
 def operators() -> tuple[str, ...]:
     """What is translated, by name; names of other domains than ONNX's own as "domain::Name"."""

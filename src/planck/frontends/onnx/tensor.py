@@ -11,6 +11,7 @@ import numpy as np
 from planck.dtypes import i64
 from planck.errors import ModelFormatError, ShapeError
 from planck.frontends.onnx.context import NodeContext, Table
+from planck.frontends.onnx.counted import not_apart
 from planck.frontends.onnx.emit import part
 from planck.ir.graph import Value
 from planck.ops.movement import (
@@ -37,19 +38,27 @@ def axes_given(c: NodeContext, since: int, at: int = 1) -> tuple[int, ...] | Non
 
 def reshape(c: NodeContext) -> Value:
     """0 keeps an extent (unless allowzero), -1 takes what is left."""
-    x, wanted = c.input(0), list(c.need_integers(1, "the shape"))
-    for k, extent in enumerate(wanted):
+    x = c.input(0)
+    wanted, more = c.need_shape(1, x)
+    made = c.emit(Reshape(_extents(c, wanted, x.type.dims)), x)
+    if _extents(c, more, c.one_more(x)) != c.one_more(made):
+        raise not_apart(f"the shape {wanted} is right for one number of them alone")
+    return made
+
+
+def _extents(c: NodeContext, wanted: list[int], dims: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape that a Reshape asks for of a tensor of these extents."""
+    found = list(wanted)
+    for k, extent in enumerate(found):
         if extent == 0 and not c.integer("allowzero", 0):
-            if k >= x.type.rank:
-                raise ShapeError(
-                    f"Reshape of {list(x.type.shape)} to {wanted}: no axis {k} to keep"
-                )
-            wanted[k] = x.type.dims[k]
-    if -1 in wanted:
-        k = wanted.index(-1)
-        rest = math.prod(wanted[:k] + wanted[k + 1 :])
-        wanted[k] = x.type.size // rest if rest > 0 else 0
-    return c.emit(Reshape(tuple(wanted)), x)
+            if k >= len(dims):
+                raise ShapeError(f"Reshape of {list(dims)} to {wanted}: no axis {k} to keep")
+            found[k] = dims[k]
+    if -1 in found:
+        k = found.index(-1)
+        rest = math.prod(found[:k] + found[k + 1 :])
+        found[k] = math.prod(dims) // rest if rest > 0 else 0
+    return tuple(found)
 
 
 def flatten(c: NodeContext) -> Value:
