@@ -89,6 +89,18 @@ BODIES: Final[dict[str, tuple[str, str]]] = {
         wide = Greater (area, half)
         """,
     ),
+    "the first few": (
+        "float[n, 4] box, float[n] score",
+        """
+        few = Slice (chosen, zero, three, zero)
+        at = Gather <axis = 1> (few, image_and_box)
+        box = GatherND (boxes, at)
+        first_few = Slice (chosen, zero, three, zero)
+        area = ReduceSum <keepdims = 0> (box, one)
+        own = GatherND (scores, first_few)
+        score = Mul (own, area)
+        """,
+    ),
     "two": (
         "float[n, 4] box, float[m, 4] other_box",
         """
@@ -107,7 +119,13 @@ REFUSED: Final[dict[str, str]] = {
     "y = ReduceMax (chosen)": "it reduces their axis",
     "v, y = TopK <axis = 0> (chosen, two)": "it goes along their axis",
     "y = Gather (chosen, zero)": "it chooses among them",
-    "y = Slice (chosen, zero, two, zero)": "it takes some of them",
+    "y = Slice (chosen, one, three, zero)": "it takes others than the first few",
+    "y = Slice (chosen, zero, one, zero)": "it takes others than the first few",
+    "y = Slice (chosen, zero, last, zero)": "it counts them from the last",
+    "y = Slice (chosen, last, ends, zero)": "it counts them from the last",
+    "y = Slice (chosen, last, begin, zero, last)": "it takes others than the first few",
+    "y, z = Split <axis = 0> (chosen, halves)": "it takes others than the first few",
+    "y = Slice (chosen, zero, three, zero) z = Add (y, chosen)": "it reads rows of two counts",
     "y = Reshape (chosen, fours)": "leaves them no axis of their own",
     "f = Flatten <axis = 0> (chosen) y = Abs (f)": "leaves them no axis of their own",
     "y = Reshape (chosen, literal)": "is right for one number of them alone",
@@ -151,6 +169,7 @@ def model(
      int64[1] zero = {{0}}, int64[1] one = {{1}}, int64[1] two = {{2}}, int64[1] three = {{3}},
      int64[1] last = {{-1}}, int64[2] image_and_box = {{0, 2}}, int64[2] ones = {{1, 1}},
      int64[2] pairs = {{2, 2}}, int64[2] fours = {{-1, 4}}, int64[2] kinds_last = {{-1, {classes}}},
+     int64[1] ends = {{1000}}, int64[1] begin = {{-1000}}, int64[2] halves = {{12, 12}},
      int64[2] literal = {{24, 3}}, float[1] half = {{0.5}},
      int64[24, 3] plain = {{{", ".join("1" * 72)}}}>
     {{ chosen = NonMaxSuppression (boxes, scores, most, overlap, lowest) {body} }}

@@ -14,6 +14,8 @@ from planck.errors import ModelFormatError, ShapeError
 from planck.frontends.onnx.counted import Rows, Size, grows_evenly, not_apart, rows_behind
 from planck.ir.graph import Graph, Namer, Node, Op, Value
 from planck.ir.types import TensorType
+from planck.ops.movement import Slice
+from planck.ops.pointwise import Pointwise
 
 LARGEST_BYTES = 1 << 36  # a tensor beyond this is a damaged shape, not a model
 FOLD_BYTES = 1 << 28  # constants are evaluated up to this, or while they do not grow
@@ -41,6 +43,7 @@ class Builder:
     outer: the builder that this one's captured values come from; None at the top
     rows:  the values with rows to spare, by name
     sizes: what grows with the number of such rows, by name: known no more than that, and no node's
+    fewer: counts by the one they are cut from and the most
     """
 
     namer: Namer
@@ -51,6 +54,7 @@ class Builder:
     captures: dict[str, tuple[Value, Value]] = field(default_factory=dict)
     rows: dict[str, Rows] = field(default_factory=dict)
     sizes: dict[str, Size] = field(default_factory=dict)
+    fewer: dict[tuple[str, int], Value] = field(default_factory=dict)
 
     def const(self, array: Any, wish: str = "c") -> Value:
         """A constant as a value; it becomes a weight where a node that stays uses it."""
@@ -76,10 +80,21 @@ class Builder:
             if arrays is not None:
                 return tuple(self.const(array, wish) for array in arrays)
         outputs = tuple(Value(self.namer(wish), made) for made in types)
-        if rows is not None:
-            self.rows.update((value.name, rows) for value in outputs)
         self.nodes.append(Node(op, tuple(values), outputs, (origin,)))
+        if rows is not None:
+            most = types[0].dims[rows.axis]
+            if isinstance(op, Slice) and most < values[0].type.dims[rows.axis]:
+                rows = Rows(rows.axis, self._at_most(rows.count, most, origin))
+            self.rows.update((value.name, rows) for value in outputs)
         return outputs
+
+    def _at_most(self, count: Value, most: int, origin: str) -> Value:
+        """A count of rows of which there can be no more than that, one value wherever it is."""
+        if (count.name, most) not in self.fewer:
+            limit = self.const(np.array(most, np.int64))
+            (made,) = self.emit(Pointwise("min"), (count, limit), "count", origin)
+            self.fewer[count.name, most] = made
+        return self.fewer[count.name, most]
 
     def _evaluate(
         self, op: Op, values: Sequence[Value], types: tuple[TensorType, ...]

@@ -161,9 +161,10 @@ def _reshape(op: Reshape, types: Sequence[TensorType], axes: Axes) -> int | No:
 
 
 def _slice(op: Slice, types: Sequence[TensorType], axes: Axes) -> int | No:
+    """The first few of them, two at least as a reshape wants, are as many as there are at most."""
     axis = _only(axes)
-    whole = (op.sizes[axis], op.steps[axis]) == (types[0].dims[axis], 1)
-    return axis if whole else No("it takes some of them")
+    first = (op.starts[axis], op.steps[axis]) == (0, 1) and op.sizes[axis] > 1
+    return axis if first else No("it takes others than the first few")
 
 
 def _concat(op: Concat, types: Sequence[TensorType], axes: Axes) -> int | No:

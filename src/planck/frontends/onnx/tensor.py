@@ -153,10 +153,15 @@ def slice_(c: NodeContext) -> Value:
         if c.optional(4) is not None:
             steps = c.need_integers(4, "the steps")
     begin, sizes, strides = [0] * x.type.rank, list(x.type.dims), [1] * x.type.rank
+    more = c.one_more(x)
     for axis, start, end, step in zip(
         axes_of("Slice", axes, x.type.rank), starts, ends, steps, strict=True
     ):
-        chosen = range(*slice(start, end, step).indices(x.type.dims[axis]))
+        bounds = slice(start, end, step)
+        chosen = range(*bounds.indices(x.type.dims[axis]))
+        whole = len(chosen) == x.type.dims[axis]
+        if not whole and chosen != range(*bounds.indices(more[axis])):
+            raise not_apart("it counts them from the last")
         sizes[axis] = len(chosen)
         if chosen:
             begin[axis], strides[axis] = chosen.start, step
