@@ -89,6 +89,19 @@ BODIES: Final[dict[str, tuple[str, str]]] = {
         wide = Greater (area, half)
         """,
     ),
+    "made of their number": (
+        "float[n, 4] box, int64[n, 1] zeros, int64[n, 4] table, int64[n, 1] same",
+        """
+        x = Gather <axis = 1> (chosen, zero)
+        shape = Shape (x)
+        zeros = ConstantOfShape <value = int64[1] {0}> (shape)
+        at = Concat <axis = 1> (zeros, x)
+        box = GatherND (boxes, at)
+        table = Concat <axis = 1> (zeros, chosen)
+        once = Add (zeros, one)
+        same = Mul (once, two)
+        """,
+    ),
     "the first few": (
         "float[n, 4] box, float[n] score",
         """
@@ -136,6 +149,7 @@ REFUSED: Final[dict[str, str]] = {
         "it joins them with something else along their axis",
     "o = NonMaxSuppression (boxes, scores, most, half, half) y = Add (o, chosen)":
         "it reads rows of two counts",
+    "s = Shape (chosen) t = Add (s, s) y = ConstantOfShape (t)": "has no axis of as many elements",
     "y = NonZero (chosen)": "NonZero may need to know all of them",
     "y = Size (chosen)": "Size may need to know all of them",
     "y = Shape (chosen)": "output 'y' of chosen is their number",

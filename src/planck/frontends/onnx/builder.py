@@ -75,12 +75,13 @@ class Builder:
                 raise ShapeError(f"a tensor of {made.bytes >> 30} GB: {made}")
         if any(value.name in self.sizes for value in values):
             return self._evaluate_size(op, values)
-        if all(value.name in self.known for value in values):
-            arrays = self._evaluate(op, values, types)
-            if arrays is not None:
-                return tuple(self.const(array, wish) for array in arrays)
-        outputs = tuple(Value(self.namer(wish), made) for made in types)
-        self.nodes.append(Node(op, tuple(values), outputs, (origin,)))
+        known = all(value.name in self.known for value in values)
+        arrays = self._evaluate(op, values, types) if known else None
+        if arrays is None:
+            outputs = tuple(Value(self.namer(wish), made) for made in types)
+            self.nodes.append(Node(op, tuple(values), outputs, (origin,)))
+        else:
+            outputs = tuple(self.const(array, wish) for array in arrays)
         if rows is not None:
             most = types[0].dims[rows.axis]
             if isinstance(op, Slice) and most < values[0].type.dims[rows.axis]:
@@ -120,7 +121,8 @@ class Builder:
 
     def _evaluate_size(self, op: Op, values: Sequence[Value]) -> tuple[Value, ...]:
         sizes = [self.sizes.get(value.name) for value in values]
-        (count, *others) = {size.count.name: size.count for size in sizes if size}.values()
+        counts = [size.count for size in sizes if size and size.count]
+        (count, *others) = {count.name: count for count in counts}.values()
         known = all(size or v.name in self.known for size, v in zip(sizes, values, strict=True))
         if others or not known or not grows_evenly(op, [size is not None for size in sizes]):
             raise not_apart("it computes with their number")

@@ -11,6 +11,7 @@ from planck.dtypes import Array
 from planck.errors import ModelFormatError, ShapeError
 from planck.frontends.onnx.builder import Item
 from planck.frontends.onnx.context import NodeContext, Table
+from planck.frontends.onnx.counted import Rows, not_apart
 from planck.frontends.onnx.tensors import dtype_of
 from planck.ir.graph import Value
 from planck.ops.movement import Broadcast
@@ -41,10 +42,17 @@ def constant_of_shape(c: NodeContext) -> Value:
     value = c.attribute("value", np.zeros(1, np.float32))
     if value.size != 1:
         raise ShapeError(f"ConstantOfShape's value has {value.size} elements")
-    shape = c.need_integers(0, "the shape")
+    wanted = c.need_shape(0)
+    shape = tuple(wanted.full.tolist())
     if min(shape, default=0) < 0:
         raise ShapeError(f"ConstantOfShape of shape {list(shape)}")
-    return c.emit(Broadcast(shape), c.const(value.reshape(())))
+    made = c.emit(Broadcast(shape), c.const(value.reshape(())))
+    if wanted.count is not None:
+        grown = np.flatnonzero(wanted.more - wanted.full)
+        if len(grown) != 1 or (wanted.more - wanted.full).sum() != 1:
+            raise not_apart(f"the shape {list(shape)} has no axis of as many elements")
+        c.count_rows(made, Rows(int(grown[0]), wanted.count))
+    return made
 
 
 def shape(c: NodeContext) -> Value:

@@ -18,7 +18,7 @@ from onnx import AttributeProto, NodeProto
 from planck.dtypes import Array
 from planck.errors import ModelFormatError, NotConstant, ShapeError, UnsupportedOperator
 from planck.frontends.onnx.builder import Item, Scope, ValueList
-from planck.frontends.onnx.counted import Rows, not_apart
+from planck.frontends.onnx.counted import Rows, Size
 from planck.frontends.onnx.tensors import array_of, dense_of
 from planck.ir.graph import Graph, Op, Value
 from planck.ir.types import TensorType
@@ -120,8 +120,10 @@ class NodeContext:
         return i < len(self.node.output) and bool(self.node.output[i])
 
     def constant(self, value: Value | None) -> Array | None:
-        """The array of a value that is known while importing, else None."""
-        return None if value is None else self._scope.builder.known.get(value.name)
+        """The array of a value that is known while importing, all its rows as well, else None."""
+        if value is None or self.rows(value) is not None:
+            return None
+        return self._scope.builder.known.get(value.name)
 
     def need_constant(self, i: int, why: str) -> Array:
         """Input i, which must be known while importing. why: "the shape", "the axes" """
@@ -173,15 +175,13 @@ class NodeContext:
             self.const(full) if rows is None else self._scope.builder.size(full, more, rows.count)
         )
 
-    def need_shape(self, i: int, value: Value) -> tuple[list[int], list[int]]:
-        """Input i, a shape for `value`: as it is, and as it were if there could be one row more."""
-        size, rows = self._scope.builder.sizes.get(self.input(i).name), self.rows(value)
+    def need_shape(self, i: int) -> Size:
+        """Input i, a shape; a constant one is the same if there could be one row more."""
+        size = self._scope.builder.sizes.get(self.input(i).name)
         if size is None:
-            shape = self.need_integers(i, "the shape")
-            return list(shape), list(shape)
-        if rows is None or rows.count is not size.count:
-            raise not_apart("it takes a shape from the number of others")
-        return size.full.reshape(-1).tolist(), size.more.reshape(-1).tolist()
+            shape = self.need_constant(i, "the shape").astype(np.int64).reshape(-1)
+            return Size(shape, shape)
+        return Size(size.full.reshape(-1), size.more.reshape(-1), size.count)
 
     # Attributes
 

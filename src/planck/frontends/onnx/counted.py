@@ -61,7 +61,7 @@ class Size:
 
     full: Array
     more: Array
-    count: Value
+    count: Value | None = None  # of a constant there is none
 
 
 Axes = Sequence[int | None]

@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from planck.dtypes import i64
+from planck.dtypes import Array, i64
 from planck.errors import ModelFormatError, ShapeError
 from planck.frontends.onnx.context import NodeContext, Table
 from planck.frontends.onnx.counted import not_apart
@@ -39,20 +39,22 @@ def axes_given(c: NodeContext, since: int, at: int = 1) -> tuple[int, ...] | Non
 def reshape(c: NodeContext) -> Value:
     """0 keeps an extent (unless allowzero), -1 takes what is left."""
     x = c.input(0)
-    wanted, more = c.need_shape(1, x)
-    made = c.emit(Reshape(_extents(c, wanted, x.type.dims)), x)
-    if _extents(c, more, c.one_more(x)) != c.one_more(made):
-        raise not_apart(f"the shape {wanted} is right for one number of them alone")
+    wanted, rows = c.need_shape(1), c.rows(x)
+    if wanted.count is not None and (rows is None or rows.count is not wanted.count):
+        raise not_apart("it takes a shape from the number of others")
+    made = c.emit(Reshape(_extents(c, wanted.full, x.type.dims)), x)
+    if _extents(c, wanted.more, c.one_more(x)) != c.one_more(made):
+        raise not_apart(f"the shape {wanted.full.tolist()} is right for one number of them alone")
     return made
 
 
-def _extents(c: NodeContext, wanted: list[int], dims: tuple[int, ...]) -> tuple[int, ...]:
+def _extents(c: NodeContext, wanted: Array, dims: tuple[int, ...]) -> tuple[int, ...]:
     """The shape that a Reshape asks for of a tensor of these extents."""
-    found = list(wanted)
+    found = [int(n) for n in wanted]
     for k, extent in enumerate(found):
         if extent == 0 and not c.integer("allowzero", 0):
             if k >= len(dims):
-                raise ShapeError(f"Reshape of {list(dims)} to {wanted}: no axis {k} to keep")
+                raise ShapeError(f"Reshape of {list(dims)} to {found}: no axis {k} to keep")
             found[k] = dims[k]
     if -1 in found:
         k = found.index(-1)
