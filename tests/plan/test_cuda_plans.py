@@ -155,10 +155,10 @@ def test_targets_by_name(driver: FakeDriver) -> None:
         with pytest.raises(BuildError, match="no target") as caught:
             resolve(name)
         assert "cuda:sm_90" in caught.value.know
-    driver.sm = 86
+    driver.sm = 75
     with pytest.raises(BuildError, match="Fake H100") as old:
         resolve("cuda")
-    assert "8.6" in old.value.know
+    assert "7.5" in old.value.know
     driver.gpus = 0
     with pytest.raises(DeviceError):
         resolve("cuda")
