@@ -42,7 +42,7 @@ def workspace(pairs: int, boxes: int, most: int) -> int:
     return pairs * (2 * boxes + most + 2)
 
 
-def write(own: NonMaxSuppression) -> TritonCode:
+def write(own: NonMaxSuppression, warps: int) -> TritonCode:
     images, classes, boxes = own.scores.dims
     pairs, tile = images * classes, min(MOST, power_of_two(boxes))
     t = Text(own.dependent)
@@ -70,7 +70,7 @@ def write(own: NonMaxSuppression) -> TritonCode:
     _gather(t, own, pairs, tile)
     t(f"tl.store({counters}, 0)")
     t.indent -= 1
-    return t.finish(own.symbol, pairs, 4, 2)
+    return t.finish(own.symbol, pairs, warps, 2)
 
 
 def _list(t: Text, own: NonMaxSuppression, boxes: int, tile: int) -> None:

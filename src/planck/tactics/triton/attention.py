@@ -27,8 +27,8 @@ from planck.ops.nn import Attention
 from planck.refusal import No
 from planck.tactics.kernel import Config, Kernel
 from planck.tactics.pattern import first_node, symbol, without_casts
-from planck.tactics.triton.convolution import dependent, float32_ways
-from planck.tactics.triton.operands import REACH
+from planck.tactics.triton.convolution import float32_ways
+from planck.tactics.triton.operands import REACH, dependent
 from planck.tactics.triton.tiles import cores_of, shared_of
 
 DEEPEST: Final = 256  # of a head

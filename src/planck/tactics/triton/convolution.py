@@ -48,7 +48,14 @@ from planck.refusal import No
 from planck.tactics.kernel import Config, Kernel
 from planck.tactics.pattern import constant, symbol
 from planck.tactics.triton.images import Problem, dense_weights, read_problem
-from planck.tactics.triton.operands import has_room, pack_operands, tail_of, tf32, written_bytes
+from planck.tactics.triton.operands import (
+    dependent,
+    has_room,
+    pack_operands,
+    tail_of,
+    tf32,
+    written_bytes,
+)
 from planck.tactics.triton.tiles import Work, config_of, configs, ranked, ranked_held, tile_of
 
 MAX_OFFERS: Final = 12  # without those that only let the next kernel begin later
@@ -58,7 +65,6 @@ WIDEST_STEP: Final = 128  # of a stem
 WIDE_STEM: Final = 128  # rows of its tile, where all of a tile's loads are in flight
 MAX_WARPS: Final = 8
 GATHERED: Final = 32 * 32  # elements of a step, for one warp: addresses take registers
-DEPENDENT_SM: Final = 90
 
 
 class TensorConvolution:
@@ -194,10 +200,6 @@ def precisions(problem: Problem) -> tuple[str, ...]:
 def float32_ways(kernel: Kernel, rounded: bool) -> tuple[str, ...]:
     """rounded: whether what is lost by TF32 is lost anyway"""
     return ("tf32",) if rounded or "tf32" in kernel.target.extras else ("tf32x3", "ieee")
-
-
-def dependent(kernel: Kernel) -> bool:
-    return kernel.target.sm >= DEPENDENT_SM
 
 
 def _interleaved(found: list[list[dict[str, object]]]) -> tuple[Config, ...]:

@@ -21,9 +21,8 @@ from planck.ops.nn import Conv
 from planck.refusal import No
 from planck.tactics.kernel import Config, Kernel
 from planck.tactics.pattern import constant, symbol
-from planck.tactics.triton.convolution import dependent
 from planck.tactics.triton.images import LANES, Problem, read_problem
-from planck.tactics.triton.operands import pack_operands, tail_of
+from planck.tactics.triton.operands import dependent, pack_operands, tail_of
 from planck.tactics.triton.tiles import cores_of
 
 MAX_OFFERS: Final = 8

@@ -42,7 +42,7 @@ from planck.plan.model import COUNTERS, WORKSPACE
 from planck.refusal import No
 from planck.tactics.kernel import Config, Kernel
 from planck.tactics.loops import buffers_of, nests_of
-from planck.tactics.triton.convolution import dependent
+from planck.tactics.triton.operands import dependent
 
 MOST_COLUMNS: Final = 4096  # of a tile: registers of eight warps
 TILE: Final = 4096  # elements of a tile of rows

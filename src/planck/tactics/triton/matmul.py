@@ -28,11 +28,12 @@ from planck.refusal import No
 from planck.tactics.kernel import Config, Kernel
 from planck.tactics.matmul import Problem, problem_of
 from planck.tactics.pattern import anchored, constant, symbol
-from planck.tactics.triton.convolution import dependent, float32_ways
+from planck.tactics.triton.convolution import float32_ways
 from planck.tactics.triton.operands import (
     aligned_names,
     channel_stride,
     check_operands,
+    dependent,
     multiplied,
     pack_operands,
     tail_of,

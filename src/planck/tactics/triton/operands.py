@@ -19,6 +19,7 @@ from planck.refusal import No
 from planck.tactics.kernel import Kernel
 from planck.tactics.pattern import Anchored, constant
 
+DEPENDENT_SM: Final = 90
 REACH: Final = 2**31  # kernels count elements in 32 bits
 VECTOR_BYTES: Final = 16  # that one thread loads at once
 LANES: Final = 32  # of a warp
@@ -149,6 +150,11 @@ def tf32(array: Array) -> Array:
     bits = np.ascontiguousarray(array, np.float32).view(np.uint32)
     nearest = ((bits + np.uint32(0x1000)) & np.uint32(0xFFFFE000)).view(np.float32)
     return np.where(np.isfinite(array), nearest, array)
+
+
+def dependent(kernel: Kernel) -> bool:
+    """Whether the GPU knows programmatic dependent launches."""
+    return kernel.target.sm >= DEPENDENT_SM
 
 
 def multiplied(x: DType, w: DType) -> DType:

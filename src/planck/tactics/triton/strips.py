@@ -51,9 +51,8 @@ from planck.dtypes import SHORT_FLOATS, Array
 from planck.refusal import No
 from planck.tactics.kernel import Config, Kernel
 from planck.tactics.pattern import constant, symbol
-from planck.tactics.triton.convolution import dependent
 from planck.tactics.triton.images import Problem, beside_each_other, dense_weights, read_problem
-from planck.tactics.triton.operands import pack_operands, tail_of
+from planck.tactics.triton.operands import dependent, pack_operands, tail_of
 from planck.tactics.triton.tiles import config_of, cores_of, tile_of
 
 STEP: Final = 64

@@ -62,8 +62,7 @@ from planck.refusal import No
 from planck.tactics.kernel import Config, Kernel
 from planck.tactics.pattern import Anchored, constant, symbol
 from planck.tactics.triton import images, matmul
-from planck.tactics.triton.convolution import dependent
-from planck.tactics.triton.operands import has_room, pack_operands, tail_of
+from planck.tactics.triton.operands import dependent, has_room, pack_operands, tail_of
 from planck.tactics.triton.tiles import SHARED_BYTES, cores_of
 
 MAX_OFFERS: Final = 5
