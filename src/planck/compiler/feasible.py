@@ -12,8 +12,8 @@ from planck.compiler.split import kernel_alone
 from planck.dtypes import Array
 from planck.ir.graph import Graph, Node, Value
 from planck.ops.region import Region
-from planck.passes.fuse import ordered
 from planck.passes.layout import region_of
+from planck.passes.regions import ordered, region
 from planck.refusal import No
 from planck.tactics.kernel import Offering
 from planck.target import Target
@@ -71,26 +71,17 @@ def _parts(node: Node, taken: Callable[[Node], bool]) -> tuple[Node, ...]:
         for other in reversed(left[:]):
             read = {v.name for n in left if n is not other for v in n.inputs} | made
             alone = not any(v.name in read for v in other.outputs)
-            if alone and taken(_region([other, *part], inner.weights)):
+            if alone and taken(_part([other, *part], inner.weights)):
                 part.insert(0, other)
                 left.remove(other)
-        parts.append(region_of(part[0]) if len(part) == 1 else _region(part, inner.weights))
+        parts.append(region_of(part[0]) if len(part) == 1 else _part(part, inner.weights))
         made |= {v.name for v in parts[-1].inputs}
     return ordered(parts)
 
 
-def _region(nodes: Sequence[Node], known: Mapping[str, Array]) -> Node:
+def _part(nodes: Sequence[Node], known: Mapping[str, Array]) -> Node:
     """A region of nodes of which only the last one's values are read elsewhere."""
-    makes = {v.name for n in nodes for v in n.outputs}
-    read = {v.name: v for n in nodes for v in n.inputs if v.name not in makes}
-    scalars = {name: known[name] for name in read if name in known}
-    inputs = tuple(value for name, value in read.items() if name not in scalars)
-    outputs = nodes[-1].outputs
-    title = "_".join(type(n.op).__name__.lower() for n in nodes[:3])
-    origin = tuple(dict.fromkeys(name for n in nodes for name in n.origin))
-    return Node(
-        Region(Graph(title, inputs, tuple(nodes), outputs, scalars)), inputs, outputs, origin
-    )
+    return region(nodes, {v.name for v in nodes[-1].outputs}, known)
 
 
 def _scalars(graph: Graph) -> Mapping[str, Array]:

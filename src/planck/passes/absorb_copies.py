@@ -19,9 +19,10 @@ from planck.ir.graph import Graph, Namer, Node, Value
 from planck.ops.movement import Concat, Reshape, Transpose
 from planck.ops.nn import Attention, Conv, ConvTranspose, MatMul, Pool
 from planck.ops.region import Region
-from planck.passes.fuse import ROWWISE, ordered
+from planck.passes.fuse import ROWWISE
 from planck.passes.layout import Blocks, anchor_of, is_copy, with_boundary
 from planck.passes.match import channels_first, channels_last
+from planck.passes.regions import ordered
 
 FIXED = (Attention, Conv, ConvTranspose, MatMul, Pool)  # whose kernels choose their layouts
 

@@ -39,6 +39,7 @@ from planck.ops.pointwise import Cast, Pointwise
 from planck.ops.reduce import ArgReduce, Reduce
 from planck.ops.region import Region
 from planck.passes.part_moves import part_moves
+from planck.passes.regions import ordered, region
 from planck.refusal import No
 
 log = logging.getLogger(__name__)
@@ -82,6 +83,8 @@ class _Fuser:
         self.graph = graph
         self.users = graph.users()
         self.outputs = {v.name for v in graph.outputs}
+        # A single number is written into the code: it is part of what the kernel is.
+        self.numbers = {name: array for name, array in graph.weights.items() if array.size == 1}
         self.position = {id(n): i for i, n in enumerate(graph.nodes)}
         self.group_of: dict[int, Group] = {}  # by node
         self.maker: dict[str, Group] = {}  # by value
@@ -398,41 +401,7 @@ class _Fuser:
         nodes = sorted(group.nodes, key=lambda n: (n is not first, self.position[id(n)]))
         if not group.anchor and (self._lonely(nodes[0]) or _is_view(nodes)):
             return nodes[0]
-        escaping = self._escaping(nodes, group.makes)
-        known = self.graph.weights
-        outside = {v.name: v for n in nodes for v in n.inputs if v.name not in group.makes}
-        # A single number is written into the code: it is part of what the kernel is.
-        scalars = {name: known[name] for name in outside if name in known and known[name].size == 1}
-        inputs = tuple(v for name, v in outside.items() if name not in scalars)
-        outputs = tuple(v for n in nodes for v in n.outputs if v.name in escaping)
-        inner = Graph(_title(nodes), inputs, tuple(nodes), outputs, scalars)
-        origin = tuple(dict.fromkeys(o for n in nodes for o in n.origin))
-        return Node(Region(inner), inputs, outputs, origin)
-
-
-def ordered(nodes: list[Node]) -> tuple[Node, ...]:
-    """Nodes in an order in which they can run, as near to the given one as that allows."""
-    producer = {v.name: i for i, n in enumerate(nodes) for v in n.outputs}
-    done: set[int] = set()
-    result: list[Node] = []
-    for start in range(len(nodes)):
-        stack = [start]
-        while stack:
-            at = stack[-1]
-            if at in done:
-                stack.pop()
-                continue
-            waiting = [
-                p for v in nodes[at].inputs if (p := producer.get(v.name)) is not None
-                and p not in done
-            ]  # fmt: skip
-            if waiting:
-                stack.extend(waiting)
-                continue
-            done.add(at)
-            result.append(nodes[at])
-            stack.pop()
-    return tuple(result)
+        return region(nodes, self._escaping(nodes, group.makes), self.numbers)
 
 
 def _pointwise_shape(group: Group) -> tuple[object, ...] | None:
@@ -466,8 +435,3 @@ def _is_epilogue_operand(value: Value, shape: tuple[object, ...]) -> bool:
         and padded[different[0]] == shape[different[0]]
         and different[0] in (1, len(shape) - 1)
     )
-
-
-def _title(nodes: list[Node]) -> str:
-    names = [n.op.fn if isinstance(n.op, Pointwise) else type(n.op).__name__ for n in nodes]
-    return "_".join(names[:6]).lower() + ("_more" if len(names) > 6 else "")
