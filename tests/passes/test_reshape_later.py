@@ -61,8 +61,11 @@ def test_a_function_of_a_convolution(check):
         (PRODUCT, f"%r: f32[2,3,4,8] = Reshape(%m, {SHAPE})",
          '%a: f32[2,3,4,8] = Pointwise(%r, %y, fn="add")',
          '%z: f32[2,3,4,8] = Pointwise(%a, %r, fn="mul")'),
+        (PRODUCT, f"%r: f32[2,3,4,8] = Reshape(%m, {SHAPE})",
+         "%n: f32[2,3,4,8] = MatMul(%y, %w)",
+         '%z: f32[2,3,4,8] = Pointwise(%r, %n, fn="add")'),
     ],
-    ids=["of an input", "of a value that is read twice"],
+    ids=["of an input", "of a value that is read twice", "of two products"],
 )  # fmt: skip
 def test_stays(check, rows):
     check(RULES, program(*rows))

@@ -33,6 +33,8 @@ def sum_of_reshaped(view: View, node: Node) -> Patch | No:
         made = reshape.inputs[0]
         if not _grows(view, made) or inner(view, other, Reshape) is not None:
             continue
+        if _grows(view, other):
+            return No("either kernel may take the other's values, and would by turns")
         patch = view.patch()
         total = patch(Pointwise("add"), made, patch(Reshape(made.type.dims), other))
         return patch.replace(out, patch(Reshape(out.type.dims), total))
