@@ -174,8 +174,9 @@ def test_norms() -> None:
 
 
 def test_quantised() -> None:
+    """Weights of seven bits: ONNX Runtime adds pairs of products in 16 where there is no VNNI."""
     x = RNG.integers(0, 255, (1, 3, 7, 5)).astype(np.uint8)
-    w = RNG.integers(-127, 127, (4, 3, 3, 3)).astype(np.int8)
+    w = RNG.integers(-64, 64, (4, 3, 3, 3)).astype(np.int8)
     f = np.float32
     scales = {1: f(0.02), 2: np.uint8(120), 4: np.abs(normal(4)) / 50 + f(0.001),
               5: np.zeros(4, np.int8), 6: f(0.3), 7: np.uint8(100),
