@@ -7,10 +7,11 @@ the other.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
 
+from planck.codegen.cells import Cells
 from planck.codegen.llvm import Builder, float_literal, function
 from planck.plan.model import COUNTERS, WORKSPACE
 from planck.target import Target
@@ -57,49 +58,19 @@ class NonMaxSuppression:
         return 4 * self.units * (self.most + 1)
 
 
-@dataclass
 class _Writer:
-    b: Builder
-    spec: NonMaxSuppression
-    base: Mapping[str, str]
-    cells: dict[str, str] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        for name in ("listed", "number", "place", "row"):  # registers, once LLVM has seen them
-            self.cells[name] = self.b.let("alloca i64, align 8")
-        self.cells["top"] = self.b.let("alloca float, align 4")
+    def __init__(self, b: Builder, spec: NonMaxSuppression, base: Mapping[str, str]) -> None:
+        self.b, self.spec, self.base = b, spec, base
+        numbers = ("listed", "number", "place", "row")
+        self.cells = Cells(b, {**dict.fromkeys(numbers, "i64"), "top": "float"})
+        self.at, self.times = self.cells.at, self.cells.times
         self.lists = {
-            name: self.b.offset("%scratch", k * self.spec.list_bytes)
-            for k, name in enumerate(_LISTS)
+            name: b.offset("%scratch", k * spec.list_bytes) for k, name in enumerate(_LISTS)
         }
-
-    def get(self, name: str) -> str:
-        return self.b.load("float" if name == "top" else "i64", self.cells[name], 4)
-
-    def set(self, name: str, value: str) -> None:
-        self.b.store("float" if name == "top" else "i64", value, self.cells[name], 4)
-
-    def step(self, name: str, by: str = "1") -> None:
-        self.set(name, self.b.let(f"add nsw i64 {self.get(name)}, {by}"))
-
-    def at(self, pointer: str, index: str, kind: str = "float") -> str:
-        return self.b.let(f"getelementptr {kind}, ptr {pointer}, i64 {index}", "p")
 
     def item(self, name: str, index: str) -> str:
         """The address in one of the lists."""
         return self.at(self.lists[name], index)
-
-    def times(self, value: str, factor: int, more: str = "0") -> str:
-        product = self.b.let(f"mul nsw i64 {value}, {factor}")
-        return self.b.let(f"add nsw i64 {product}, {more}")
-
-    def when(self, condition: str, body: Callable[[], None]) -> None:
-        then, rest = self.b.label("then"), self.b.label("rest")
-        self.b.branch_if(condition, then, rest)
-        self.b.block(then)
-        body()
-        self.b.branch(rest)
-        self.b.block(rest)
 
     def larger(self, x: str, y: str) -> str:
         over = self.b.let(f"fcmp ogt float {x}, {y}")
@@ -117,16 +88,16 @@ class _Writer:
         image = b.let(f"udiv i64 {unit}, {spec.classes}")
         kind = b.let(f"urem i64 {unit}, {spec.classes}")
         own = self.at(scores, self.times(kind, of_class, self.times(image, of_image)))
-        self.set("listed", "0")
+        self.cells["listed"] = "0"
         with b.loop(0, spec.boxes) as box:
             score = b.load("float", self.at(own, self.times(box, of_box)), 4)
-            place = self.get("listed")
+            place = self.cells["listed"]
             b.store("float", score, self.item("left", place), 4)
             b.store("i32", b.let(f"trunc i64 {box} to i32"), self.item("which", place), 4)
             good = b.let(f"fcmp ogt float {score}, {float_literal(spec.lowest)}")
-            self.step("listed", b.let(f"zext i1 {good} to i64"))
+            self.cells.step("listed", b.let(f"zext i1 {good} to i64"))
         first = self.at(boxes, self.times(image, each_image))
-        with b.loop(0, self.get("listed")) as place:
+        with b.loop(0, self.cells["listed"]) as place:
             box = b.let(f"sext i32 {b.load('i32', self.item('which', place), 4)} to i64")
             corners = self.at(first, self.times(box, each_box))
             sides = []
@@ -145,26 +116,26 @@ class _Writer:
     def rounds(self, unit: str) -> None:
         """The boxes that stay, into the workspace; `number` is how many they are."""
         b, spec = self.b, self.spec
-        self.set("number", "0")
+        self.cells["number"] = "0"
         again, found, out, done = (b.label(n) for n in ("again", "found", "out", "done"))
         b.branch(again)
         b.block(again)
-        self.set("top", _OUT)
-        with b.loop(0, self.get("listed")) as place:
+        self.cells["top"] = _OUT
+        with b.loop(0, self.cells["listed"]) as place:
             score = b.load("float", self.item("left", place), 4)
             # No score is NaN, which lets LLVM take many at once.
-            top = b.call("float", "llvm.maxnum.f32", ("float", self.get("top")), ("float", score),
+            top = b.call("float", "llvm.maxnum.f32", ("float", self.cells["top"]), ("float", score),
                          flags="nnan nsz")  # fmt: skip
-            self.set("top", top)
-        b.branch_if(b.let(f"fcmp ogt float {self.get('top')}, {_OUT}"), found, done)
+            self.cells["top"] = top
+        b.branch_if(b.let(f"fcmp ogt float {self.cells['top']}, {_OUT}"), found, done)
         b.block(found)
         self._find()
-        place = self.get("place")
+        place = self.cells["place"]
         box = b.load("i32", self.item("which", place), 4)
-        kept = self.times(unit, spec.most, self.get("number"))
+        kept = self.times(unit, spec.most, self.cells["number"])
         b.store("i32", box, self.at(self.base[WORKSPACE], kept, "i32"), 4)
-        self.step("number")
-        b.branch_if(b.let(f"icmp slt i64 {self.get('number')}, {spec.most}"), out, done)
+        self.cells.step("number")
+        b.branch_if(b.let(f"icmp slt i64 {self.cells['number']}, {spec.most}"), out, done)
         b.block(out)
         b.store("float", _OUT, self.item("left", place), 4)
         self._take_out(place)
@@ -174,22 +145,20 @@ class _Writer:
     def _find(self) -> None:
         """The first place that has the best score."""
         b = self.b
-        look, on, there = b.label("look"), b.label("on"), b.label("there")
-        self.set("place", "0")
-        b.branch(look)
-        b.block(look)
-        score = b.load("float", self.item("left", self.get("place")), 4)
-        b.branch_if(b.let(f"fcmp oeq float {score}, {self.get('top')}"), there, on)
-        b.block(on)
-        self.step("place")
-        b.branch(look)
-        b.block(there)
+
+        def another() -> str:
+            score = b.load("float", self.item("left", self.cells["place"]), 4)
+            return b.let(f"fcmp une float {score}, {self.cells['top']}")
+
+        self.cells["place"] = "0"
+        with self.cells.during(another):
+            self.cells.step("place")
 
     def _take_out(self, best: str) -> None:
         """What overlaps the box at a place is out."""
         b = self.b
         own = {name: b.load("float", self.item(name, best), 4) for name in _LISTS[2:]}
-        with b.loop(0, self.get("listed")) as place:
+        with b.loop(0, self.cells["listed"]) as place:
             its = {name: b.load("float", self.item(name, place), 4) for name in _LISTS[2:]}
             sides = []
             for axis in "yx":
@@ -210,7 +179,7 @@ class _Writer:
         b, spec = self.b, self.spec
         rows, count = (self.base[name] for name in spec.arguments[2:])
         kept, counts = self.base[WORKSPACE], self._counts()
-        self.set("row", "0")
+        self.cells["row"] = "0"
         with b.loop(0, spec.units) as unit:
             number = b.load("i32", self.at(counts, unit, "i32"), 4)
             image, kind = (b.let(f"{way} i64 {unit}, {spec.classes}") for way in ("udiv", "urem"))
@@ -218,11 +187,11 @@ class _Writer:
                 box = b.load("i32", self.at(kept, self.times(unit, spec.most, k), "i32"), 4)
                 box = b.let(f"sext i32 {box} to i64")
                 for column, value in enumerate((image, kind, box)):
-                    at = self.times(self.get("row"), 3, str(column))
+                    at = self.times(self.cells["row"], 3, str(column))
                     b.store("i64", value, self.at(rows, at, "i64"), 8)
-                self.step("row")
-        b.store("i64", self.get("row"), count, 8)
-        with b.loop(self.times(self.get("row"), 3), 3 * spec.units * spec.most) as at:
+                self.cells.step("row")
+        b.store("i64", self.cells["row"], count, 8)
+        with b.loop(self.times(self.cells["row"], 3), 3 * spec.units * spec.most) as at:
             b.store("i64", "-1", self.at(rows, at, "i64"), 8)
 
     def _counts(self) -> str:
@@ -233,18 +202,15 @@ class _Writer:
         with b.loop("%begin", "%end") as unit:
             self.list(unit)
             self.rounds(unit)
-            number = b.let(f"trunc i64 {self.get('number')} to i32")
+            number = b.let(f"trunc i64 {self.cells['number']} to i32")
             b.store("i32", number, self.at(self._counts(), unit, "i32"), 4)
         counter = self.base[COUNTERS]
         own = b.let("trunc i64 " + b.let("sub i64 %end, %begin") + " to i32")
         before = b.let(f"atomicrmw add ptr {counter}, i32 {own} acq_rel, align 4")
         last = b.let(f"icmp eq i32 {b.let(f'add i32 {before}, {own}')}, {spec.units}")
-
-        def finish() -> None:
+        with self.cells.when(last):
             self.gather()
             b.do(f"store atomic i32 0, ptr {counter} monotonic, align 4")
-
-        self.when(last, finish)
         b.do("ret void")
 
 
