@@ -10,7 +10,7 @@ from onnx import helper
 
 from planck.errors import PlanckError, UnsupportedOperator
 from planck.frontends.onnx import read
-from planck.ops.movement import Gather
+from planck.ops.movement import Gather, ScatterND
 from tests.frontends.onnx.against import check, model, one
 
 RNG = np.random.default_rng(4)
@@ -159,6 +159,32 @@ def test_scatters_at_known_places_become_gathers() -> None:
         assert any(isinstance(made.op, Gather) for made in graph.nodes)
     with pytest.raises(PlanckError, match="outside"):
         read(model([node], {"x": x, "u": updates}, ["y"], 18, {"i": places[:, :1] + 9}))
+
+
+@pytest.mark.parametrize(
+    ("box", "gathers"),
+    [
+        (np.s_[1:3,], 0),
+        (np.s_[:, 2:], 0),
+        (np.s_[:, :, 5], 0),
+        (np.s_[1:, 3:, 1:4], 0),
+        (np.s_[2, :, ::3], 1),
+        (np.s_[::2, 1::3], 2),
+        (np.s_[:, :, :], 0),
+    ],
+    ids=str,
+)
+def test_scatters_into_boxes(box: Any, gathers: int) -> None:
+    """x[box] = updates is made of parts of x and of the updates."""
+    x = numbers(4, 5, 7)
+    sides = [np.atleast_1d(np.arange(n)[side]) for n, side in zip(x.shape, box, strict=False)]
+    places = np.stack(np.meshgrid(*sides, indexing="ij"), -1)
+    updates = numbers(*places.shape[:-1], *x.shape[len(sides) :])
+    node = helper.make_node("ScatterND", ["x", "i", "u"], ["y"])
+    graph = check([node], {"x": x, "u": updates}, 18, {"i": places})
+    ops = [type(made.op) for made in graph.nodes]
+    assert ops.count(Gather) == gathers
+    assert ScatterND not in ops
 
 
 @pytest.mark.parametrize("axis", [0, -1])

@@ -10,10 +10,10 @@ import numpy as np
 from planck.dtypes import Array, i32, i64
 from planck.errors import ModelFormatError, ShapeError
 from planck.frontends.onnx.context import NodeContext, Table
+from planck.frontends.onnx.emit import concat, part, reshape
 from planck.ir.graph import Value
 from planck.ops.movement import (
     Broadcast,
-    Concat,
     Gather,
     GatherElements,
     GatherND,
@@ -21,6 +21,7 @@ from planck.ops.movement import (
     Reshape,
     ScatterElements,
     ScatterND,
+    Slice,
 )
 from planck.ops.pointwise import Cast, Pointwise
 from planck.ops.shapes import axis_of
@@ -65,26 +66,61 @@ def scatter_nd(c: NodeContext) -> Value:
 
 
 def _overwrite(c: NodeContext, place: list[Array], depth: int) -> Value:
-    """A scatter at known places: each row of the result is a row of the data or of the updates.
+    """A scatter at known places: a part replaced, or rows of the data and of the updates gathered.
 
     place:  indices of each written row on each of the first `depth` axes
     """
     x, updates = c.input(0), c.input(2)
     outer, inner = x.type.dims[:depth], x.type.dims[depth:]
-    rows, width = math.prod(outer), math.prod(inner)
-    written = place[0].size
-    source = np.arange(rows, dtype=np.int64)
-    axes = [np.where(p < 0, p + n, p) for p, n in zip(place, outer, strict=True)]
+    axes = [np.where(p < 0, p + n, p).reshape(-1) for p, n in zip(place, outer, strict=True)]
     if any(((p < 0) | (p >= n)).any() for p, n in zip(axes, outer, strict=True)):
         raise ShapeError(f"{c.type} writes outside of {list(x.type.shape)}")
-    flat = np.ravel_multi_index(axes, outer) if written else np.zeros(0, np.int64)
-    source[flat.reshape(-1)] = rows + np.arange(written)
-    both = c.emit(
-        Concat(0),
-        c.emit(Reshape((rows, width)), x),
-        c.emit(Reshape((written, width)), updates),
-    )
-    return c.emit(Reshape(x.type.dims), c.emit(Gather(0), both, c.const(source)))
+    box = _box(axes)
+    if box is not None:
+        extents = tuple(len(side) for side in box)
+        return _replace(c, x, reshape(c, updates, (*extents, *inner)), box, 0)
+    rows, width, written = math.prod(outer), math.prod(inner), len(axes[0])
+    source = np.arange(rows, dtype=np.int64)
+    source[np.ravel_multi_index(axes, outer)] = rows + np.arange(written)
+    both = concat(c, [reshape(c, x, (rows, width)), reshape(c, updates, (written, width))], 0)
+    return reshape(c, c.emit(Gather(0), both, c.const(source)), x.type.dims)
+
+
+def _box(axes: list[Array]) -> list[range] | None:
+    """The ranges whose places, in the order of rows, are the given ones."""
+    if not len(axes[0]):
+        return None
+    box = []
+    for one in axes:
+        values = np.unique(one)
+        step = int(values[1] - values[0]) if len(values) > 1 else 1
+        box.append(range(int(values[0]), int(values[-1]) + 1, step))
+    if math.prod(map(len, box)) != len(axes[0]):
+        return None
+    grid = np.meshgrid(*box, indexing="ij")
+    alike = (np.array_equal(side.reshape(-1), one) for side, one in zip(grid, axes, strict=True))
+    return box if all(alike) else None
+
+
+def _replace(c: NodeContext, x: Value, updates: Value, box: list[range], axis: int) -> Value:
+    """x with updates in a box, given as ranges along the axes from `axis` on."""
+    while box and len(box[0]) == x.type.dims[axis]:
+        box, axis = box[1:], axis + 1
+    if not box:
+        return updates
+    own, extent = box[0], x.type.dims[axis]
+    if len(box) > 1:
+        starts, sizes, steps = [0] * x.type.rank, list(x.type.dims), [1] * x.type.rank
+        starts[axis], sizes[axis], steps[axis] = own.start, len(own), own.step
+        inside = c.emit(Slice(tuple(starts), tuple(sizes), tuple(steps)), x)
+        updates = _replace(c, inside, updates, box[1:], axis + 1)
+    if own.step == 1:
+        cuts = ((0, own.start), (own.stop, extent - own.stop))
+        before, after = ([part(c, x, axis, at, size)] if size else [] for at, size in cuts)
+        return concat(c, [*before, updates, *after], axis)
+    order = np.arange(extent)
+    order[own.start : own.stop : own.step] = extent + np.arange(len(own))
+    return c.emit(Gather(axis), concat(c, [x, updates], axis), c.const(order))
 
 
 def one_hot(c: NodeContext) -> Value:
