@@ -99,12 +99,12 @@ def test_a_table_that_another_operator_reads_too_counts_whole() -> None:
 def test_reference_steps_say_what_they_do_too() -> None:
     step, _ = only_step(
         parse(
-            """graph "top"(%x: f32[64]) {
-              %v: f32[3], %i: i64[3] = TopK(%x, axis=0, k=3, largest=True)
-              return %v, %i
+            """graph "det"(%x: f32[2,4,4]) {
+              %d: f32[2] = Det(%x)
+              return %d
             }"""
         )
     )
     assert not step.symbol
-    assert step.bytes == 64 * 4 + 3 * 4 + 3 * 8
+    assert step.bytes == 2 * 16 * 4 + 2 * 4
     assert step.flops > 0
