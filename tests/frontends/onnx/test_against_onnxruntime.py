@@ -203,6 +203,23 @@ def test_resize(mode: str, coordinates: str) -> None:
     check("Resize", [x], {3: np.array((1, 3, 9, 4), np.int64)}, tolerance=1e-4, **more)
 
 
+@pytest.mark.parametrize(
+    ("mode", "how"), [("linear", "antialias"), ("cubic", "antialias"), ("cubic", "exclude_outside")]
+)
+def test_resize_by_tables(mode: str, how: str) -> None:
+    """Weights that depend on the place have no formula, and no step in NumPy."""
+    x = normal(2, 3, 17, 11)
+    for sizes in ((2, 3, 5, 7), (2, 3, 25, 4)):
+        more = {"mode": mode, how: 1}
+        check("Resize", [x], {3: np.array(sizes, np.int64)}, 1, 18, 1e-4, **more)
+        node = helper.make_node("Resize", ["x", "", "", "s"], ["y"], **more)
+        given = [helper.make_tensor_value_info("x", TensorProto.FLOAT, x.shape)]
+        made = [helper.make_tensor_value_info("y", TensorProto.FLOAT, sizes)]
+        held = [numpy_helper.from_array(np.array(sizes, np.int64), "s")]
+        model = helper.make_model(helper.make_graph([node], "g", given, made, held))
+        assert all(node.op.has_body for node in read(model).nodes)
+
+
 def test_upsample() -> None:
     scales = {1: np.array((1, 1, 2, 3), np.float32)}
     check("Upsample", [normal(1, 3, 4, 5)], scales, opset=9)

@@ -9,8 +9,11 @@ from typing import Final, TypeVar
 from planck.errors import ShapeError
 from planck.frontends.onnx.builder import Item
 from planck.frontends.onnx.context import NodeContext, Table
+from planck.frontends.onnx.emit import apply, cast, total
 from planck.ir.graph import Value
+from planck.ops.movement import Gather
 from planck.ops.nn import Resize
+from planck.ops.nn.windows import accumulator
 from planck.ops.shapes import axes_of
 
 Number = TypeVar("Number", int, float)
@@ -61,19 +64,33 @@ def _resize(ctx: NodeContext) -> Item:
         _fill(ctx, begins, axes, both[: len(axes)])
         _fill(ctx, ends, axes, both[len(axes) :])
         roi = (*begins, *ends)
+    mode = ctx.text("mode", "nearest")
     op = Resize(
-        ctx.text("mode", "nearest"),
+        mode,
         tuple(sizes),
         tuple(scales),
         coordinates,
         ctx.text("nearest_mode", "round_prefer_floor"),
         ctx.number("cubic_coeff_a", -0.75),
-        bool(ctx.integer("exclude_outside", 0)),
+        mode != "nearest" and bool(ctx.integer("exclude_outside", 0)),
         roi,
         ctx.number("extrapolation_value", 0.0),
-        bool(ctx.integer("antialias", 0)),
+        mode != "nearest" and bool(ctx.integer("antialias", 0)),
     )
-    return ctx.emit(op, x)
+    return ctx.emit(op, x) if op.has_body or roi or not x.type.dtype.is_float else _sums(ctx, op, x)
+
+
+def _sums(ctx: NodeContext, op: Resize, x: Value) -> Value:
+    """A resize whose weights no formula gives, along one axis after the other: tables hold them."""
+    op.infer(x.type)
+    y = cast(ctx, x, accumulator(x.type.dtype))
+    for axis in op.moved(x.type.dims):
+        places, weights = op.taps(axis, x.type.dims[axis])
+        column = weights.reshape(*weights.shape, *[1] * (x.type.rank - 1 - axis))
+        taps = ctx.emit(Gather(axis), y, ctx.const(places))
+        taps = apply(ctx, "mul", taps, ctx.const(column.astype(y.type.dtype.numpy)))
+        y = total(ctx, "sum", taps, (axis + 1,), keep=False)
+    return cast(ctx, y, x.type.dtype)
 
 
 def _fill(

@@ -125,7 +125,7 @@ class Resize(Op):
             weights = weights / weights.sum(axis=1, keepdims=True)
         return np.clip(indices, 0, size - 1), weights
 
-    def _moved(self, shape: Sequence[int]) -> list[int]:
+    def moved(self, shape: Sequence[int]) -> list[int]:
         """The axes along which something happens."""
         crop = self.coordinates == "tf_crop_and_resize"
         return [
@@ -140,7 +140,7 @@ class Resize(Op):
             np.dtype(np.float32) if x.dtype.kind in "iu" else accumulator(from_numpy(x.dtype)).numpy
         )
         y = x if self.mode == "nearest" else x.astype(wide, copy=False)
-        for axis in self._moved(x.shape):
+        for axis in self.moved(x.shape):
             indices, weights = self.taps(axis, x.shape[axis])
             if self.mode == "nearest":
                 y = y.take(indices[:, 0], axis)
@@ -151,7 +151,7 @@ class Resize(Op):
                 for t in range(indices.shape[1])
             )
             y = reduce(np.add, parts)
-        for axis in self._moved(x.shape) if self.coordinates == "tf_crop_and_resize" else ():
+        for axis in self.moved(x.shape) if self.coordinates == "tf_crop_and_resize" else ():
             a, b = self.coordinate(axis, x.shape[axis])
             at = np.arange(self.sizes[axis]) * a + b
             outside = (at < 0) | (at > x.shape[axis] - 1)
@@ -168,7 +168,7 @@ class Resize(Op):
         wide = accumulator(dtype) if dtype.is_float else from_numpy(np.float32)
         choices: list[list[tuple[Expr, Expr | None]]] = [[(o, None)] for o in index]
         outside: list[Expr] = []
-        for axis in self._moved(x.shape):
+        for axis in self.moved(x.shape):
             line = _fraction(self, axis, x.shape[axis])
             far = expr.add(expr.mul(index[axis], line.step), line.start)
             last = x.shape[axis] - 1
