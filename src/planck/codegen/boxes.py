@@ -217,7 +217,5 @@ class _Writer:
 def write(target: Target, symbol: str, spec: NonMaxSuppression) -> str:
     """The module of one kernel."""
     b = Builder()
-    names = (*spec.arguments, WORKSPACE, COUNTERS)
-    base = {name: b.load("ptr", b.offset("%args", 8 * k), 8) for k, name in enumerate(names)}
-    _Writer(b, spec, base).run()
+    _Writer(b, spec, b.arguments((*spec.arguments, WORKSPACE, COUNTERS))).run()
     return function(target, symbol, b)

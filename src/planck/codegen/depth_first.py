@@ -172,10 +172,7 @@ class _Writer:
 
     def kernel(self) -> None:
         b, spec = self.b, self.spec
-        base = {
-            name: b.load("ptr", b.offset("%args", 8 * i), 8)
-            for i, name in enumerate(spec.arguments)
-        }
+        base = b.arguments(spec.arguments)
         base |= {name: b.offset("%scratch", at) for name, at in spec.scratch.items()}
         self.base = {name: base[name] for name in spec.slide.arguments}
         for stage in (self.widen, self.narrow):

@@ -42,12 +42,12 @@ def write(target: Target, symbol: str, spec: GlobalPool) -> str:
     """The module of one kernel: a unit of work is one block of channels of one image."""
     b = TableBuilder()
     vector = Vector.of(target)
-    base = [b.load("ptr", b.offset("%args", 8 * i), 8) for i in range(len(spec.arguments))]
+    base = b.arguments(spec.arguments)
     with b.loop("%begin", "%end") as unit:
         block = b.let(f"urem i64 {unit}, {spec.blocks}")
         image = b.let(f"udiv i64 {unit}, {spec.blocks}")
         at = {}
-        for name, pointer in zip(spec.arguments, base, strict=True):
+        for name, pointer in base.items():
             if name in spec.memory:
                 memory = spec.memory[name]
                 pointer = b.offset(pointer, b.times(image, memory.batch))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, Final
 
@@ -72,6 +73,12 @@ class Builder:
 
     def load(self, kind: str, pointer: str, align: int) -> str:
         return self.let(f"load {kind}, ptr {pointer}, align {align}")
+
+    def arguments(self, names: Sequence[str]) -> dict[str, str]:
+        """Where a kernel's arguments lie, from its table of pointers."""
+        return {
+            name: self.load("ptr", self.offset("%args", 8 * i), 8) for i, name in enumerate(names)
+        }
 
     def store(self, kind: str, value: str, pointer: str, align: int) -> None:
         self.do(f"store {kind} {value}, ptr {pointer}, align {align}")

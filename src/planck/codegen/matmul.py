@@ -169,10 +169,7 @@ class _Writer:
 
     def kernel(self) -> None:
         b, spec = self.b, self.spec
-        self.base = {
-            name: b.load("ptr", b.offset("%args", 8 * i), 8)
-            for i, name in enumerate(spec.arguments)
-        }
+        self.base = b.arguments(spec.arguments)
         with b.loop("%begin", "%end") as unit:
             self.unit(unit)
         b.do("ret void")

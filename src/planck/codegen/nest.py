@@ -53,8 +53,7 @@ def generate(
     """
     b = Builder()
     pointers = {name: _table(b, name, array) for name, array in tables.items()}
-    for k, name in enumerate(arguments):
-        pointers[name] = b.load("ptr", b.offset("%args", 8 * k), 8)
+    pointers |= b.arguments(arguments)
     first = scratch = 0
     for nest in nests:
         writer = _NestWriter(b, nest, buffers, pointers, target)

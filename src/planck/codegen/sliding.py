@@ -95,10 +95,7 @@ class SlidingWriter:
 
     def kernel(self) -> None:
         b, spec = self.b, self.spec
-        base = {
-            name: b.load("ptr", b.offset("%args", 8 * i), 8)
-            for i, name in enumerate(spec.arguments)
-        }
+        base = b.arguments(spec.arguments)
         with b.loop("%begin", "%end") as unit:
             group = b.let(f"urem i64 {unit}, {spec.groups}")
             rest = b.let(f"udiv i64 {unit}, {spec.groups}")

@@ -102,10 +102,7 @@ class StrassenWriter(Writing):
 
     def kernel(self) -> None:
         b, spec = self.b, self.spec
-        self.base = {
-            name: b.load("ptr", b.offset("%args", 8 * i), 8)
-            for i, name in enumerate(spec.arguments)
-        }
+        self.base = b.arguments(spec.arguments)
         self.lefts = [b.offset("%scratch", i * spec.left_bytes) for i in range(spec.lefts)]
         self.zeros = b.offset("%scratch", spec.lefts * spec.left_bytes)
         self.tiles = b.offset(self.zeros, spec.tile_bytes)

@@ -34,9 +34,7 @@ from planck.target import Target
 def write(target: Target, symbol: str, spec: Winograd) -> str:
     """The module of one Winograd convolution kernel."""
     b = TableBuilder()
-    base = {
-        name: b.load("ptr", b.offset("%args", 8 * i), 8) for i, name in enumerate(spec.arguments)
-    }
+    base = b.arguments(spec.arguments)
     reader = Reader(target, spec, b, base)
     products = Products(target, spec, b, base)
     writing = Writing(target, spec, b, base)
