@@ -173,10 +173,8 @@ class _Writer:
             pointer = b.offset(place, n * self.spec.k.row)
             if n >= count:
                 rows.append("zeroinitializer")
-            elif depth < self.lanes:
-                rows.append(self.vector.masked_load(b, pointer, depth, dtype))
             else:
-                rows.append(self.vector.load(b, pointer, dtype))
+                rows.append(self.vector.load(b, pointer, dtype, depth))
         rows = transpose(b, rows, self.vector.kind)
         out = b.offset(target, b.let(f"mul i64 {d}, {4 * self.padded}"))
         for i in range(depth):
@@ -202,12 +200,7 @@ class _Writer:
             found = [""] * 2
             for row in range(rows):
                 at = b.offset(source, row * spec.v.row + n * lanes * dtype.bytes)
-                whole = count == lanes
-                found[row] = (
-                    self.vector.load(b, at, dtype)
-                    if whole
-                    else self.vector.masked_load(b, at, count, dtype)
-                )
+                found[row] = self.vector.load(b, at, dtype, count)
             both = bfloat.pair(b, found[0], found[1], lanes)
             b.store(self.vector.pairs, both, b.offset(place, 4 * n * lanes), 4)
 
@@ -335,9 +328,7 @@ class _Writer:
         if not self.spec.mask.column:
             return self.vector.broadcast(self.b, mask, dtype)
         place = self.b.offset(mask, self.b.let(f"mul i64 {n}, {dtype.bytes}"))
-        if count < self.lanes:
-            return self.vector.masked_load(self.b, place, count, dtype)
-        return self.vector.load(self.b, place, dtype)
+        return self.vector.load(self.b, place, dtype, count)
 
     def _seen(self, n: str, query: str, r: int) -> str:
         """Lanes whose key is not behind query + r."""
@@ -380,7 +371,5 @@ class _Writer:
                 value = b.let(f"fmul {self.vector.kind} {acc[r * vectors + i]}, {inverse[r]}")
                 along = out_dtype.bytes * (first + i * self.lanes)
                 place = b.offset(out, r * spec.out.row + along)
-                if masked and i == vectors - 1:
-                    self.vector.masked_store(b, value, place, masked, out_dtype)
-                else:
-                    self.vector.store(b, value, place, out_dtype)
+                count = masked if i == vectors - 1 else 0
+                self.vector.store(b, value, place, out_dtype, count)

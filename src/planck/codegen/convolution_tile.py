@@ -332,36 +332,23 @@ class TileWriter:
 
     def emit(self, tile: Tile, value: str, n: int, pixel: tuple[str, str]) -> None:
         """The epilogue of one vector: block n of the panel, at a pixel."""
-        results = self.results(tile, value, n, pixel)
-        for name, result in zip(self.spec.epilogue.outputs, results, strict=True):
-            place = self.beside(tile, name, n, pixel)
-            self.vector.store(self.b, result, place, self.spec.epilogue.dtype(name))
+        place = partial(self.beside, tile, n, pixel)
+        self.spec.epilogue.write(self.b, self.target, self.vector, value, place)
 
-    def beside(self, tile: Tile, name: str, n: int, pixel: tuple[str, str]) -> str:
-        """Where an operand or an output has the vector that belongs to block n at a pixel."""
+    def beside(self, tile: Tile, n: int, pixel: tuple[str, str], name: str) -> str:
+        """Where an operand or an output has what belongs to block n at a pixel."""
         b, spec = self.b, self.spec
+        kind = spec.epilogue.operands.get(name)
+        if kind == "scalar":
+            return tile.at[name]
+        if kind == "channel":
+            return b.offset(tile.at[name], n * self.vector.lanes * spec.epilogue.dtype(name).bytes)
+        if kind == "resized":
+            return self.nearest(tile, name, n, pixel)
         memory = spec.memory[name]
         down = b.times(pixel[0], spec.rows.out_step * memory.row)
         along = b.times(pixel[1], spec.columns.out_step * memory.column)
         return b.offset(b.offset(tile.at[name], b.plus(down, along)), n * memory.block)
-
-    def results(self, tile: Tile, value: str, n: int, pixel: tuple[str, str]) -> list[str]:
-        """What the epilogue makes of one vector, for each output."""
-        b, spec = self.b, self.spec
-
-        def load(name: str) -> str:
-            kind = spec.epilogue.operands[name]
-            dtype = spec.epilogue.dtype(name)
-            if kind == "scalar":
-                return self.vector.broadcast(b, tile.at[name], dtype)
-            if kind == "channel":
-                along = n * self.vector.lanes * dtype.bytes
-                return self.vector.load(b, b.offset(tile.at[name], along), dtype)
-            if kind == "resized":
-                return self.vector.load(b, self.nearest(tile, name, n, pixel), dtype)
-            return self.vector.load(b, self.beside(tile, name, n, pixel), dtype)
-
-        return spec.epilogue.apply(b, value, load, self.vector.kind, self.target)
 
     def nearest(self, tile: Tile, name: str, n: int, pixel: tuple[str, str]) -> str:
         """Where the neighbour of a pixel lies in an operand that is read resized."""
@@ -387,7 +374,9 @@ class TileWriter:
         def keep(value: str, n: int, pixel: tuple[str, str]) -> None:
             number = b.plus(b.times(pixel[0], tile.width), pixel[1])
             place = b.offset(done, b.times(number, size))
-            for o, result in enumerate(self.results(tile, value, n, pixel)):
+            operands = partial(self.beside, tile, n, pixel)
+            results = spec.epilogue.apply(b, self.target, self.vector, value, operands)
+            for o, result in enumerate(results):
                 self.vector.store(b, result, b.offset(place, (o * spec.vectors + n) * room))
 
         self.each_vector(unit, tile, acc, keep)
@@ -430,7 +419,4 @@ class TileWriter:
                 if lanes:
                     test = b.let(f"icmp sgt i64 {lanes}, {channel}")
                     place = b.let(f"select i1 {test}, ptr {place}, ptr {nobody}")
-                if count == self.vector.lanes:
-                    vector.store(b, value, place)
-                else:
-                    vector.masked_store(b, value, place, count)
+                vector.store(b, value, place, count=count)

@@ -7,9 +7,12 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from planck.codegen.llvm import Builder
+from planck.codegen.microkernel import Vector
 from planck.codegen.scalar import emit, splat
 from planck.dtypes import DType, f32
 from planck.target import Target
+
+Place = Callable[[str], str]  # an operand's or an output's name -> a pointer
 
 # Functions of about one instruction: written out for every register instead of in a loop.
 CHEAP: Final = frozenset(["add", "sub", "mul", "min", "max", "neg", "abs", "relu", "leaky_relu"])
@@ -54,23 +57,40 @@ class Epilogue:
     def cheap(self) -> bool:
         return all(step.fn in CHEAP for step in self.steps) and len(self.steps) <= 4
 
+    def is_full(self, name: str) -> bool:
+        """Whether it has an element beside each of the result's: an output, or such an operand."""
+        return name in self.outputs or self.operands.get(name) == "full"
+
     def of_kind(self, kind: str) -> list[str]:
         return [name for name, own in self.operands.items() if own == kind]
 
-    def apply(
-        self, b: Builder, value: str, load: Callable[[str], str], kind: str, target: Target
-    ) -> list[str]:
-        """The vectors to store, one for each output.
+    def write(
+        self, b: Builder, target: Target, vector: Vector, value: str, place: Place, count: int = 0
+    ) -> None:
+        """Apply the steps to a vector of the anchor's result, and store what they make of it.
 
-        value:  a vector of the anchor's result
-        load:   gives the vector of an operand that belongs beside it
+        place:  where an operand or an output has what belongs beside the vector
+        count:  of the first lanes, if no others may be read or written
         """
+        results = self.apply(b, target, vector, value, place, count)
+        for name, result in zip(self.outputs, results, strict=True):
+            vector.store(b, result, place(name), self.dtype(name), count)
+
+    def apply(
+        self, b: Builder, target: Target, vector: Vector, value: str, place: Place, count: int = 0
+    ) -> list[str]:
+        """The vectors to store, one for each output."""
         known = {self.source: value}
         for name, number in self.constants.items():
-            known[name] = splat(kind, number)
+            known[name] = splat(vector.kind, number)
         for step in self.steps:
             for name in step.args:
-                if name not in known:
-                    known[name] = load(name)
-            known[step.result] = emit(b, step.fn, [known[a] for a in step.args], kind, target)
+                if name in known:
+                    continue
+                if self.operands[name] == "scalar":
+                    known[name] = vector.broadcast(b, place(name), self.dtype(name))
+                else:
+                    known[name] = vector.load(b, place(name), self.dtype(name), count)
+            arguments = [known[name] for name in step.args]
+            known[step.result] = emit(b, step.fn, arguments, vector.kind, target)
         return [known[self.rounded.get(name, name)] for name in self.outputs]

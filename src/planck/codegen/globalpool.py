@@ -58,14 +58,14 @@ def write(target: Target, symbol: str, spec: GlobalPool) -> str:
             at[name] = pointer
         value = _reduced(b, vector, spec, at[spec.arguments[0]])
         if not spec.masked:
-            _finish(b, vector, spec, at, value, target, 0)
+            spec.epilogue.write(b, target, vector, value, at.__getitem__)
         else:
             whole, last, done = b.label("whole"), b.label("last"), b.label("unitdone")
             test = b.let(f"icmp slt i64 {block}, {spec.blocks - 1}")
             b.branch_if(test, whole, last)
             for label, count in ((whole, 0), (last, spec.masked)):
                 b.block(label)
-                _finish(b, vector, spec, at, value, target, count)
+                spec.epilogue.write(b, target, vector, value, at.__getitem__, count)
                 b.branch(done)
             b.block(done)
     b.do("ret void")
@@ -115,31 +115,3 @@ def _join(b: TableBuilder, vector: Vector, kind: str, x: str, y: str) -> str:
     if kind == "max":
         return vector.larger(b, x, y)
     return b.let(f"fadd {vector.kind} {x}, {y}")
-
-
-def _finish(
-    b: TableBuilder,
-    vector: Vector,
-    spec: GlobalPool,
-    at: dict[str, str],
-    value: str,
-    target: Target,
-    count: int,
-) -> None:
-    """Epilogue and store of all lanes, or of the first count."""
-
-    def load(name: str) -> str:
-        dtype = spec.epilogue.dtype(name)
-        if spec.epilogue.operands[name] == "scalar":
-            return vector.broadcast(b, at[name], dtype)
-        if count:
-            return vector.masked_load(b, at[name], count, dtype)
-        return vector.load(b, at[name], dtype)
-
-    results = spec.epilogue.apply(b, value, load, vector.kind, target)
-    for name, result in zip(spec.epilogue.outputs, results, strict=True):
-        dtype = spec.epilogue.dtype(name)
-        if count:
-            vector.masked_store(b, result, at[name], count, dtype)
-        else:
-            vector.store(b, result, at[name], dtype)

@@ -260,9 +260,11 @@ class _Writer:
         for n in range(vectors):
             count = masked if n == vectors - 1 else 0
             at = b.offset(source, n * spec.lanes * memory.dtype.bytes)
-            value = self.load(at, count, memory.dtype)
+            value, other = self.vector.load(b, at, memory.dtype, count), ""
             if spec.pairs:
-                other = self.load(b.offset(at, memory.row), count, memory.dtype) if rows > 1 else ""
+                if rows > 1:
+                    below = b.offset(at, memory.row)
+                    other = self.vector.load(b, below, memory.dtype, count)
                 value = bfloat.pair(b, value, other, spec.lanes)
                 b.store(self.vector.pairs, value, b.offset(place, n * size), 4)
             else:
@@ -311,11 +313,10 @@ class _Writer:
     ) -> None:
         """Transpose count columns by depth k-steps of B, each at most the lanes."""
         b, lanes = self.b, self.spec.lanes
-        masked = depth if depth < lanes else 0
         # A pair moves like a float32.
         dtype = f32 if self.spec.pairs else self.spec.memory[self.spec.b].dtype
         values = [
-            self.load(b.offset(source, i * column), masked, dtype) if i < count
+            self.vector.load(b, b.offset(source, i * column), dtype, depth) if i < count
             else "zeroinitializer"
             for i in range(lanes)
         ]  # fmt: skip
@@ -405,34 +406,16 @@ class _Writer:
     def emit(self, panel: _Panel, at: dict[str, str], value: str, row: int | str, n: int) -> None:
         """The epilogue of one vector: vector n of the panel, in a row of the tile."""
         b, spec = self.b, self.spec
-        count = panel.masked if n == panel.vectors - 1 else 0
 
         def place(name: str) -> str:
-            stride = spec.memory[name].row
-            down = row * stride if isinstance(row, int) else b.times(row, stride)
-            return along(b.offset(at[name], down), name)
-
-        def along(pointer: str, name: str) -> str:
+            pointer = at[name]
+            if spec.epilogue.operands.get(name) == "scalar":
+                return pointer
+            if spec.epilogue.is_full(name):
+                stride = spec.memory[name].row
+                down = row * stride if isinstance(row, int) else b.times(row, stride)
+                pointer = b.offset(pointer, down)
             return b.offset(pointer, n * spec.lanes * spec.epilogue.dtype(name).bytes)
 
-        def load(name: str) -> str:
-            kind, dtype = spec.epilogue.operands[name], spec.epilogue.dtype(name)
-            if kind == "scalar":
-                return self.vector.broadcast(b, at[name], dtype)
-            return self.load(
-                along(at[name], name) if kind == "channel" else place(name), count, dtype
-            )
-
-        results = spec.epilogue.apply(b, value, load, self.vector.kind, self.target)
-        for name, result in zip(spec.epilogue.outputs, results, strict=True):
-            dtype = spec.epilogue.dtype(name)
-            if count:
-                self.vector.masked_store(b, result, place(name), count, dtype)
-            else:
-                self.vector.store(b, result, place(name), dtype)
-
-    def load(self, pointer: str, count: int, dtype: DType) -> str:
-        """A vector, or its first count lanes."""
-        if count:
-            return self.vector.masked_load(self.b, pointer, count, dtype)
-        return self.vector.load(self.b, pointer, dtype)
+        count = panel.masked if n == panel.vectors - 1 else 0
+        spec.epilogue.write(b, self.target, self.vector, value, place, count)

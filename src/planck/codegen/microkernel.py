@@ -50,18 +50,33 @@ class Vector:
         """The type of a vector of pairs of bfloat16."""
         return f"<{self.lanes} x i32>"
 
-    def load(self, b: Builder, pointer: str, dtype: DType = f32) -> str:
+    def load(self, b: Builder, pointer: str, dtype: DType = f32, count: int = 0) -> str:
+        """A vector from memory; if count is not 0, its first lanes, and zeros in the others."""
+        if count not in (0, self.lanes):
+            return self._masked_load(b, pointer, dtype, count)
         if dtype is f24:
             return widen(b, pointer, self.lanes)
         if dtype is not f32:
             return self._widen(b, b.load(f"<{self.lanes} x i16>", pointer, 2), dtype, self.lanes)
         return b.load(self.kind, pointer, 4)
 
-    def store(self, b: Builder, value: str, pointer: str, dtype: DType = f32) -> None:
+    def store(
+        self, b: Builder, value: str, pointer: str, dtype: DType = f32, count: int = 0
+    ) -> None:
+        """Write a vector; if count is not 0, its first lanes only."""
         if dtype is not f32:
-            b.store(f"<{self.lanes} x i16>", self._narrow(b, value, dtype), pointer, 2)
+            value = self._narrow(b, value, dtype)
+        kind, suffix = self._lying(dtype)
+        if count in (0, self.lanes):
+            b.store(kind, value, pointer, dtype.bytes)
             return
-        b.store(self.kind, value, pointer, 4)
+        b.call(
+            "void",
+            f"llvm.masked.store.v{self.lanes}{suffix}.p0",
+            (kind, value),
+            ("ptr", f"align {dtype.bytes} {pointer}"),
+            (f"<{self.lanes} x i1>", self.mask(count)),
+        )
 
     def fill(self, b: Builder, scalar: str) -> str:
         """A vector that holds a scalar in all lanes."""
@@ -98,8 +113,7 @@ class Vector:
         test = b.let(f"fcmp ogt {self.kind} {x}, {y}")
         return b.let(f"select <{self.lanes} x i1> {test}, {self.kind} {x}, {self.kind} {y}")
 
-    def masked_load(self, b: Builder, pointer: str, count: int, dtype: DType = f32) -> str:
-        """The first count lanes from memory, zeros in the others."""
+    def _masked_load(self, b: Builder, pointer: str, dtype: DType, count: int) -> str:
         kind, suffix = self._lying(dtype)
         value = b.call(
             kind,
@@ -109,21 +123,6 @@ class Vector:
             (kind, "zeroinitializer"),
         )
         return value if dtype is f32 else self._widen(b, value, dtype, self.lanes)
-
-    def masked_store(
-        self, b: Builder, value: str, pointer: str, count: int, dtype: DType = f32
-    ) -> None:
-        """Write the first count lanes."""
-        kind, suffix = self._lying(dtype)
-        if dtype is not f32:
-            value = self._narrow(b, value, dtype)
-        b.call(
-            "void",
-            f"llvm.masked.store.v{self.lanes}{suffix}.p0",
-            (kind, value),
-            ("ptr", f"align {dtype.bytes} {pointer}"),
-            (f"<{self.lanes} x i1>", self.mask(count)),
-        )
 
     def _lying(self, dtype: DType) -> tuple[str, str]:
         """The type of a vector in memory, and how intrinsics spell it."""
@@ -230,9 +229,7 @@ class Steps:
         """One vector of weights; its first count lanes if count is not 0."""
         if self.pairs:
             return b.load(self.vector.pairs, pointer, 4)
-        if count:
-            return self.vector.masked_load(b, pointer, count, self.weights)
-        return self.vector.load(b, pointer, self.weights)
+        return self.vector.load(b, pointer, self.weights, count)
 
     def broadcast(self, b: Builder, pointer: str) -> str:
         if self.pairs:

@@ -256,17 +256,11 @@ class SlidingWriter:
         b, spec = self.b, self.spec
 
         def place(name: str) -> str:
+            if not spec.epilogue.is_full(name):
+                return at[name]
             return b.offset(at[name], b.times(pixel, spec.memory[name].column))
 
-        def load(name: str) -> str:
-            kind, dtype = spec.epilogue.operands[name], spec.epilogue.dtype(name)
-            if kind == "scalar":
-                return self.vector.broadcast(b, at[name], dtype)
-            return self.vector.load(b, at[name] if kind == "channel" else place(name), dtype)
-
-        results = spec.epilogue.apply(b, value, load, self.vector.kind, self.target)
-        for name, result in zip(spec.epilogue.outputs, results, strict=True):
-            self.vector.store(b, result, place(name), spec.epilogue.dtype(name))
+        spec.epilogue.write(b, self.target, self.vector, value, place)
 
 
 def runs(strips: tuple[Strip, ...]) -> list[list[Strip]]:

@@ -115,7 +115,7 @@ class Writing:
                     step = self.across(name)
                     along = b.times(right, spec.part * step)
                     pointer = b.offset(pointer, b.plus(along, b.times(panel, spec.vectors * step)))
-                if self.has_rows(name):
+                if spec.epilogue.is_full(name):
                     pointer = b.offset(pointer, b.times(down, spec.memory[name].row))
                 at[name] = pointer
             with b.loop(self.skipped(group, lower), group.pairs, hint="r") as row:
@@ -134,10 +134,6 @@ class Writing:
         shares = b.entry([int(shares) for shares in self.spec.shares], lower)
         return b.let(f"select i1 {begins}, i64 {shares}, i64 0")
 
-    def has_rows(self, name: str) -> bool:
-        epilogue = self.spec.epilogue
-        return name in epilogue.outputs or epilogue.operands.get(name) == "full"
-
     def across(self, name: str) -> int:
         """Bytes from one vector of an operand's or an output's columns to the next."""
         return self.vector.bytes
@@ -147,21 +143,11 @@ class Writing:
         b, spec = self.b, self.spec
 
         def place(name: str) -> str:
-            down = b.times(row, spec.memory[name].row)
-            return b.offset(b.offset(at[name], down), n * self.across(name))
+            pointer = at[name]
+            if spec.epilogue.operands.get(name) == "scalar":
+                return pointer
+            if spec.epilogue.is_full(name):
+                pointer = b.offset(pointer, b.times(row, spec.memory[name].row))
+            return b.offset(pointer, n * self.across(name))
 
-        def load(name: str) -> str:
-            kind = spec.epilogue.operands[name]
-            if kind == "scalar":
-                return self.vector.broadcast(b, at[name])
-            where = place(name) if kind == "full" else b.offset(at[name], n * self.vector.bytes)
-            if masked:
-                return self.vector.masked_load(b, where, masked)
-            return self.vector.load(b, where)
-
-        results = spec.epilogue.apply(b, value, load, self.vector.kind, self.target)
-        for name, result in zip(spec.epilogue.outputs, results, strict=True):
-            if masked:
-                self.vector.masked_store(b, result, place(name), masked)
-            else:
-                self.vector.store(b, result, place(name))
+        spec.epilogue.write(b, self.target, self.vector, value, place, masked)

@@ -52,7 +52,7 @@ class Writing(Tiles):
         if name in (spec.bias, spec.scales) or spec.epilogue.operands.get(name) == "channel":
             along = spec.lanes * spec.epilogue.dtype(name).bytes
             return b.offset(pointer, b.times(block, along))
-        if self.is_image(name):
+        if spec.epilogue.is_full(name):
             memory = spec.memory[name]
             image = b.offset(pointer, b.times(place.image, memory.batch))
             return self.at(
@@ -80,7 +80,7 @@ class Writing(Tiles):
                 values = [b.let(f"fadd {kind} {v}, {bias}") for v in values]
             rows = {
                 name: b.offset(base, b.times(y, spec.memory[name].row))
-                if self.is_image(name)
+                if spec.epilogue.is_full(name)
                 else base
                 for name, base in bases.items()
             }
@@ -112,19 +112,8 @@ class Writing(Tiles):
         b, spec = self.b, self.spec
 
         def place(name: str) -> str:
+            if not spec.epilogue.is_full(name):
+                return bases[name]
             return b.offset(bases[name], b.times(x, spec.memory[name].column))
 
-        def load(name: str) -> str:
-            kind, dtype = spec.epilogue.operands[name], spec.epilogue.dtype(name)
-            if kind == "scalar":
-                return self.vector.broadcast(b, bases[name], dtype)
-            return self.vector.load(b, bases[name] if kind == "channel" else place(name), dtype)
-
-        results = spec.epilogue.apply(b, value, load, self.vector.kind, self.target)
-        for name, result in zip(spec.epilogue.outputs, results, strict=True):
-            self.vector.store(b, result, place(name), spec.epilogue.dtype(name))
-
-    def is_image(self, name: str) -> bool:
-        """Whether the epilogue reads or writes it pixel by pixel."""
-        epilogue = self.spec.epilogue
-        return name in epilogue.outputs or epilogue.operands.get(name) == "full"
+        spec.epilogue.write(b, self.target, self.vector, value, place)
