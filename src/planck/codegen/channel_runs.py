@@ -13,15 +13,12 @@ sigmoid, with copies of the scores behind them: 950 us by gathers; by runs, with
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from planck.codegen import memory
 from planck.codegen.lanes import splat
 from planck.codegen.memory import lanes_of
+from planck.codegen.values import Values
 from planck.loops.terms import Term, factor_of, split
-
-if TYPE_CHECKING:
-    from planck.codegen.terms import Emitter
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +31,7 @@ class ChannelRun:
     far: int
 
 
-def channel_run(e: Emitter, offset: Term) -> ChannelRun | None:
+def channel_run(e: Values, offset: Term) -> ChannelRun | None:
     """The offset of a load along the channels of a blocked tensor; None for any other."""
     assert e.vector is not None
     parts, constant = split(offset)
@@ -55,10 +52,10 @@ def channel_run(e: Emitter, offset: Term) -> ChannelRun | None:
     return None
 
 
-def read_run(e: Emitter, term: Term, run: ChannelRun) -> str:
+def read_run(e: Values, term: Term, run: ChannelRun) -> str:
     """The lanes of a load of such an offset."""
     b, count = e.b, e.lanes
-    first, rest = e._start(run.channel), e._start(run.rest)
+    first, rest = e.start(run.channel), e.start(run.rest)
     block = b.let(f"udiv i64 {first}, {run.block}")
     inner = b.let(f"urem i64 {first}, {run.block}")
     start = b.let(f"mul nsw i64 {block}, {run.far}")

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from planck.codegen import memory
+from planck.codegen.across import Across
 from planck.codegen.llvm import Builder, function
 from planck.codegen.memory import register
-from planck.codegen.terms import Across, Emitter
+from planck.codegen.terms import Emitter
 from planck.dtypes import Array
-from planck.loops.lower import EXPENSIVE, Buffer, Nest, Store
+from planck.loops.lower import EXPENSIVE, Nest, Store
 from planck.loops.terms import Term, walk
 from planck.target import Target
 
@@ -41,7 +42,6 @@ def generate(
     symbol: str,
     nests: Sequence[Nest],
     arguments: Sequence[str],
-    buffers: Mapping[str, Buffer],
     tables: Mapping[str, Array],
     target: Target,
     threads: int,
@@ -56,7 +56,7 @@ def generate(
     pointers |= b.arguments(arguments)
     first = scratch = 0
     for nest in nests:
-        writer = _NestWriter(b, nest, buffers, pointers, target)
+        writer = _NestWriter(b, nest, pointers, target)
         tiling = writer.tiling(threads)
         writer.write(tiling, first, alone=len(nests) == 1)
         first += tiling.tiles
@@ -78,14 +78,13 @@ class _NestWriter:
         self,
         b: Builder,
         nest: Nest,
-        buffers: Mapping[str, Buffer],
         pointers: Mapping[str, str],
         target: Target,
     ) -> None:
         self.b, self.nest, self.target = b, nest, target
         self.lanes = _lanes(nest, target)
         self.rows = 1
-        self.e = Emitter(b, nest.pool, buffers, pointers, target)
+        self.e = Emitter(b, nest.pool, pointers, target)
         self.e.keep = nest.keep
         self.pointers = pointers
         if nest.across and nest.vector:
@@ -255,7 +254,7 @@ class _NestWriter:
             value, offset, count = e.value(store.value), e.value(store.offset), 1
         else:
             value, count = e.lanes_value(store.value), e.lanes
-            offset = e._start(store.offset)
+            offset = e.start(store.offset)
         memory.write(self.b, value, pointer, offset, store.dtype, count, self.target)
 
 

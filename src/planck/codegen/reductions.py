@@ -14,7 +14,7 @@ from typing import Final
 from planck.codegen import memory, scalar
 from planck.codegen.lanes import Lanes, splat
 from planck.codegen.memory import lanes_of, register
-from planck.codegen.terms import Emitter
+from planck.codegen.values import Values
 from planck.dtypes import DType
 from planck.loops.lower import inner_vector
 from planck.loops.terms import Term
@@ -23,7 +23,7 @@ ACCUMULATORS: Final = 4
 _JOIN: Final = {"sum": "add", "prod": "mul", "max": "max", "min": "min", "any": "or", "all": "and"}
 
 
-def reduction(e: Emitter, term: Term) -> str:
+def reduction(e: Values, term: Term) -> str:
     """The value of a reduction, written where the emitter stands."""
     kind, over = term.what
     lanes_outside = e.is_vector(term)
@@ -55,7 +55,7 @@ class _Loops:
 
     parallel = ACCUMULATORS
 
-    def __init__(self, e: Emitter, term: Term, over: Sequence[tuple[str, int]], lanes: int) -> None:
+    def __init__(self, e: Values, term: Term, over: Sequence[tuple[str, int]], lanes: int) -> None:
         self.e, self.term, self.over, self.lanes = e, term, list(over), lanes
         self.inside = e.vector is not None and e.vector == over[-1][0]  # lanes along the reduction
         self.kind: str = term.what[0]
@@ -166,7 +166,7 @@ class _Fold(_Loops):
 
 
 def fold(
-    e: Emitter, value: str, scalar_kind: str, count: int, join: Callable[[str, str, str], str]
+    e: Values, value: str, scalar_kind: str, count: int, join: Callable[[str, str, str], str]
 ) -> str:
     """The join of all lanes."""
     b = e.b
@@ -268,7 +268,7 @@ class _Best(_Loops):
         return fold(e, places, "i32", self.lanes, sooner)
 
 
-def _slot(e: Emitter, kind: str) -> str:
+def _slot(e: Values, kind: str) -> str:
     """A stack slot, which LLVM turns into a register."""
     name = e.b.fresh("acc")
     e.b.lines.insert(0, f"  {name} = alloca {kind}, align 64")

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-
 from planck import dtypes
 from planck.codegen import memory, scalar
+from planck.codegen.across import Across
 from planck.codegen.channel_runs import channel_run, read_run
 from planck.codegen.lanes import Lanes, splat
-from planck.codegen.llvm import Builder
 from planck.codegen.memory import lanes_of, register
-from planck.codegen.transpose import transpose
-from planck.dtypes import DType, bool_, i64
+from planck.codegen.reductions import reduction
+from planck.codegen.values import Values
+from planck.dtypes import bool_, i64
 from planck.loops.keep import KEPT
-from planck.loops.lower import Buffer, Keep
-from planck.loops.terms import Pool, Term, factor_of, split
-from planck.target import Target
+from planck.loops.terms import Term, factor_of, split
 
 _INT32 = 1 << 31
 # Functions of whole numbers that give the same in 32 bits where all values fit.
@@ -25,103 +20,33 @@ _NARROW = frozenset(("add", "sub", "mul", "floordiv", "mod", "min", "max", "sele
 _MASKABLE = {"avx512": (1, 2, 4, 8), "avx2": (4, 8)}
 
 
-@dataclass(slots=True)
-class Scope:
-    """What is known inside one loop or branch."""
-
-    variables: Mapping[str, str]
-    known: dict[object, str] = field(default_factory=dict)
-
-
-class Emitter:
+class Emitter(Values):
     """Writes values of terms inside the loops that are open.
 
-    vector, lanes:  the open variable that stands for several elements at once, and how many
-    mask:           i1 lanes that matter; others must not touch memory out of range
-    keep:           the row that a reduction writes to scratch on its way
+    across:  loads that come from transposed tiles
     """
 
-    def __init__(
-        self, b: Builder, pool: Pool, buffers: Mapping[str, Buffer], pointers: Mapping[str, str],
-        target: Target,
-    ) -> None:  # fmt: skip
-        self.b, self.pool, self.buffers = b, pool, buffers
-        self.pointers, self.target = pointers, target
-        self.scopes: list[Scope] = [Scope({})]
-        self.vector: str | None = None
-        self.lanes = 1
-        self.mask: str | None = None
-        self.across: Across | None = None
-        self.keep: Keep | None = None
-
-    # Scopes
-
-    @contextmanager
-    def scope(self, **variables: str) -> Iterator[None]:
-        """Loop variables (with their first lane's value) and what depends on them."""
-        self.scopes.append(Scope(variables))
-        yield
-        self.scopes.pop()
-
-    @contextmanager
-    def vectorised(self, name: str | None, lanes: int) -> Iterator[None]:
-        before = self.vector, self.lanes
-        self.vector, self.lanes = (name, lanes) if lanes > 1 else (None, 1)
-        yield
-        self.vector, self.lanes = before
-
-    def variable(self, name: str) -> str:
-        return next(s.variables[name] for s in reversed(self.scopes) if name in s.variables)
-
-    @property
-    def open(self) -> set[str]:
-        return {name for s in self.scopes for name in s.variables}
-
-    def _known(self, key: object, term: Term) -> str | None:
-        for scope in reversed(self.scopes):
-            if key in scope.known:
-                return scope.known[key]
-            if any(name in scope.variables for name in term.free):
-                return None
-        return None
-
-    # Values
-
-    def is_vector(self, term: Term) -> bool:
-        return self.vector is not None and self.vector in term.free
-
-    def kind(self, dtype: DType, vector: bool) -> str:
-        return lanes_of(register(dtype), self.lanes if vector else 1)
+    across: Across | None = None
 
     def value(self, term: Term) -> str:
-        """A term's value: lanes if it depends on the vector's variable, else one scalar."""
         if term.kind == "const":
             return self._literal(term, False)
-        found = self._known(term, term)
+        found = self.known(term, term)
         if found is None:
-            found = self._emit(term)
-            self.scopes[-1].known[term] = found
+            found = self.scopes[-1].known[term] = self._emit(term)
         return found
 
     def lanes_value(self, term: Term) -> str:
-        """A term's value in every lane of the current vector."""
         if self.vector is None or self.is_vector(term):
             return self.value(term)
         if term.kind == "const":
             return self._literal(term, True)
         key = ("splat", self.lanes, term)
-        found = self._known(key, term)
+        found = self.known(key, term)
         if found is None:
             found = self.splat(self.value(term), register(term.dtype))
             self.scopes[-1].known[key] = found
         return found
-
-    def splat(self, value: str, scalar_kind: str) -> str:
-        """A scalar in all lanes."""
-        kind = lanes_of(scalar_kind, self.lanes)
-        one = self.b.let(f"insertelement {kind} poison, {scalar_kind} {value}, i64 0")
-        order = f"<{self.lanes} x i32> zeroinitializer"
-        return self.b.let(f"shufflevector {kind} {one}, {kind} poison, {order}")
 
     def _literal(self, term: Term, vector: bool) -> str:
         return splat(self.kind(term.dtype, vector), term.what)
@@ -138,27 +63,7 @@ class Emitter:
                 return self._load(term)
             case "select":
                 return self._select(term)
-        from planck.codegen.reductions import reduction
-
         return reduction(self, term)
-
-    def hoist(self, roots: Sequence[Term]) -> None:
-        """Write what needs only the open loops, before another one opens."""
-        ready = self.open
-        seen: set[Term] = set()
-
-        def visit(term: Term) -> None:
-            if term in seen or term.kind == "const":
-                return
-            seen.add(term)
-            if term.free <= ready and term.kind not in ("index", "affine"):
-                self.value(term)
-                return
-            for arg in term.args:
-                visit(arg)
-
-        for root in roots:
-            visit(root)
 
     # Whole numbers
 
@@ -180,15 +85,13 @@ class Emitter:
         return total or "0"
 
     def whole_lanes(self, term: Term, bits: int) -> str:
-        """i64 lanes, or i32 lanes for who can use them."""
         key = ("whole", bits, term)
-        found = self._known(key, term)
+        found = self.known(key, term)
         if found is None:
-            found = self._make_whole_lanes(term, bits)
-            self.scopes[-1].known[key] = found
+            found = self.scopes[-1].known[key] = self._whole_lanes(term, bits)
         return found
 
-    def _make_whole_lanes(self, term: Term, bits: int) -> str:
+    def _whole_lanes(self, term: Term, bits: int) -> str:
         b = self.b
         if not self.is_vector(term):
             if term.kind == "const":
@@ -368,14 +271,14 @@ class Emitter:
             return self.across.value(self, term)
         step = factor_of(clamped, self.vector)
         if step == 1:
-            return memory.read(b, pointer, self._start(clamped), dtype, count, target)
+            return memory.read(b, pointer, self.start(clamped), dtype, count, target)
         masked = self.mask is not None and dtype.bytes in _MASKABLE.get(target.isa, ())
         if masked and clamped is not offset and factor_of(offset, self.vector) == 1:
-            start = self._start(offset)
+            start = self.start(offset)
             assert self.mask is not None
             return memory.read_masked(b, pointer, start, dtype, count, self.mask, target)
         if step is not None:
-            start = self._start(clamped)
+            start = self.start(clamped)
             return memory.read_strided(b, pointer, start, step, dtype, count, target)
         if dtype.bytes in _MASKABLE.get(target.isa, ()) and (run := channel_run(self, clamped)):
             return read_run(self, term, run)
@@ -384,59 +287,20 @@ class Emitter:
 
     def _kept(self, term: Term) -> str:
         """A row's element from scratch, or its vector where each lane has a row of its own."""
-        row, dtype = self._start(term.args[0]), term.dtype
+        row, dtype = self.start(term.args[0]), term.dtype
         assert self.keep is not None
         if self.keep.wide:
             row = self.b.let(f"mul nsw i64 {row}, {self.lanes}")
         return memory.read(self.b, "%scratch", row, dtype, self.lanes, self.target, constant=False)
 
-    def _start(self, offset: Term) -> str:
-        """The first lane's value of a sum in which only the vector's variable has lanes."""
+    def start(self, offset: Term) -> str:
         if offset.kind == "const":
             return str(offset.what)
         key = ("start", offset)
-        found = self._known(key, offset)
+        found = self.known(key, offset)
         if found is None:
-            found = self._sum(offset)
-            self.scopes[-1].known[key] = found
+            found = self.scopes[-1].known[key] = self._sum(offset)
         return found
-
-
-class Across:
-    """Loads that stride over the vector's variable but walk another one contiguously.
-
-    Vectors are loaded along that one and transposed in registers; `step` says which of the rows
-    the unrolled loop is at.
-    """
-
-    def __init__(self, name: str, vector: str, count: int) -> None:
-        self.name, self.vector, self.count, self.step = name, vector, count, 0
-        self._rows: dict[Term, list[str]] = {}
-
-    def takes(self, term: Term) -> bool:
-        strided = factor_of(term.args[0], self.vector) not in (None, 0, 1, -1)
-        return strided and factor_of(term.args[-1], self.name) == 1
-
-    def start(self, emitter: Emitter, loads: Sequence[Term]) -> None:
-        """Load and transpose a tile of each operand, with the first element of both loops open."""
-        self._rows = {load: self._tile(emitter, load) for load in loads}
-
-    def _tile(self, e: Emitter, term: Term) -> list[str]:
-        dtype, pointer = term.dtype, e.pointers[term.what]
-        vector = e.vector
-        assert vector is not None
-        rows = []
-        first = e.variable(vector)
-        with e.vectorised(None, 1):
-            for k in range(self.count):
-                at = first if k == 0 else e.b.let(f"add nsw i64 {first}, {k}")
-                with e.scope(**{vector: at}):
-                    start = e.value(term.args[-1])
-                    rows.append(memory.read(e.b, pointer, start, dtype, self.count, e.target))
-        return transpose(e.b, rows, lanes_of(register(dtype), self.count))
-
-    def value(self, e: Emitter, term: Term) -> str:
-        return self._rows[term][self.step]
 
 
 def _fits(term: Term) -> bool:

@@ -39,7 +39,6 @@ class Loops:
             symbol,
             [keep(nest) for nest in nests_of(kernel, kernel.target.lanes)],
             arguments,
-            buffers_of(kernel),
             _tables(kernel),
             kernel.target,
             kernel.threads,
