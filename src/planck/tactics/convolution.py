@@ -20,6 +20,7 @@ from planck.tactics.pattern import (
     Anchored,
     anchored,
     blocked_memory,
+    check_bias,
     check_blocked,
     check_channel_operands,
     two_dimensional,
@@ -119,11 +120,10 @@ def read_problem(
         check_blocked(form, lanes, tuple(names if row_major else (x.name, *names))),
         check_channel_operands(form, m, lanes),
         _check_rows(form) if in_rows else None,
+        check_bias(form, m, lanes),
     ):
         if refusal is not None:  # a No is false
             return refusal
-    if len(node.inputs) > 2 and not form.is_constant(node.inputs[2].name) and m % lanes:
-        return No("the bias is known at run time only and has no room for padding lanes")
     return Problem(
         form, isinstance(op, ConvTranspose), lanes, row_major, n, c, m, op.groups,
         two_dimensional(tuple(image), 1),
@@ -217,12 +217,10 @@ def _axes(problem: Problem, config: Config) -> tuple[Axis, Axis]:
         pixels = math.prod(problem.out)
         return forward(1, 1, 1, 1), forward(pixels, pixels, config["columns"], 1)
     cut = transposed if problem.transposed else forward
-    rows, columns = (
-        cut(
-            problem.image[i], problem.out[i], size, problem.kernel[i],
-            problem.strides[i], problem.dilations[i], problem.pads[i],
-        )
-        for i, size in enumerate((config["rows"], config["columns"]))
+    sizes = config["rows"], config["columns"]
+    rows, columns = map(
+        cut, problem.image, problem.out, sizes, problem.kernel,
+        problem.strides, problem.dilations, problem.pads,
     )  # fmt: skip
     return rows, columns
 
@@ -231,7 +229,7 @@ def lower(problem: Problem, config: Config) -> Convolution:
     """A problem with a configuration's decisions, ready to be written."""
     form, kernel = problem.form, problem.form.kernel
     x, w = (v.name for v in form.node.inputs[:2])
-    bias = form.node.inputs[2].name if len(form.node.inputs) > 2 else ""
+    bias = form.bias
     rows, columns = _axes(problem, config)
     vectors = min(config["vectors"], problem.blocks)
     names = (*form.epilogue.of_kind("full"), *form.resized)

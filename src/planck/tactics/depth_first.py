@@ -204,12 +204,10 @@ def _spec(chain: Chain, config: Config) -> DepthFirst:
 
 def _widen(problem: Problem, config: Config) -> Convolution:
     """The first convolution, in strips of one row."""
-    rows, columns = (
-        forward(
-            problem.image[i], problem.out[i], size, problem.kernel[i],
-            problem.strides[i], problem.dilations[i], problem.pads[i],
-        )
-        for i, size in enumerate((1, config["widen_columns"]))
+    sizes = 1, config["widen_columns"]
+    rows, columns = map(
+        forward, problem.image, problem.out, sizes, problem.kernel,
+        problem.strides, problem.dilations, problem.pads,
     )  # fmt: skip
     spec = lower(problem, _own(config, "widen"))
     return replace(spec, rows=rows, columns=columns, groups=(1, 1))

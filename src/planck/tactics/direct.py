@@ -48,7 +48,7 @@ from planck.tactics.convolution import (
 )
 from planck.tactics.cost import k_step_cycles
 from planck.tactics.kernel import Code, Config, Kernel
-from planck.tactics.pattern import constant, padded, symbol
+from planck.tactics.pattern import constant, pack_channels, symbol
 
 MAX_OFFERS: Final = 8
 
@@ -86,12 +86,8 @@ class Direct:
         spec = lower(problem, config)
         weights = constant(kernel, constants, problem.form.node.inputs[1].name)
         packed = {spec.weights: pack_weights(problem, spec, weights)}
-        names = [*problem.form.channel_operands(), *([spec.bias] if spec.bias else [])]
-        for name in names:
-            if problem.form.is_constant(name):
-                array = constant(kernel, constants, name)
-                packed[name] = padded(array, spec.blocks * kernel.target.lanes)
-        return packed
+        size = spec.blocks * kernel.target.lanes
+        return packed | pack_channels(problem.form, constants, size)
 
     def _problem(self, kernel: Kernel) -> Problem:
         problem = read_problem(kernel, self.anchor, self.rows)

@@ -54,6 +54,11 @@ class Anchored:
     def channel_operands(self) -> list[str]:
         return self.epilogue.of_kind("channel")
 
+    @property
+    def bias(self) -> str:
+        """Of a convolution; "" if there is none."""
+        return self.node.inputs[2].name if len(self.node.inputs) > 2 else ""
+
 
 def anchored(
     kernel: Kernel,
@@ -289,6 +294,23 @@ def check_channel_operands(form: Anchored, channels: int, lanes: int) -> No | No
         if not form.is_constant(name) and channels % lanes:
             return No(f"%{name} is known at run time only and has no room for padding lanes")
     return None
+
+
+def check_bias(form: Anchored, channels: int, lanes: int) -> No | None:
+    """So must a convolution's bias."""
+    if form.bias and not form.is_constant(form.bias) and channels % lanes:
+        return No("the bias is known at run time only and has no room for padding lanes")
+    return None
+
+
+def pack_channels(form: Anchored, constants: Mapping[str, Array], size: int) -> dict[str, Array]:
+    """Constants along the channels, and a bias that is one, with zeros up to a size."""
+    names = [*form.channel_operands(), *([form.bias] if form.bias else [])]
+    return {
+        name: padded(constant(form.kernel, constants, name), size)
+        for name in names
+        if form.is_constant(name)
+    }
 
 
 def padded(array: Array, size: int) -> Array:

@@ -31,10 +31,11 @@ from planck.tactics.pattern import (
     Anchored,
     anchored,
     blocked_memory,
+    check_bias,
     check_blocked,
     check_channel_operands,
     constant,
-    padded,
+    pack_channels,
     symbol,
     two_dimensional,
 )
@@ -105,16 +106,11 @@ class _SlidingTactic:
         assert isinstance(problem, Problem), problem
         spec = self.spec(kernel, config)
         packed: dict[str, Array] = {}
-        names = problem.form.channel_operands()
         lanes = kernel.target.lanes
         if spec.weights:
             weights = constant(kernel, constants, problem.form.node.inputs[1].name)
             packed[spec.weights] = pack_taps(weights, spec.blocks, lanes, spec.taps[1])
-            names = [*names, *([spec.bias] if spec.bias else [])]
-        for name in names:
-            if problem.form.is_constant(name):
-                packed[name] = padded(constant(kernel, constants, name), spec.blocks * lanes)
-        return packed
+        return packed | pack_channels(problem.form, constants, spec.blocks * lanes)
 
     def spec(self, kernel: Kernel, config: Config) -> Sliding:
         """The kernel with a configuration's decisions, ready to be written."""
@@ -123,16 +119,13 @@ class _SlidingTactic:
         form, inputs = problem.form, problem.form.node.inputs
         filters = problem.kind in ("depthwise", "grouped")
         weights = f"{inputs[1].name}_taps" if filters else ""
-        bias = inputs[2].name if filters and len(inputs) > 2 else ""
-        rows, columns = (
-            forward(
-                problem.image[i], problem.out[i], size, problem.kernel[i],
-                problem.strides[i], problem.dilations[i], problem.pads[i],
-            )
-            for i, size in enumerate((1, config["columns"]))
+        sizes = 1, config["columns"]
+        rows, columns = map(
+            forward, problem.image, problem.out, sizes, problem.kernel,
+            problem.strides, problem.dilations, problem.pads,
         )  # fmt: skip
         names = (inputs[0].name, *form.epilogue.of_kind("full"), *form.epilogue.outputs)
-        parameters = tuple(name for name in (weights, bias) if name)
+        parameters = tuple(name for name in (weights, form.bias) if name)
         arguments = (inputs[0].name, *parameters, *form.epilogue.operands, *form.epilogue.outputs)
         blocks = -(-problem.channels // kernel.target.lanes)
         steps = problem.batch * problem.channels * math.prod((*problem.out, *problem.kernel))
@@ -151,7 +144,7 @@ class _SlidingTactic:
             arguments=tuple(dict.fromkeys(arguments)),
             x=inputs[0].name,
             weights=weights,
-            bias=bias,
+            bias=form.bias,
             memory={name: blocked_memory(kernel, name) for name in names},
             epilogue=form.epilogue,
             each=problem.each,
@@ -167,20 +160,12 @@ class Depthwise(_SlidingTactic):
         form = anchored(kernel, Conv, 1, bfloat16=True)
         if isinstance(form, No):
             return form
-        op, (x, w) = form.node.op, form.node.inputs[:2]
+        op, x = form.node.op, form.node.inputs[0]
         assert isinstance(op, Conv)
         channels = x.type.dims[1]
         if op.groups != channels or form.result.type.dims[1] != channels:
             return No("not one filter for each channel")
-        if not form.is_constant(w.name):
-            return No("the weights are not known at build time")
-        if len(form.node.inputs) > 2:
-            bias = form.node.inputs[2].name
-            if not form.is_constant(bias) and channels % kernel.target.lanes:
-                return No("the bias is known at run time only and has no room for padding lanes")
-        return _problem(
-            form, "depthwise", w.type.dims[2:], op.strides, op.dilations, op.pads, False
-        )
+        return _filters(form, "depthwise")
 
 
 class Grouped(_SlidingTactic):
@@ -192,7 +177,7 @@ class Grouped(_SlidingTactic):
         form = anchored(kernel, Conv, 1, bfloat16=True)
         if isinstance(form, No):
             return form
-        op, (x, w) = form.node.op, form.node.inputs[:2]
+        op, x = form.node.op, form.node.inputs[0]
         assert isinstance(op, Conv)
         channels, lanes = x.type.dims[1], kernel.target.lanes
         each = channels // op.groups
@@ -200,13 +185,7 @@ class Grouped(_SlidingTactic):
             return No("not groups of several channels with as many outputs")
         if each >= lanes or lanes % each:
             return No(f"groups of {each} channels do not divide a vector of {lanes}")
-        if not form.is_constant(w.name):
-            return No("the weights are not known at build time")
-        if len(form.node.inputs) > 2:
-            bias = form.node.inputs[2].name
-            if not form.is_constant(bias) and channels % lanes:
-                return No("the bias is known at run time only and has no room for padding lanes")
-        found = _problem(form, "grouped", w.type.dims[2:], op.strides, op.dilations, op.pads, False)
+        found = _filters(form, "grouped")
         return found if isinstance(found, No) else replace(found, each=each)
 
 
@@ -228,6 +207,18 @@ class Pooling(_SlidingTactic):
         else:
             return No(f"pools by max and average, not by {op.kind}")
         return _problem(form, kind, op.kernel, op.strides, op.dilations, op.pads, op.include_pad)
+
+
+def _filters(form: Anchored, kind: Kind) -> Problem | No:
+    """A convolution that has as many channels as its input."""
+    op, w = form.node.op, form.node.inputs[1]
+    assert isinstance(op, Conv)
+    if not form.is_constant(w.name):
+        return No("the weights are not known at build time")
+    refusal = check_bias(form, form.result.type.dims[1], form.kernel.target.lanes)
+    if refusal is not None:
+        return refusal
+    return _problem(form, kind, w.type.dims[2:], op.strides, op.dilations, op.pads, False)
 
 
 def _problem(

@@ -87,10 +87,11 @@ from planck.tactics.kernel import Code, Config, Kernel
 from planck.tactics.pattern import (
     Anchored,
     anchored,
+    check_bias,
     check_blocked,
     check_channel_operands,
     constant,
-    padded,
+    pack_channels,
     symbol,
 )
 from planck.tactics.winograd_form import spec_of
@@ -146,11 +147,7 @@ class WinogradConvolution:
         packed = {spec.weights: pack_weights(spec, weights)}
         if spec.scales:
             packed |= _in_halves(spec, packed[spec.weights])
-        names = [*form.channel_operands(), *([spec.bias] if spec.bias else [])]
-        for name in names:
-            if form.is_constant(name):
-                packed[name] = padded(constant(kernel, constants, name), spec.blocks * spec.lanes)
-        return packed
+        return packed | pack_channels(form, constants, spec.blocks * spec.lanes)
 
 
 def _take(kernel: Kernel) -> Anchored:
@@ -180,11 +177,10 @@ def _refusal(form: Anchored) -> No | None:
     for refusal in (
         check_blocked(form, lanes, names),
         check_channel_operands(form, channels, lanes),
+        check_bias(form, channels, lanes),
     ):
         if refusal is not None:
             return refusal
-    if len(node.inputs) > 2 and not form.is_constant(node.inputs[2].name) and channels % lanes:
-        return No("the bias is known at run time only and has no room for padding lanes")
     return None
 
 

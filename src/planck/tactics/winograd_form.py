@@ -59,11 +59,10 @@ def spec_of(form: Anchored, config: Config) -> Winograd:
     kernel, op = form.kernel, form.node.op
     assert isinstance(op, Conv)
     x, w = form.node.inputs[:2]
-    bias = form.node.inputs[2].name if len(form.node.inputs) > 2 else ""
     names = (x.name, *form.epilogue.of_kind("full"), *form.epilogue.outputs)
     packed = f"{w.name}_transformed"
-    operands = [name for name in form.epilogue.operands if name not in (x.name, bias)]
-    biases = [bias] if bias else []
+    operands = [name for name in form.epilogue.operands if name not in (x.name, form.bias)]
+    biases = [form.bias] if form.bias else []
     scales = [f"{w.name}_scales"] if config.get("halves") else []
     shared = SHARED if config.get("shared") else ()
     lanes = kernel.target.lanes
@@ -86,7 +85,7 @@ def spec_of(form: Anchored, config: Config) -> Winograd:
         arguments=(x.name, packed, *scales, *biases, *operands, *form.epilogue.outputs, *shared),
         x=x.name,
         weights=packed,
-        bias=bias,
+        bias=form.bias,
         memory={name: blocked_memory(kernel, name) for name in names},
         epilogue=form.epilogue,
         scales=scales[0] if scales else "",
