@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from planck.codegen.strassen_spec import PRODUCTS
-from planck.codegen.strassen_twice_spec import TERMS
+from planck.codegen.strassen_spec import PRODUCTS, TERMS
 from planck.ops.nn import MatMul
 from planck.refusal import No
 from planck.tactics.kernel import Operand

@@ -42,18 +42,14 @@ class Matrix:
     dtype: DType = f32
 
 
-@dataclass(frozen=True, slots=True)
-class Multiplication:
-    """A product with everything decided.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Product:
+    """What is multiplied, how it lies, and the tile that it is cut by.
 
-    batch:        extents of the batch axes; operands that broadcast have stride 0 there
-    rows:         rows of a tile, at most
-    vectors:      vectors of a panel; the last panel has what is left
-    groups:       parts that the strips of rows are divided into
-    panel_first:  neighbouring units share a panel rather than rows
-    pairs:        both operands are bfloat16 and multiplied in pairs, half as many steps as k
-    ahead:        lines of the next packed panel to prefetch in each trip of the innermost loop
-    packed:       of panels made at build time that are no pairs: float32, float16 or float24
+    batch:    extents of the batch axes; operands that broadcast have stride 0 there
+    rows:     rows of a tile, at most
+    vectors:  vectors of a panel; the last panel has what is left
+    ahead:    lines of a coming panel to prefetch in each trip of the innermost loop
     """
 
     batch: tuple[int, ...]
@@ -63,28 +59,44 @@ class Multiplication:
     rows: int
     vectors: int
     unroll: int
-    groups: int
-    panel_first: bool
-    form: Form
+    ahead: int = 0
     arguments: tuple[str, ...]
     a: str
     b: str
     memory: Mapping[str, Matrix]
     epilogue: Epilogue
     lanes: int
+
+    @property
+    def columns(self) -> int:
+        """Vectors in a row of C."""
+        return -(-self.n // self.lanes)
+
+    @property
+    def products(self) -> int:
+        return math.prod(self.batch)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Multiplication(Product):
+    """A product with everything decided.
+
+    groups:       parts that the strips of rows are divided into
+    panel_first:  neighbouring units share a panel rather than rows
+    pairs:        both operands are bfloat16 and multiplied in pairs, half as many steps as k
+    packed:       of panels made at build time that are no pairs: float32, float16 or float24
+    """
+
+    groups: int
+    panel_first: bool
+    form: Form
     pairs: bool = False
-    ahead: int = 0
     packed: DType = f32
 
     @property
     def steps(self) -> int:
         """k-steps of a panel."""
         return -(-self.k // 2) if self.pairs else self.k
-
-    @property
-    def columns(self) -> int:
-        """Vectors in a row of C."""
-        return -(-self.n // self.lanes)
 
     @property
     def panels(self) -> int:
@@ -94,10 +106,6 @@ class Multiplication:
     def column_bytes(self) -> int:
         """A vector of a panel made at build time."""
         return self.lanes * (4 if self.pairs else self.packed.bytes)
-
-    @property
-    def products(self) -> int:
-        return math.prod(self.batch)
 
     @property
     def units(self) -> int:

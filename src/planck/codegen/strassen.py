@@ -33,6 +33,7 @@ both halves, and is written from the upper one.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from planck.codegen.llvm import function
@@ -44,6 +45,7 @@ from planck.codegen.strassen_spec import (
     A22,
     COMBINE_BEFORE,
     FETCH,
+    PAIRS,
     PRODUCTS,
     RIGHT,
     S1,
@@ -176,18 +178,19 @@ class StrassenWriter(Writing):
         (a11, a12), (a21, a22) = (
             (self.vector.load(b, row), self.vector.load(b, b.offset(row, far))) for row in rows
         )
-        s1, s2, s3, s4 = self.sums(a11, a12, a21, a22)
-        pairs = ((s1, s2), (s3, s4), (a11, a12), (a22,))
-        for place, pair in zip(places, pairs[: len(places)], strict=True):
-            for i, value in enumerate(pair):
-                self.vector.store(b, value, b.offset(b.offset(place, at), i * right))
+        values = self.lefts_of(a11, a12, a21, a22)
+        for place, pair in zip(places, PAIRS[: len(places)], strict=True):
+            for i, left in enumerate(pair):
+                self.vector.store(b, values[left], b.offset(b.offset(place, at), i * right))
 
-    def sums(self, a11: str, a12: str, a21: str, a22: str) -> tuple[str, str, str, str]:
-        """S1 to S4."""
+    def lefts_of(self, a11: str, a12: str, a21: str, a22: str) -> dict[int, str]:
+        """What the products multiply from the left, of a vector of each quarter."""
         b, kind = self.b, self.vector.kind
         s1 = b.let(f"fadd {kind} {a21}, {a22}")
         s2 = b.let(f"fsub {kind} {s1}, {a11}")
-        return s1, s2, b.let(f"fsub {kind} {a11}, {a21}"), b.let(f"fsub {kind} {a12}, {s2}")
+        s3 = b.let(f"fsub {kind} {a11}, {a21}")
+        s4 = b.let(f"fsub {kind} {a12}, {s2}")
+        return {A11: a11, A12: a12, A22: a22, S1: s1, S2: s2, S3: s3, S4: s4}
 
     # The seven products
 
@@ -195,7 +198,9 @@ class StrassenWriter(Writing):
         b, spec = self.b, self.spec
         panel_at = b.offset(self.base[spec.b], b.times(panel, SLABS * spec.slab_bytes))
         with b.loop(0, len(PRODUCTS), hint="product") as product:
-            self.combine_at(product, group)
+            with self.combining(product):
+                z, w, y = (b.offset(self.tiles, q * spec.part_bytes) for q in (Z, W, Y))
+                self.combine((z, w), y, y, b.times(group.pairs, spec.vectors))
             source, goal = (
                 b.offset(
                     self.tiles, b.entry([(p[i] or 0) * spec.part_bytes for p in PRODUCTS], product)
@@ -224,12 +229,15 @@ class StrassenWriter(Writing):
     def left(self, product: str, group: Group) -> str:
         """The first row of what a product multiplies from the left."""
         b, spec = self.b, self.spec
-        right, down = spec.depth * 4, self.spec.down * spec.row_bytes
-        starts = self.lefts if spec.copies else [*self.lefts, group.a]
+        right, starts = spec.depth * 4, self.lefts
         places = {
-            S1: (0, 0), S2: (0, right), S3: (1, 0), S4: (1, right),
-            A11: (2, 0), A12: (2, right), A22: (3, 0) if spec.copies else (2, down + right),
-        }  # fmt: skip
+            left: (which, i * right)
+            for which, pair in enumerate(PAIRS)
+            for i, left in enumerate(pair)
+        }
+        if not spec.copies:
+            starts = [*starts, group.a]
+            places[A22] = (2, spec.down * spec.row_bytes + right)
         rows = [places[a] for a, _, _ in PRODUCTS]
         base = b.entry([which for which, _ in rows], product)
         start = starts[0]
@@ -291,14 +299,14 @@ class StrassenWriter(Writing):
         for i, value in enumerate(acc):
             self.vector.store(b, value, b.offset(work.goal, i * bytes_))
 
-    def combine_at(self, product: str, group: Group) -> None:
-        """Y = Z + W - Y, once both are there and before they are added to."""
-        b, spec = self.b, self.spec
+    @contextmanager
+    def combining(self, product: str) -> Iterator[None]:
+        """What is written inside happens once Z and W are there, before they are added to."""
+        b = self.b
         combine, done = b.label("combine"), b.label("combined")
         b.branch_if(b.let(f"icmp eq i64 {product}, {COMBINE_BEFORE}"), combine, done)
         b.block(combine)
-        z, w, y = (b.offset(self.tiles, q * spec.part_bytes) for q in (Z, W, Y))
-        self.combine((z, w), y, y, b.times(group.pairs, spec.vectors))
+        yield
         b.branch(done)
         b.block(done)
 

@@ -19,7 +19,7 @@ from planck.codegen.tables import TableBuilder
 from planck.target import Target
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BlockedStrassen(Strassen):
     """A 1x1 convolution as a product, with everything decided.
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from planck.codegen.epilogue import Epilogue
-from planck.codegen.matmul import Matrix
+from planck.codegen.matmul import Product
 from planck.codegen.microkernel import LINE_BYTES
 
 X, Y, Z, W = range(4)  # the accumulators of a panel, each a row of vectors for each pair of rows
@@ -25,9 +22,27 @@ PRODUCTS: Final = (
     (A12, X, X),
     (A22, W, W),
 )
+# What the lefts are made of: a sign, and a quarter of A by row and column.
+TERMS: Final = {
+    A11: ((1, 0, 0),),
+    A12: ((1, 0, 1),),
+    A22: ((1, 1, 1),),
+    S1: ((1, 1, 0), (1, 1, 1)),
+    S2: ((1, 1, 0), (1, 1, 1), (-1, 0, 0)),
+    S3: ((1, 0, 0), (-1, 1, 0)),
+    S4: ((1, 0, 0), (1, 0, 1), (-1, 1, 0), (-1, 1, 1)),
+}
+# How they lie in scratch, two side by side; those that are no sums only where A is copied.
+PAIRS: Final = ((S1, S2), (S3, S4), (A11, A12), (A22,))
 WAY_BYTES: Final = 4096  # of a level-1 cache: rows a multiple of it apart fall into one set
 COMBINE_BEFORE: Final = 4  # Y becomes C22 before Z and W become C12 and C21
 QUARTERS: Final = (X, Z, W, Y)  # C11, C12, C21, C22
+# The quarter of C, by its number in QUARTERS, that a product leaves ready: C22 is, as Z + W - Y,
+# before Z and W are added to.
+READY: Final = {
+    COMBINE_BEFORE - 1: QUARTERS.index(Y),
+    **{n: QUARTERS.index(PRODUCTS[n][2]) for n in range(COMBINE_BEFORE, len(PRODUCTS))},
+}
 
 # The slabs that a panel of B is packed as, and what each product multiplies from the right: a slab,
 # or one minus another.
@@ -47,35 +62,18 @@ DIFFERENCES: Final = sum(minus is not None for _, minus in RIGHT)
 FETCH: Final = (T2, B22, B22, B21, B21, SLABS, SLABS)
 
 
-@dataclass(frozen=True, slots=True)
-class Strassen:
-    """A product with everything decided.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Strassen(Product):
+    """A product with everything decided; k is even.
 
-    batch:        extents of the batch axes; operands that broadcast have stride 0 there
-    m, k, n:      k is even
-    rows:         pairs of rows in a strip, at most
-    strips:       in a group of rows
-    vectors:      of a panel; a unit multiplies two of them, one of each half of the columns
-    ahead:        lines of a coming product's B to prefetch in each trip of the innermost loop
-    claims:       that the units are divided into; each makes its own sums of A
+    rows:     pairs of rows in a strip, at most
+    strips:   in a group of rows
+    vectors:  of a panel; a unit multiplies two of them, one of each half of the columns
+    claims:   that the units are divided into; each makes its own sums of A
     """
 
-    batch: tuple[int, ...]
-    m: int
-    k: int
-    n: int
-    rows: int
     strips: int
-    vectors: int
-    unroll: int
-    ahead: int
     claims: int
-    arguments: tuple[str, ...]
-    a: str
-    b: str
-    memory: Mapping[str, Matrix]
-    epilogue: Epilogue
-    lanes: int
 
     @property
     def pairs(self) -> int:
@@ -110,8 +108,7 @@ class Strassen:
     @property
     def part(self) -> int:
         """Vectors in each of the parts that columns are cut into; the last may end before."""
-        columns = -(-self.n // self.lanes)
-        return -(-columns // len(self.downs))
+        return -(-self.columns // len(self.downs))
 
     @property
     def width(self) -> int:
@@ -129,10 +126,6 @@ class Strassen:
     @property
     def groups(self) -> int:
         return -(-self.all_strips // self.strips)
-
-    @property
-    def products(self) -> int:
-        return math.prod(self.batch)
 
     @property
     def units(self) -> int:

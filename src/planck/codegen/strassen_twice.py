@@ -33,23 +33,18 @@ from planck.codegen.llvm import function
 from planck.codegen.microkernel import prefetch
 from planck.codegen.strassen import StrassenWriter, Tile
 from planck.codegen.strassen_spec import (
-    A11,
-    A12,
-    A22,
     COMBINE_BEFORE,
     PRODUCTS,
     QUARTERS,
+    READY,
     RIGHT,
-    S1,
-    S2,
-    S3,
-    S4,
     SLABS,
+    TERMS,
     W,
     Y,
     Z,
 )
-from planck.codegen.strassen_twice_spec import FETCHED_BY_PLUS, READY, TERMS, Twice
+from planck.codegen.strassen_twice_spec import FETCHED_BY_PLUS, Twice
 from planck.codegen.strassen_write import Group
 from planck.codegen.tables import TableBuilder
 from planck.target import Target
@@ -165,8 +160,7 @@ class TwiceWriter(StrassenWriter):
         a11, a12, a21, a22 = (
             self.outer_left(left, from_, row, column) for row in range(2) for column in range(2)
         )
-        s1, s2, s3, s4 = self.sums(a11, a12, a21, a22)
-        values = {A11: a11, A12: a12, A22: a22, S1: s1, S2: s2, S3: s3, S4: s4}
+        values = self.lefts_of(a11, a12, a21, a22)
         for number, (inner, _, _) in enumerate(PRODUCTS):
             self.vector.store(b, values[inner], b.offset(to, number * spec.left_bytes))
 
@@ -211,7 +205,8 @@ class TwiceWriter(StrassenWriter):
         b = self.b
         self.tiles = b.offset(block.tiles, b.times(strip.own, 16 * self.spec.tile_bytes))
         with b.loop(0, len(PRODUCTS), hint="product") as product:
-            self.combine_inner_at(product, block, strip.size)
+            with self.combining(product):
+                self.combine_inner(block, strip.size)
             self.tile(self.inner_product(product, block, strip), strip.own, strip.size)
         self.finish_strip(block, strip)
 
@@ -288,18 +283,13 @@ class TwiceWriter(StrassenWriter):
         shares += [i * SLABS * size // others for i in range(others)]
         return b.offset(self.either(plus, *block.fetched), b.entry(shares, product))
 
-    def combine_inner_at(self, product: str, block: _Block, size: int) -> None:
-        """C22 = Z + W - Y, added to the outer source, before Z and W are added to."""
+    def combine_inner(self, block: _Block, size: int) -> None:
+        """C22 = Z + W - Y, added to the outer source."""
         b, spec = self.b, self.spec
-        combine, done = b.label("combine"), b.label("combined")
-        b.branch_if(b.let(f"icmp eq i64 {product}, {COMBINE_BEFORE}"), combine, done)
-        b.block(combine)
         z, w, y = (b.offset(self.inner, q * spec.tile_bytes) for q in (Z, W, Y))
         part = str(Y * spec.tile_bytes)
         source, goal = self.outer_source(block, part), self.outer_goal(block, part)
         self.combine((z, w, source), y, goal, str(size * spec.vectors))
-        b.branch(done)
-        b.block(done)
 
     def finish_strip(self, block: _Block, strip: _Strip) -> None:
         """Write the quarter of C that is ready."""

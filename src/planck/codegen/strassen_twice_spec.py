@@ -1,4 +1,4 @@
-"""Two levels of Strassen's multiplication: a product with all decided, and its outer level."""
+"""Two levels of Strassen's multiplication: a product with all decided."""
 
 from __future__ import annotations
 
@@ -6,44 +6,14 @@ from dataclasses import dataclass
 from typing import Final
 
 from planck.codegen.microkernel import LINE_BYTES
-from planck.codegen.strassen_spec import (
-    A11,
-    A12,
-    A22,
-    COMBINE_BEFORE,
-    PRODUCTS,
-    QUARTERS,
-    S1,
-    S2,
-    S3,
-    S4,
-    SLABS,
-    Strassen,
-    Y,
-)
+from planck.codegen.strassen_spec import PRODUCTS, QUARTERS, SLABS, Strassen
 
-# What the outer lefts are made of: a sign, and a quarter of A by row and column.
-TERMS: Final = {
-    A11: ((1, 0, 0),),
-    A12: ((1, 0, 1),),
-    A22: ((1, 1, 1),),
-    S1: ((1, 1, 0), (1, 1, 1)),
-    S2: ((1, 1, 0), (1, 1, 1), (-1, 0, 0)),
-    S3: ((1, 0, 0), (-1, 1, 0)),
-    S4: ((1, 0, 0), (1, 0, 1), (-1, 1, 0), (-1, 1, 1)),
-}
-# The quarter of C, by its number in QUARTERS, that an outer product leaves ready: C22 is, as Z + W
-# - Y, before Z and W are added to.
-READY: Final = {
-    COMBINE_BEFORE - 1: QUARTERS.index(Y),
-    **{n: QUARTERS.index(PRODUCTS[n][2]) for n in range(COMBINE_BEFORE, len(PRODUCTS))},
-}
 # Inner products beside which slabs of the coming panel are fetched; beside the others, those that
 # are taken off them.
 FETCHED_BY_PLUS: Final = 4
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Twice(Strassen):
     """A product by two levels, with everything decided; k is a multiple of 4 * chunks.
 

@@ -53,7 +53,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from heapq import heapify, heapreplace
 from itertools import product
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 
@@ -68,6 +68,8 @@ from planck.tactics.kernel import Code, Config, Kernel
 from planck.tactics.matmul import Problem, least_cycles, problem_of
 from planck.tactics.pattern import Anchored, anchored, constant, padded, symbol
 from planck.target import Target
+
+Spec = TypeVar("Spec", bound=Strassen)
 
 MAX_OFFERS: Final = 6
 MAX_VECTORS: Final = 6
@@ -116,7 +118,7 @@ class StrassenMultiply:
         spec = _spec(problem, config)
         right = constant(kernel, constants, problem.b.name)
         slabs = pack_slabs(spec, right, problem.transpose_b)
-        return {spec.b: slabs, **pack_epilogue(problem, spec, constants)}
+        return {spec.b: slabs, **pack_epilogue(problem.form, spec, constants)}
 
 
 def problem_of_kernel(kernel: Kernel) -> Problem | No:
@@ -247,10 +249,19 @@ def _plain_cycles(problem: Problem) -> float:
 
 
 def _spec(problem: Problem, config: Config) -> Strassen:
+    claims = problem.form.kernel.threads * config["claims"]
+    return spec_of(problem, config, Strassen, claims=claims)
+
+
+def spec_of(problem: Problem, config: Config, kind: Callable[..., Spec], **own: int) -> Spec:
+    """A product with a configuration's decisions, ready to be written.
+
+    own:  what kinds of it do not decide alike
+    """
     form = problem.form
     right = f"{problem.b.name}_slabs"
     arguments = (problem.a.name, right, *form.epilogue.operands, *form.epilogue.outputs)
-    return Strassen(
+    return kind(
         batch=problem.batch,
         m=problem.m,
         k=problem.k,
@@ -260,13 +271,13 @@ def _spec(problem: Problem, config: Config) -> Strassen:
         vectors=config["vectors"],
         unroll=UNROLL,
         ahead=config["ahead"],
-        claims=form.kernel.threads * config["claims"],
         arguments=tuple(dict.fromkeys(arguments)),
         a=problem.a.name,
         b=right,
         memory=problem.memory,
         epilogue=form.epilogue,
         lanes=form.kernel.target.lanes,
+        **own,
     )
 
 
@@ -286,13 +297,13 @@ def code_of(name: str, llvm: str, spec: Strassen, flops: int, weight_bytes: int)
 
 
 def pack_epilogue(
-    problem: Problem, spec: Strassen, constants: Mapping[str, Array]
+    form: Anchored, spec: Strassen, constants: Mapping[str, Array]
 ) -> dict[str, Array]:
     """The constants of the epilogue, padded to whole panels."""
     packed = {}
     for name, kind in spec.epilogue.operands.items():
-        if problem.form.is_constant(name):
-            array = constant(problem.form.kernel, constants, name)
+        if form.is_constant(name):
+            array = constant(form.kernel, constants, name)
             whole = padded(array, spec.width) if kind == "channel" else array
             packed[name] = np.ascontiguousarray(whole)
     return packed

@@ -44,11 +44,12 @@ from planck.refusal import No
 from planck.tactics.convolution import Problem, read_problem
 from planck.tactics.cost import k_step_cycles
 from planck.tactics.kernel import Code, Config, Kernel
-from planck.tactics.pattern import blocked_memory, constant, float32_only, padded, symbol
+from planck.tactics.pattern import blocked_memory, constant, float32_only, symbol
 from planck.tactics.strassen import (
     claim_cycles,
     code_of,
     memory_cycles,
+    pack_epilogue,
     pack_slabs,
     step_cycles,
 )
@@ -96,13 +97,8 @@ class StrassenConvolution:
         weights = constant(kernel, constants, problem.form.node.inputs[1].name)
         right = np.zeros((spec.n, spec.k), np.float32)
         right[: weights.shape[0]] = weights.reshape(weights.shape[0], -1)
-        packed = {spec.b: pack_slabs(spec, right, transpose=True)}
-        for name, kind in spec.epilogue.operands.items():
-            if problem.form.is_constant(name):
-                array = constant(kernel, constants, name)
-                whole = padded(array, spec.width)
-                packed[name] = whole if kind == "channel" else np.ascontiguousarray(array)
-        return packed
+        slabs = pack_slabs(spec, right, transpose=True)
+        return {spec.b: slabs, **pack_epilogue(problem.form, spec, constants)}
 
 
 def _problem(kernel: Kernel) -> Problem | No:
@@ -250,10 +246,9 @@ def _spec(problem: Problem, config: Config) -> BlockedStrassen:
 
 def _with_bias(problem: Problem) -> Epilogue:
     """The epilogue, with the bias as its first step."""
-    own, inputs = problem.form.epilogue, problem.form.node.inputs
-    if len(inputs) < 3:
+    own, bias = problem.form.epilogue, problem.form.bias
+    if not bias:
         return own
-    bias = inputs[2].name
     return Epilogue(
         f"{own.source}_sum",
         (Apply("add", (f"{own.source}_sum", bias), own.source), *own.steps),

@@ -55,6 +55,7 @@ from planck.tactics.strassen import (
     panels_of,
     problem_of_kernel,
     slabs_of,
+    spec_of,
     step_cycles,
     take,
     widened,
@@ -117,7 +118,7 @@ class StrassenTwice:
         spec = _spec(problem, config)
         right = constant(kernel, constants, problem.b.name)
         slabs = pack_slabs(spec, right, problem.transpose_b)
-        return {spec.b: slabs, **pack_epilogue(problem, spec, constants)}
+        return {spec.b: slabs, **pack_epilogue(problem.form, spec, constants)}
 
 
 # The tuning space
@@ -221,26 +222,5 @@ def pack_slabs(spec: Twice, right: Array, transpose: bool) -> Array:
 
 
 def _spec(problem: Problem, config: Config) -> Twice:
-    form = problem.form
-    right = f"{problem.b.name}_slabs"
-    arguments = (problem.a.name, right, *form.epilogue.operands, *form.epilogue.outputs)
-    return Twice(
-        batch=problem.batch,
-        m=problem.m,
-        k=problem.k,
-        n=problem.n,
-        rows=config["rows"],
-        strips=config["strips"],
-        vectors=config["vectors"],
-        unroll=UNROLL,
-        ahead=config["ahead"],
-        claims=0,
-        arguments=tuple(dict.fromkeys(arguments)),
-        a=problem.a.name,
-        b=right,
-        memory=problem.memory,
-        epilogue=form.epilogue,
-        lanes=form.kernel.target.lanes,
-        chunks=config["chunks"],
-        blocks=config["blocks"],
-    )
+    own = {key: config[key] for key in ("chunks", "blocks")}
+    return spec_of(problem, config, Twice, claims=0, **own)
