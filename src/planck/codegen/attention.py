@@ -285,7 +285,7 @@ class _Writer:
             value = self._shaped(scores, mask, str(whole), query, r, self.spec.keys - whole)
             top = self._most(top, value)
         most = b.call("float", f"llvm.vector.reduce.fmax.v{self.lanes}f32", (kind, top))
-        top = self.vector.fill(b, most)
+        top = b.fill("float", most, self.lanes)
         with Carried(b, 0, self.padded, [kind], ["zeroinitializer"], self.lanes) as loop:
             place = b.offset(scores, b.let(f"mul i64 {loop.counter}, 4"))
             value = b.let(f"fsub {kind} {self.vector.load(b, place)}, {top}")
@@ -298,7 +298,7 @@ class _Writer:
             "float", f"llvm.vector.reduce.fadd.v{self.lanes}f32",
             ("float", float_literal(0.0)), (kind, loop.values[0]), flags="reassoc",
         )  # fmt: skip
-        return self.vector.fill(b, b.let(f"fdiv float {float_literal(1.0)}, {total}"))
+        return b.fill("float", b.let(f"fdiv float {float_literal(1.0)}, {total}"), self.lanes)
 
     def _most(self, a: str, b: str) -> str:
         kind = self.vector.kind
@@ -336,10 +336,7 @@ class _Writer:
         steps = "<" + ", ".join(f"i64 {i}" for i in range(self.lanes)) + ">"
         ahead = b.let(f"sub i64 {query}, {n}")
         ahead = b.let(f"add i64 {ahead}, {r}")
-        one = b.let(f"insertelement {kind} poison, i64 {ahead}, i64 0")
-        mask = f"<{self.lanes} x i32> zeroinitializer"
-        all_ = b.let(f"shufflevector {kind} {one}, {kind} poison, {mask}")
-        return b.let(f"icmp sle {kind} {steps}, {all_}")
+        return b.let(f"icmp sle {kind} {steps}, {b.fill('i64', ahead, self.lanes)}")
 
     def _weigh(self, v: str, out: str, first: int, rows: int, inverse: Sequence[str]) -> None:
         """out[row, first:] = scores[row] . v[:, first:] / sum"""

@@ -83,6 +83,21 @@ class Builder:
     def store(self, kind: str, value: str, pointer: str, align: int) -> None:
         self.do(f"store {kind} {value}, ptr {pointer}, align {align}")
 
+    def smaller(self, x: str | int, y: str | int) -> str:
+        """The smaller of two i64."""
+        return self.call("i64", "llvm.smin.i64", ("i64", str(x)), ("i64", str(y)))
+
+    def larger(self, x: str | int, y: str | int) -> str:
+        """The larger of two i64."""
+        return self.call("i64", "llvm.smax.i64", ("i64", str(x)), ("i64", str(y)))
+
+    def fill(self, kind: str, value: str, count: int) -> str:
+        """A vector that holds a scalar in all lanes; kind: the scalar's."""
+        vector = f"<{count} x {kind}>"
+        one = self.let(f"insertelement {vector} poison, {kind} {value}, i64 0")
+        mask = f"<{count} x i32> zeroinitializer"
+        return self.let(f"shufflevector {vector} {one}, {vector} poison, {mask}")
+
     def table(self, name: str, values: list[int]) -> str:
         """A constant table of i64; gives its global's name."""
         body = ", ".join(f"i64 {v}" for v in values)

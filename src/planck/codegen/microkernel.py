@@ -78,26 +78,20 @@ class Vector:
             (f"<{self.lanes} x i1>", self.mask(count)),
         )
 
-    def fill(self, b: Builder, scalar: str) -> str:
-        """A vector that holds a scalar in all lanes."""
-        one = b.let(f"insertelement {self.kind} poison, float {scalar}, i64 0")
-        mask = f"<{self.lanes} x i32> zeroinitializer"
-        return b.let(f"shufflevector {self.kind} {one}, {self.kind} poison, {mask}")
-
     def broadcast(self, b: Builder, pointer: str, dtype: DType = f32) -> str:
         """One element of memory in all lanes."""
         if dtype is not f32:
-            return self.fill(b, self._widen(b, b.load("i16", pointer, 2), dtype, 1))
-        return self.fill(b, b.load("float", pointer, 4))
+            value = self._widen(b, b.load("i16", pointer, 2), dtype, 1)
+        else:
+            value = b.load("float", pointer, 4)
+        return b.fill("float", value, self.lanes)
 
     def broadcast_pair(self, b: Builder, pointer: str, alone: bool) -> str:
         """Two neighbouring bfloat16 in all lanes; alone: zero instead of the second."""
         pair = b.load("i32", pointer, 2)
         if alone:
             pair = b.let(f"and i32 {pair}, 65535")
-        one = b.let(f"insertelement {self.pairs} poison, i32 {pair}, i64 0")
-        mask = f"<{self.lanes} x i32> zeroinitializer"
-        return b.let(f"shufflevector {self.pairs} {one}, {self.pairs} poison, {mask}")
+        return b.fill("i32", pair, self.lanes)
 
     def dot(self, b: Builder, x: str, y: str, z: str) -> str:
         """The products of pairs x and y, added to floats z."""

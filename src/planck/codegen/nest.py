@@ -159,8 +159,8 @@ class _NestWriter:
         b = self.b
         if alone:
             return stack.enter_context(b.loop("%begin", "%end", hint="tile"))
-        low = b.call("i64", "llvm.smax.i64", ("i64", "%begin"), ("i64", str(first)))
-        high = b.call("i64", "llvm.smin.i64", ("i64", "%end"), ("i64", str(first + tiles)))
+        low = b.larger("%begin", first)
+        high = b.smaller("%end", first + tiles)
         tile = stack.enter_context(b.loop(low, high, hint="tile"))
         return b.let(f"sub nsw i64 {tile}, {first}") if first else tile
 
@@ -177,7 +177,7 @@ class _NestWriter:
                 tile = b.let(f"udiv i64 {tile}, {chunks}") if chunks > 1 else tile
             begin = b.let(f"mul nsw i64 {part}, {tiling.chunk}")
             end = b.let(f"add nsw i64 {begin}, {tiling.chunk}")
-            ends = (begin, b.call("i64", "llvm.smin.i64", ("i64", end), ("i64", str(count))))
+            ends = (begin, b.smaller(end, count))
         for k in reversed(range(tiling.depth)):
             count = self.steps(loops[k])
             index = b.let(f"urem i64 {tile}, {count}") if k else tile
@@ -205,8 +205,7 @@ class _NestWriter:
         if step > 1 and counter != "0":
             at = b.let(f"mul nsw i64 {counter}, {step}")
             if extent % step:
-                last = str(extent - step)
-                at = b.call("i64", "llvm.smin.i64", ("i64", at), ("i64", last))
+                at = b.smaller(at, extent - step)
         if name == self.nest.vector:
             stack.enter_context(e.vectorised(name, self.lanes))
         stack.enter_context(e.scope(**{name: at}))

@@ -140,9 +140,9 @@ class StrassenWriter(Writing):
         product = b.let(f"udiv i64 {number}, {spec.groups}")
         number = b.let(f"urem i64 {number}, {spec.groups}")
         low = b.times(number, spec.strips)
-        high = self.least(b.plus(low, str(spec.strips)), spec.all_strips)
+        high = b.smaller(b.plus(low, str(spec.strips)), spec.all_strips)
         row = b.times(low, spec.rows)
-        end = self.least(b.times(high, spec.rows), spec.pairs)
+        end = b.smaller(b.times(high, spec.rows), spec.pairs)
         at = {}
         for name, pointer in self.base.items():
             if name in spec.memory:
@@ -253,10 +253,10 @@ class StrassenWriter(Writing):
         """
         b, spec = self.b, self.spec
         whole = spec.pairs // spec.rows
-        with b.loop(group.low, self.least(group.high, whole), hint="strip") as strip:
+        with b.loop(group.low, b.smaller(group.high, whole), hint="strip") as strip:
             yield b.let(f"sub nsw i64 {strip}, {group.low}"), spec.rows
         if whole < spec.all_strips:
-            with b.loop(self.most(group.low, whole), group.high, hint="strip") as strip:
+            with b.loop(b.larger(group.low, whole), group.high, hint="strip") as strip:
                 yield b.let(f"sub nsw i64 {strip}, {group.low}"), spec.pairs % spec.rows
 
     def tile(self, work: Tile, own: str, size: int) -> None:

@@ -104,7 +104,7 @@ class TwiceWriter(StrassenWriter):
         self.outer = b.offset(self.slabs, SLABS * spec.slab_bytes)
         group = self.group(b.let(f"udiv i64 {unit}, {spec.blocks}"))
         low = b.times(b.let(f"urem i64 {unit}, {spec.blocks}"), spec.across)
-        high = self.least(b.plus(low, str(spec.across)), spec.panels)
+        high = b.smaller(b.plus(low, str(spec.across)), spec.panels)
         with b.loop(0, len(PRODUCTS) * spec.chunks, hint="stage") as stage:
             self.make_lefts(stage, group)
             with b.loop(low, high, hint="panel") as panel:

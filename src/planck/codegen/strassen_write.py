@@ -81,22 +81,15 @@ class Writing:
         counts: tuple[tuple[int, ...], ...],
     ) -> None:
         """The parts of the columns, as one loop if they are alike."""
+        b = self.b
         if len(set(counts)) == 1:
-            with self.b.loop(*right, hint="right") as part:
+            with b.loop(*right, hint="right") as part:
                 self.write_part(group, panel, lower, part, counts[0])
             return
         for number, own in enumerate(counts):
-            begin, end = self.most(right[0], number), self.least(right[1], number + 1)
-            with self.b.loop(begin, end, hint="right") as part:
+            begin, end = b.larger(right[0], number), b.smaller(right[1], number + 1)
+            with b.loop(begin, end, hint="right") as part:
                 self.write_part(group, panel, lower, part, own)
-
-    def least(self, value: str, most: int) -> str:
-        b = self.b
-        return b.call("i64", "llvm.smin.i64", ("i64", value), ("i64", str(most)))
-
-    def most(self, value: str, least: int) -> str:
-        b = self.b
-        return b.call("i64", "llvm.smax.i64", ("i64", value), ("i64", str(least)))
 
     def write_part(
         self, group: Group, panel: str, rows: Range, right: str, counts: tuple[int, ...]

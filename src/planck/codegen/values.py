@@ -98,10 +98,7 @@ class Values:
 
     def splat(self, value: str, scalar_kind: str) -> str:
         """A scalar in all lanes."""
-        kind = lanes_of(scalar_kind, self.lanes)
-        one = self.b.let(f"insertelement {kind} poison, {scalar_kind} {value}, i64 0")
-        order = f"<{self.lanes} x i32> zeroinitializer"
-        return self.b.let(f"shufflevector {kind} {one}, {kind} poison, {order}")
+        return self.b.fill(scalar_kind, value, self.lanes)
 
     def hoist(self, roots: Sequence[Term]) -> None:
         """Write what needs only the open loops, before another one opens."""

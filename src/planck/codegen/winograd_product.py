@@ -19,7 +19,7 @@ class Products(Tiles):
         b, spec = self.b, self.spec
         weights = b.offset(self.base[spec.weights], b.times(panel, spec.positions * spec.slab))
         small, larger = divmod(spec.tiles, spec.all_groups)
-        bounded = self.smaller(end, str(larger)) if larger else begin
+        bounded = b.smaller(end, larger) if larger else begin
         planes = spec.order
         counts = [len(positions) for _, positions in planes]
         with b.loop(0, len(planes)) as n:
@@ -27,7 +27,7 @@ class Products(Tiles):
             count = b.entry(counts, n)
             w = b.offset(weights, b.times(first, spec.slab))
             m = b.offset(self.m, self.number([plane * spec.m_plane for plane, _ in planes], n))
-            ranges = [(small, self.larger(begin, str(larger)) if larger else begin, end)]
+            ranges = [(small, b.larger(begin, larger) if larger else begin, end)]
             if larger:
                 ranges.insert(0, (small + 1, begin, bounded))
             for tiles, low, high in ranges:
@@ -93,7 +93,7 @@ class Products(Tiles):
         whole, tail = divmod(spec.channels, spec.lanes)
         with b.loop(0, -(-whole // spec.run)) as run:
             begin = b.times(run, spec.run)
-            end = self.smaller(str(whole), b.plus(begin, str(spec.run)))
+            end = b.smaller(whole, b.plus(begin, str(spec.run)))
             acc = self.blocks(zeros, *operands, begin, end)
             self.add_up(acc, m, b.let(f"icmp eq i64 {b.plus(run, number)}, 0"))
         if tail:

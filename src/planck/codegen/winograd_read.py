@@ -58,9 +58,9 @@ class Reader(Tiles):
                 (place.row, place.column), spec.step, spec.pads, strict=True
             )
         ]
-        lows = [self.larger("0", b.let(f"sub nsw i64 0, {start}")) for start in starts]
+        lows = [b.larger("0", b.let(f"sub nsw i64 0, {start}")) for start in starts]
         highs = [
-            self.smaller(str(size), b.let(f"sub nsw i64 {extent}, {start}"))
+            b.smaller(size, b.let(f"sub nsw i64 {extent}, {start}"))
             for size, extent, start in zip(window, spec.image, starts, strict=True)
         ]
         inside = self.all_equal([*lows, *highs], [0, 0, *window])

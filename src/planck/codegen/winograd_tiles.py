@@ -46,7 +46,7 @@ class Tiles:
         first = b.times(group, small)
         if not larger:
             return first, str(small)
-        extra = self.smaller(group, str(larger))
+        extra = b.smaller(group, larger)
         test = b.let(f"icmp slt i64 {group}, {larger}")
         return b.plus(first, extra), b.let(f"select i1 {test}, i64 {small + 1}, i64 {small}")
 
@@ -63,12 +63,6 @@ class Tiles:
         """A pixel, row or column possibly outside."""
         b = self.b
         return b.offset(b.offset(pointer, b.times(row, memory.row)), b.times(column, memory.column))
-
-    def smaller(self, x: str, y: str) -> str:
-        return self.b.call("i64", "llvm.smin.i64", ("i64", x), ("i64", y))
-
-    def larger(self, x: str, y: str) -> str:
-        return self.b.call("i64", "llvm.smax.i64", ("i64", x), ("i64", y))
 
     def opaque(self, number: int) -> str:
         """A number that LLVM does not know: it would write a loop's body out as often."""

@@ -28,14 +28,14 @@ class Writing(Tiles):
         first_block = b.times(panel, spec.vectors)
         blocks = str(spec.vectors)
         if spec.blocks % spec.vectors:
-            blocks = self.smaller(blocks, b.let(f"sub nsw i64 {spec.blocks}, {first_block}"))
+            blocks = b.smaller(blocks, b.let(f"sub nsw i64 {spec.blocks}, {first_block}"))
         with b.loop(0, count) as tile:
             place = self.place(b.plus(first, tile))
             place.row = b.times(place.row, spec.side[0])
             place.column = b.times(place.column, spec.side[1])
             m_tile = b.offset(m_group, b.times(tile, spec.vectors * size))
             left = [
-                self.smaller(str(side), b.let(f"sub nsw i64 {extent}, {start}"))
+                b.smaller(side, b.let(f"sub nsw i64 {extent}, {start}"))
                 for side, extent, start in zip(
                     spec.side, spec.out, (place.row, place.column), strict=True
                 )
