@@ -71,7 +71,7 @@ class _Writer:
         self.b, self.spec = b, spec
         self.vector = Vector(spec.lanes)
         self.cells = Cells(b, {"total": self.vector.kind, "row": self.vector.kind, "listed": "i64"})
-        self.base = [b.load("ptr", b.offset("%args", 8 * k), 8) for k in range(4)]
+        self.base = list(b.arguments(spec.arguments).values())
         rows, columns = (ENTRY * bins * spec.listed(axis) for axis, bins in enumerate(spec.bins))
         self.lists = ("%scratch", b.offset("%scratch", rows))
         counts = b.offset("%scratch", rows + columns)
@@ -86,7 +86,7 @@ class _Writer:
             for axis in range(2):
                 self.find_pixels(region, axis)
             image = b.load("i64", c.at(images, c.times(region, spec.strides[2][0]), "i64"), 8)
-            image = self._between(image, spec.images - 1)
+            image = b.smaller(b.larger(image, 0), spec.images - 1)
             plane = c.at(x, c.times(image, spec.strides[0][0]))
             to = c.at(out, c.times(region, spec.strides[3][0]))
             ends = [c.times(at, spec.blocks) for at in (part, b.let(f"add i64 {part}, 1"))]
@@ -142,7 +142,7 @@ class _Writer:
         """As many as a bin has pixels, rounded up."""
         up = self.b.call("double", "llvm.ceil.f64", ("double", size))
         number = self.b.call("i64", "llvm.fptosi.sat.i64.f64", ("double", up))
-        return self._least("smin", self._least("smax", number, "1"), str(MOST_SAMPLES))
+        return self.b.smaller(self.b.larger(number, 1), MOST_SAMPLES)
 
     def _position(self, start: str, size: str, count: str, sample: str) -> str:
         """start + (sample + 0.5) * size / count"""
@@ -157,15 +157,9 @@ class _Writer:
         at = b.call("double", "llvm.maxnum.f64", ("double", at), ("double", _number(0)))
         at = b.call("double", "llvm.minnum.f64", ("double", at), ("double", last))
         below = b.let(f"fptosi double {at} to i64")
-        above = self._least("smin", b.let(f"add i64 {below}, 1"), str(extent - 1))
+        above = self.b.smaller(b.let(f"add i64 {below}, 1"), extent - 1)
         rest = b.let(f"fsub double {at}, {b.let(f'sitofp i64 {below} to double')}")
         return below, above, rest
-
-    def _least(self, way: str, x: str, y: str) -> str:
-        return self.b.call("i64", f"llvm.{way}.i64", ("i64", x), ("i64", y))
-
-    def _between(self, index: str, last: int) -> str:
-        return self._least("smin", self._least("smax", index, "0"), str(last))
 
     def _add(self, entries: str, place: str, weight: str) -> None:
         """One more pixel, or more of the weight of one of the last two."""
@@ -203,7 +197,7 @@ class _Writer:
             return [c.at(plane, c.times(block, step))]
         channels = (c.times(block, spec.lanes, str(lane)) for lane in range(spec.lanes))
         return [
-            c.at(plane, c.times(self._least("smin", channel, str(spec.size[0] - 1)), step))
+            c.at(plane, c.times(self.b.smaller(channel, spec.size[0] - 1), step))
             for channel in channels
         ]
 
@@ -239,7 +233,7 @@ class _Writer:
 
     def _gather(self, name: str, value: str, weight: str) -> None:
         """A variable and value * weight."""
-        weight = self.vector.fill(self.b, weight)
+        weight = self.b.fill("float", weight, self.spec.lanes)
         self.cells[name] = self.vector.fma(self.b, value, weight, self.cells[name])
 
     def emit(self, to: str, block: str, i: str, j: str) -> None:
@@ -251,7 +245,7 @@ class _Writer:
         to = c.at(to, c.times(first, of_channel))
         self.vector.store(b, c["total"], self.place)
         left = b.let(f"sub i64 {spec.size[0]}, {first}")
-        with b.loop(0, self._least("smin", left, str(spec.lanes))) as lane:
+        with b.loop(0, self.b.smaller(left, spec.lanes)) as lane:
             value = b.load("float", c.at(self.place, lane), 4)
             b.store("float", value, c.at(to, c.times(lane, of_channel)), 4)
 

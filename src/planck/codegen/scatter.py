@@ -63,10 +63,7 @@ class _Writer:
         dtype = spec.x.dtype
         self.kind = f"i{dtype.bytes * 8}" if spec.reduction == "none" else dtype.llvm
         self.lanes = Lanes(b, self.kind, target, dtype.kind == "u")
-        self.base = {
-            id(tensor): b.load("ptr", b.offset("%args", 8 * k), 8)
-            for k, tensor in enumerate(spec.tensors)
-        }
+        self.base = b.arguments([tensor.name for tensor in spec.tensors])
 
     def run(self) -> None:
         b, spec = self.b, self.spec
@@ -93,7 +90,7 @@ class _Writer:
         at = "0"
         for one, stride in zip(index, strides or tensor.strides, strict=True):
             at = self.cells.times(one, stride, at)
-        return self.cells.at(self.base[id(tensor)], at, f"i{8 * tensor.dtype.bytes}")
+        return self.cells.at(self.base[tensor.name], at, f"i{8 * tensor.dtype.bytes}")
 
     def copy(self, low: str, high: str) -> None:
         """What lies in the unit's range, in as few loops as there are gaps in it."""
@@ -138,8 +135,7 @@ class _Writer:
         spec, b = self.spec, self.b
         extents: list[Range] = list(spec.indices.dims)
         if axis != spec.split:
-            most = ("i64", str(spec.indices.dims[spec.split]))
-            ends = [b.call("i64", "llvm.smin.i64", ("i64", end), most) for end in (low, high)]
+            ends = [b.smaller(end, spec.indices.dims[spec.split]) for end in (low, high)]
             extents[spec.split] = (ends[0], ends[1])
         with self.each(extents) as at:
             found = self.index(at, spec.out.dims[axis])

@@ -82,7 +82,7 @@ class _Writer:
 
     def run(self) -> None:
         b, spec = self.b, self.spec
-        base = [b.load("ptr", b.offset("%args", 8 * k), 8) for k in range(3)]
+        base = b.arguments(spec.arguments).values()
         sizes = (spec.dtype.bytes, spec.dtype.bytes, 8)
         with b.loop("%begin", "%end") as unit:
             line = unravel(b, unit, spec.lines)
@@ -164,10 +164,7 @@ class _Writer:
         with b.loop(first, spec.count, lanes) as at:
             keys, mask = self.read(x, at, lanes), lanes_of("i1", lanes)
             v = Lanes(b, lanes_of(f"i{spec.key_bits}", lanes), self.target)
-            one = b.let(f"insertelement {v.kind} poison, {v.element} {c['limit']}, i64 0")
-            limit = b.let(
-                f"shufflevector {v.kind} {one}, {v.kind} poison, <{lanes} x i32> zeroinitializer"
-            )
+            limit = b.fill(v.element, c["limit"], lanes)
             over = v.compare("gt", keys, limit)
             bits = b.let(f"bitcast {mask} {over} to i{lanes}")
             c["hits"] = b.let(f"zext i{lanes} {bits} to i64")
@@ -217,9 +214,6 @@ class _Writer:
     def _less(self, x: str, y: str) -> str:
         return self.b.let(f"sub i64 {x}, {y}")
 
-    def _smaller(self, x: str, y: str) -> str:
-        return self.b.call("i64", "llvm.smin.i64", ("i64", x), ("i64", y))
-
     def _runs(self, new: str) -> None:
         """Put runs in order, as many as a vector has lanes at once."""
         b, c, columns = self.b, self.cells, self.columns
@@ -244,8 +238,8 @@ class _Writer:
     def _join(self, start: str) -> None:
         """Merge two runs of `width` elements, the last of which may be shorter or not be there."""
         b, c = self.b, self.cells
-        middle = self._smaller(b.let(f"add i64 {start}, {c['width']}"), c["whole"])
-        end = self._smaller(b.let(f"add i64 {middle}, {c['width']}"), c["whole"])
+        middle = self.b.smaller(b.let(f"add i64 {start}, {c['width']}"), c["whole"])
+        end = self.b.smaller(b.let(f"add i64 {middle}, {c['width']}"), c["whole"])
         one, two, last = (c.at(c["from"], at, self.element) for at in (start, middle, end))
         out = c.at(c["to"], start, self.element)
         c["start"] = end
@@ -295,8 +289,8 @@ class _Writer:
 
         def more() -> str:
             """Whether some elements can be taken without a look at the ends: `trips`."""
-            trips = self._smaller(left("one", ends[0]), left("two", ends[1]))
-            c["trips"] = self._smaller(trips, left("out", out_end))
+            trips = self.b.smaller(left("one", ends[0]), left("two", ends[1]))
+            c["trips"] = self.b.smaller(trips, left("out", out_end))
             return b.let(f"icmp sgt i64 {c['trips']}, 0")
 
         with c.during(more), b.loop(0, c["trips"]):
