@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
+import secrets
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from planck.errors import FileError
 
@@ -16,33 +17,44 @@ _SEEKING = threading.Lock()  # a descriptor has one position
 
 
 def write_file(path: str | os.PathLike[str], parts: Buffer | Iterable[Buffer]) -> None:
-    """Write under a temporary name in the same folder, flush to the disk, then rename.
+    """Write a file that everybody may read.
 
     raises: FileError (no such folder, no rights, disk full); what was at `path` is then untouched
     """
     path = Path(path)
     pieces = (parts,) if isinstance(parts, bytes | bytearray | memoryview) else parts
-    temporary: str | None = None
     try:
-        with tempfile.NamedTemporaryFile(
-            dir=path.parent, prefix=f".{path.name}.", delete=False
-        ) as file:
-            temporary = file.name
+        with replacing(path) as file:
             for piece in pieces:
                 file.write(piece)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
+            os.chmod(file.name, 0o644)
     except OSError as error:
-        if temporary:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
         raise FileError(
             f"cannot write {path}",
             know=error.strerror or str(error),
             try_="check that the folder exists, is writable and has room",
         ) from error
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A new file in the same folder, flushed to the disk and renamed to `path` after the block.
+
+    Where the block fails it is removed, and what was at `path` is untouched.
+    raises: OSError
+    """
+    temporary = path.parent / f".{path.name}.{secrets.token_hex(4)}"
+    file = temporary.open("xb")
+    try:
+        with file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
 
 
 def read_at(descriptor: int, offset: int, memory: memoryview) -> bool:

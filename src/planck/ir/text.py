@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import MISSING, fields, replace
 from pathlib import Path
@@ -27,6 +26,7 @@ import numpy as np
 
 from planck.dtypes import Array, DType, from_numpy
 from planck.errors import FileError
+from planck.files import replacing
 from planck.ir.graph import Graph, Node, Op, Value
 from planck.ir.types import Quant, TensorType
 
@@ -111,28 +111,12 @@ def save(graph: Graph, path: str | Path) -> None:
             if not _inline(array):
                 large[digest(array)] = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
     try:
-        with _replacing(path.with_name(path.name + ".npz")) as file, file.open("wb") as stream:
-            np.savez(stream, **large)  # type: ignore[arg-type]
-        with _replacing(path) as file:
-            file.write_text(text(graph), encoding="utf-8")
+        with replacing(path.with_name(path.name + ".npz")) as file:
+            np.savez(file, **large)  # type: ignore[arg-type]
+        with replacing(path) as file:
+            file.write(text(graph).encode())
     except OSError as error:
         raise FileError(f"cannot write the graph: {error.strerror}", at=str(path)) from error
-
-
-class _replacing:  # noqa: N801 - reads as a verb: with _replacing(path) as file
-    """A temporary path that takes the real one's place when all went well."""
-
-    def __init__(self, path: Path) -> None:
-        self.path, self.temporary = path, path.with_name(f".{path.name}.{os.getpid()}")
-
-    def __enter__(self) -> Path:
-        return self.temporary
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        if kind is None:
-            self.temporary.replace(self.path)
-        else:
-            self.temporary.unlink(missing_ok=True)
 
 
 def inner_graphs(op: Op) -> tuple[Graph, ...]:

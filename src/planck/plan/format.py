@@ -20,14 +20,12 @@ name and renamed, so that a mapped file never changes. Equal plans give equal by
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import mmap
 import os
-import secrets
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -36,7 +34,7 @@ from typing import Any, Final
 
 from planck.dtypes import Array
 from planck.errors import FileError, PlanFormatError, PlanVersionError
-from planck.files import read_at
+from planck.files import read_at, replacing
 from planck.plan.check import check_plan, check_target
 from planck.plan.codec import (
     plan_from_json,
@@ -54,7 +52,6 @@ FORMAT: Final = 2
 _START = struct.Struct("<8sII32s")
 _ALIGN = 64
 _CHUNK = 4 << 20  # bytes hashed by one thread at a time
-_BINARY = getattr(os, "O_BINARY", 0)  # Windows would change line ends
 _SECTIONS = ("plan", "code", "graph", "weights")
 
 Allocate = Callable[[int], Array]
@@ -102,7 +99,7 @@ def save_plan(plan: Plan, path: str | os.PathLike[str]) -> None:
     )
     start, sections = _header(plan, bodies)
     try:
-        with _replacing(path) as descriptor, os.fdopen(descriptor, "wb", closefd=False) as file:
+        with replacing(path) as file:
             at = file.write(start)
             for section, body in zip(sections, bodies, strict=True):
                 file.write(bytes(section.offset - at))
@@ -333,20 +330,3 @@ def _other_version(
 
 def _unreadable(path: str | os.PathLike[str], error: OSError) -> FileError:
     return FileError("the plan cannot be read", at=str(path), know=error.strerror or str(error))
-
-
-@contextlib.contextmanager
-def _replacing(path: Path) -> Iterator[int]:
-    """A descriptor of a new file that takes the path's place if the block succeeds."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, 0o666)
-    try:
-        try:
-            yield descriptor
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise

@@ -1,0 +1,54 @@
+"""Files are written whole or not at all."""
+
+import os
+import stat
+
+import pytest
+
+from planck.errors import FileError
+from planck.files import replacing, write_file
+
+
+def test_the_old_file_stays_until_the_new_one_is_whole(tmp_path):
+    path = tmp_path / "a"
+    path.write_bytes(b"old")
+    with replacing(path) as file:
+        file.write(b"new")
+        file.flush()
+        assert path.read_bytes() == b"old"
+    assert path.read_bytes() == b"new"
+    assert [p.name for p in tmp_path.iterdir()] == ["a"]
+
+
+@pytest.mark.parametrize("error", [OSError("full"), KeyboardInterrupt()])
+def test_a_write_that_fails_leaves_nothing(tmp_path, error):
+    def parts():
+        yield b"half"
+        raise error
+
+    path = tmp_path / "a"
+    path.write_bytes(b"old")
+    with pytest.raises(FileError if isinstance(error, OSError) else KeyboardInterrupt):
+        write_file(path, parts())
+    assert path.read_bytes() == b"old"
+    assert [p.name for p in tmp_path.iterdir()] == ["a"]
+
+
+def test_who_may_read(tmp_path):
+    mask = os.umask(0o077)
+    try:
+        write_file(tmp_path / "all", b"")
+        with replacing(tmp_path / "own"):
+            pass
+    finally:
+        os.umask(mask)
+    modes = {p.name: stat.S_IMODE(p.stat().st_mode) for p in tmp_path.iterdir()}
+    assert modes == {"all": 0o644, "own": 0o600}
+
+
+def test_a_folder_is_no_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for path in (".", tmp_path, tmp_path / "no" / "a"):
+        with pytest.raises(FileError, match="cannot write"):
+            write_file(path, b"")
+    assert not list(tmp_path.iterdir())
