@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from planck.compiler.memory import ALIGNMENT, Buffer, aligned, lower_bound, pack
+from planck.compiler.memory import Buffer, lower_bound, pack
+from planck.plan.model import ALIGNMENT, aligned
 
 
 @st.composite

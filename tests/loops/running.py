@@ -84,9 +84,8 @@ def kernel(
 
 def lay(array: Array, operand: Operand, block: int) -> Array:
     """A logical array as its operand lies in memory; what is not an element is NaN (or 77)."""
-    size = 1 + sum((n - 1) * s for n, s in zip(operand.type.physical, operand.strides, strict=True))
     junk: Any = np.nan if array.dtype.kind == "f" else 77
-    flat = np.full(max(size, 0) if array.size else 0, junk, array.dtype)
+    flat = np.full(max(operand.span, 0) if array.size else 0, junk, array.dtype)
     view(flat, operand, block, array.shape)[...] = array
     return flat
 

@@ -18,7 +18,7 @@ from planck.errors import BuildError
 from planck.ir.graph import Graph, Node, Value
 from planck.ir.text import text
 from planck.ir.types import strides_of
-from planck.plan.model import OVERREAD_BYTES, SHARED, Place, Plan, Slot, Space, Step
+from planck.plan.model import OVERREAD_BYTES, SHARED, Place, Plan, Slot, Space, Step, aligned
 from planck.tactics.kernel import Config, Kernel
 from planck.target import Target
 from planck.tune.cache import Timing
@@ -71,7 +71,7 @@ class Weights:
         if key not in self._known:
             self._known[key] = self.bytes
             self._parts.append((self.bytes, np.ascontiguousarray(array)))
-            self.bytes += memory.aligned(array.nbytes)
+            self.bytes += aligned(array.nbytes)
         return self._known[key]
 
     def image(self) -> bytes:

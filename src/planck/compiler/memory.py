@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-ALIGNMENT: Final = 64
+from planck.plan.model import aligned
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,10 +17,6 @@ class Buffer:
     bytes: int
     first: int
     last: int
-
-
-def aligned(bytes_: int) -> int:
-    return -(-bytes_ // ALIGNMENT) * ALIGNMENT
 
 
 def lower_bound(buffers: list[Buffer]) -> int:

@@ -44,7 +44,7 @@ from planck.plan.codec import (
     target_from_json,
     target_to_json,
 )
-from planck.plan.model import Plan, Slot
+from planck.plan.model import Plan, Slot, aligned
 from planck.target import Target, counterpart
 
 MAGIC: Final = b"\x89PLANCK\n"  # not text, and damaged by whoever takes it for text
@@ -231,12 +231,12 @@ def _header(plan: Plan, bodies: tuple[bytes | memoryview, ...]) -> tuple[bytes, 
     }
     sums = [checksum(body) for body in bodies]
     room = 1024  # the section table: four rows of at most 150 characters, and the file's length
-    size = _round_up(_START.size + len(_json(fixed)) + room) - _START.size
+    size = aligned(_START.size + len(_json(fixed)) + room, _ALIGN) - _START.size
     at = _START.size + size
     sections = []
     for name, body, digest in zip(_SECTIONS, bodies, sums, strict=True):
         sections.append(Section(name, at, len(body), digest))
-        at = _round_up(at + len(body))
+        at = aligned(at + len(body), _ALIGN)
     file_bytes = sections[-1].offset + sections[-1].bytes + _ALIGN
     rows = [[s.name, s.offset, s.bytes, s.sha256] for s in sections]
     text = _json({**fixed, "sections": rows, "file_bytes": file_bytes}).ljust(size)
@@ -296,10 +296,6 @@ def _read_header(start: bytes, file_bytes: int, path: str | os.PathLike[str]) ->
 
 def _json(value: dict[str, Any]) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
-
-
-def _round_up(bytes_: int) -> int:
-    return -(-bytes_ // _ALIGN) * _ALIGN
 
 
 def _version() -> str:

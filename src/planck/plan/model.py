@@ -19,6 +19,13 @@ from planck.target import Target
 
 # A vector load may read past the last element: so many bytes follow the arena and the weights.
 OVERREAD_BYTES: Final = 64
+ALIGNMENT: Final = 64  # tensors begin at its multiples in the arena and in the weights
+
+
+def aligned(bytes_: int, to: int = ALIGNMENT) -> int:
+    """The next multiple, of what tensors begin at or of another number."""
+    return -(-bytes_ // to) * to
+
 
 Space = Literal["arena", "weights", "input", "output", "workspace", "counters"]
 

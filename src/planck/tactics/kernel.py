@@ -35,6 +35,15 @@ class Operand:
     def dense(cls, type_: TensorType) -> Operand:
         return cls(type_, strides_of(type_.physical))
 
+    @property
+    def span(self) -> int:
+        """Elements from the first to the last, with what lies between them."""
+        return 1 + sum((n - 1) * s for n, s in zip(self.type.physical, self.strides, strict=True))
+
+    @property
+    def span_bytes(self) -> int:
+        return self.span * self.type.dtype.bytes
+
 
 @dataclass(frozen=True)
 class Kernel:

@@ -16,7 +16,7 @@ from planck.ir.graph import Graph, Value
 from planck.ir.types import TensorType
 from planck.ops.float64 import interpret_float64
 from planck.ops.pointwise import Cast
-from planck.plan.model import OVERREAD_BYTES, SHARED, Place, Plan, Slot, Step
+from planck.plan.model import ALIGNMENT, OVERREAD_BYTES, SHARED, Place, Plan, Slot, Step
 from planck.runtime import Engine
 from planck.tactics.kernel import Code, Config, Kernel, Operand, Tactic
 
@@ -27,7 +27,6 @@ LAYER_BOUND: Final = 2e-5
 # By how much rounding moves a number at most, over the number.
 HALF_UNITS: Final = {bf16.numpy: 2.0**-8, f16.numpy: 2.0**-11}
 LEAST_UNIT: Final = 2.0**-25  # half of float16's smallest number
-_ALIGN: Final = 64
 
 
 def relative_error(got: Array, want: Array) -> float:
@@ -133,7 +132,7 @@ def _outputs(
             array = arrays[name]
             if name not in kernel.constants:
                 array = _laid_out(array, kernel.operands[name])
-        memory += bytes(-len(memory) % _ALIGN)
+        memory += bytes(-len(memory) % ALIGNMENT)
         arguments.append(Place("weights", len(memory)))
         memory += np.ascontiguousarray(array).tobytes()
     image = link({"engine": engine_code.compiled(kernel.target), code.symbol: object_})
@@ -172,19 +171,13 @@ def _outputs(
 
 def _raw(name: str, operand: Operand, index: int) -> Slot:
     """An output of the plan: all memory that the operand spans, as one row."""
-    return Slot(name, TensorType((_span(operand),), operand.type.dtype), Place("output", 0, index))
-
-
-def _span(operand: Operand) -> int:
-    """Elements from the first to the last."""
-    steps = zip(operand.type.physical, operand.strides, strict=True)
-    return 1 + sum((n - 1) * s for n, s in steps)
+    return Slot(name, TensorType((operand.span,), operand.type.dtype), Place("output", 0, index))
 
 
 def _aligned(operand: Operand) -> Array:
     """Memory for an output that begins where an arena's buffer may."""
     dtype = operand.type.dtype
-    return system.allocate(_span(operand) * dtype.bytes).view(dtype.numpy)
+    return system.allocate(operand.span_bytes).view(dtype.numpy)
 
 
 def _view(memory: Array, operand: Operand) -> Array:
@@ -195,7 +188,7 @@ def _view(memory: Array, operand: Operand) -> Array:
 
 def _laid_out(array: Array, operand: Operand) -> Array:
     """The array as the operand says; zeros in the lanes past the last channel."""
-    memory = np.zeros(_span(operand), array.dtype)
+    memory = np.zeros(operand.span, array.dtype)
     block = operand.type.block
     if block:
         n, c, *spatial = array.shape

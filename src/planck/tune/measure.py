@@ -20,7 +20,7 @@ from planck.codegen.link import link
 from planck.device.system import separate_cpus
 from planck.dtypes import Array
 from planck.ir.types import TensorType
-from planck.plan.model import OVERREAD_BYTES, SHARED, WORKSPACE, Place, Plan, Step
+from planck.plan.model import OVERREAD_BYTES, SHARED, WORKSPACE, Place, Plan, Step, aligned
 from planck.runtime import Engine, ExecutionContext
 from planck.tactics.kernel import Code, Config, Kernel, Tactic
 
@@ -93,11 +93,11 @@ def plan_of(
     for name, operand in kernel.operands.items():
         if name not in kernel.constants:
             arena[name] = arena_bytes
-            arena_bytes += _aligned(_span_bytes(operand.type, operand.strides))
+            arena_bytes += aligned(operand.span_bytes)
     constants = {name: _numbers(kernel.operands[name].type) for name in sorted(kernel.constants)}
     packed = dict(tactic.pack(kernel, config, constants))
     arrays = {n: packed.get(n, constants.get(n)) for n in code.arguments if n not in arena}
-    one = sum(_aligned(a.nbytes) for a in arrays.values() if a is not None)
+    one = sum(aligned(a.nbytes) for a in arrays.values() if a is not None)
     copies = min(_MAX_COPIES, max(1, math.ceil(2 * kernel.target.l2_bytes / one))) if one else 1
     cold = cold_outputs(kernel) if weights_from_memory else []
     flushed = weights_from_memory and bool(one or cold) and flush.can_flush(kernel.target)
@@ -119,7 +119,7 @@ def plan_of(
                     _flush_step(SHARED[WORKSPACE], code.workspace_bytes // flush.TILE_BYTES)
                 )
             for name in cold:
-                bytes_ = _span_bytes(kernel.operands[name].type, kernel.operands[name].strides)
+                bytes_ = kernel.operands[name].span_bytes
                 steps.append(_flush_step(Place("arena", arena[name]), bytes_ // flush.TILE_BYTES))
         arguments = []
         for name in code.arguments:
@@ -131,7 +131,7 @@ def plan_of(
             flat = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
             weights[at : at + flat.size] = flat
             arguments.append(Place("weights", at))
-            at += _aligned(flat.size)
+            at += aligned(flat.size)
         steps.append(
             Step(
                 name=f"copy{number}",
@@ -180,15 +180,6 @@ def _flush_step(place: Place, tiles: int) -> Step:
         writes=(),
         tiles=tiles,
     )
-
-
-def _span_bytes(type_: TensorType, strides: tuple[int, ...]) -> int:
-    last = sum((n - 1) * s for n, s in zip(type_.physical, strides, strict=True))
-    return (last + 1) * type_.dtype.bytes
-
-
-def _aligned(bytes_: int) -> int:
-    return -(-bytes_ // 64) * 64
 
 
 def _numbers(type_: TensorType) -> Array:

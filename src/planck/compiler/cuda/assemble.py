@@ -19,7 +19,7 @@ from planck.compiler.assemble import (
 from planck.compiler.place import Placement
 from planck.compiler.split import Launch
 from planck.ir.graph import Graph
-from planck.plan.model import Plan, Step
+from planck.plan.model import Plan, Step, aligned
 from planck.target import Target
 from planck.tune.cuda.choice import Choice
 
@@ -90,7 +90,7 @@ class Assembly:
         sizes = {"workspace": self.workspace_bytes, "counters": COUNTER_BYTES * self.counters}
         if lanes == 1:
             return steps, sizes
-        pitch = {space: -(-size // _LANE_ALIGN) * _LANE_ALIGN for space, size in sizes.items()}
+        pitch = {space: aligned(size, _LANE_ALIGN) for space, size in sizes.items()}
 
         def moved(step: Step) -> Step:
             arguments = (

@@ -45,9 +45,7 @@ def check_operands(form: Anchored) -> No | None:
     """Whether all that a kernel reads and writes can be read and written here."""
     kernel = form.kernel
     for value in (*kernel.graph.inputs, *kernel.graph.outputs):
-        operand = kernel.operands[value.name]
-        extents = operand.type.physical
-        if 1 + sum((n - 1) * s for n, s in zip(extents, operand.strides, strict=True)) >= REACH:
+        if kernel.operands[value.name].span >= REACH:
             return No(f"%{value.name} reaches over 2^31 elements")
         if value.type.dtype is not f32 and value.type.dtype not in SHORT_FLOATS:
             return No(f"%{value.name} is {value.type.dtype}")

@@ -16,7 +16,7 @@ import numpy as np
 from planck.codegen.triton.image import join, launch_of
 from planck.dtypes import Array
 from planck.ir.types import TensorType
-from planck.plan.model import Place, Plan, Step
+from planck.plan.model import Place, Plan, Step, aligned
 from planck.tactics.kernel import Kernel
 from planck.tune.cuda.choice import Choice
 from planck.tune.cuda.clock import Clock, Trial, medians_us
@@ -47,7 +47,7 @@ def _trial(kernel: Kernel, ways: Sequence[Choice], cold: bool) -> tuple[Trial, l
     for name, operand in kernel.operands.items():
         if name not in kernel.constants:
             arena[name] = top
-            top += _aligned(_span_bytes(operand.type, operand.strides))
+            top += aligned(operand.span_bytes, _ALIGN)
     constants = {name: numbers(kernel.operands[name].type) for name in sorted(kernel.constants)}
     weights, copies = bytearray(), []
     steps: list[Step] = []
@@ -118,8 +118,7 @@ def _step(way: Choice, arena: Mapping[str, int], inside: Mapping[str, int], weig
 def _lying(kernel: Kernel, name: str) -> Array:
     """Numbers for an operand and what lies between its elements, as they lie in memory."""
     operand = kernel.operands[name]
-    elements = _span_bytes(operand.type, operand.strides) // operand.type.dtype.bytes
-    return numbers(operand.type.with_block(0).with_shape((elements,)))
+    return numbers(operand.type.with_block(0).with_shape((operand.span,)))
 
 
 def numbers(type_: TensorType) -> Array:
@@ -128,12 +127,3 @@ def numbers(type_: TensorType) -> Array:
         return np.zeros(type_.dims, type_.dtype.numpy)
     drawn = np.random.default_rng(0).standard_normal(min(type_.size, _DRAWN), np.float32) * 0.1
     return np.resize(drawn.astype(type_.dtype.numpy), type_.dims)
-
-
-def _span_bytes(type_: TensorType, strides: tuple[int, ...]) -> int:
-    last = sum((n - 1) * s for n, s in zip(type_.physical, strides, strict=True))
-    return (last + 1) * type_.dtype.bytes
-
-
-def _aligned(bytes_: int) -> int:
-    return -(-bytes_ // _ALIGN) * _ALIGN
