@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from planck.codegen.memory import supported
 from planck.codegen.nest import generate
-from planck.dtypes import Array
+from planck.dtypes import Array, DType
 from planck.ir.graph import Graph, Value
 from planck.loops.build import compose
 from planck.loops.keep import keep
@@ -22,7 +22,7 @@ class Loops:
     exact = True
 
     def offers(self, kernel: Kernel) -> tuple[Config, ...] | No:
-        fits = fusible(kernel.graph)
+        fits = fusible(kernel.graph, supported)
         if isinstance(fits, No):
             return fits
         if len(kernel.graph.nodes) > 1:
@@ -51,31 +51,14 @@ class Loops:
         return constants
 
 
-def fusible(graph: Graph) -> bool | No:
-    """True if every operator of a graph says its body and every dtype has code; else why not."""
+def fusible(graph: Graph, supported: Callable[[DType], bool]) -> bool | No:
+    """True if all operators of a graph have bodies and all dtypes are supported; else why not."""
     for node in graph.nodes:
         if not node.op.has_body:
             return No(f"{type(node.op).__name__} has no body")
     for value in graph.values():
         if not supported(value.type.dtype):
             return No(f"%{value.name} is {value.type.dtype}")
-    return True
-
-
-def composes(graph: Graph) -> bool | No:
-    """Whether one kernel of a graph computes nothing over and over; for the fuser.
-
-    The graph's boundary is taken to lie dense.
-    """
-    fits = fusible(graph)
-    if isinstance(fits, No):
-        return fits
-    buffers = {v.name: _buffer(v, Operand.dense(v.type)) for v in graph.values()}
-    exprs = dict(zip((v.name for v in graph.outputs), compose(graph), strict=True))
-    for nest in lower(exprs, buffers, 16):
-        answer = frugal(nest)
-        if isinstance(answer, No):
-            return answer
     return True
 
 

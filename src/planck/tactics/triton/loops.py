@@ -35,13 +35,12 @@ from planck.codegen.triton.loops import write
 from planck.codegen.triton.scalar import HEADER, pointer, supported
 from planck.codegen.triton.tiles import Tiling, Way, divisible, groups, reductions, size
 from planck.dtypes import Array, bool_, f32, i32
-from planck.ir.graph import Graph
 from planck.loops.lower import Nest, frugal
 from planck.loops.terms import factor_of, walk
 from planck.plan.model import COUNTERS, WORKSPACE
 from planck.refusal import No
 from planck.tactics.kernel import Config, Kernel
-from planck.tactics.loops import buffers_of, nests_of
+from planck.tactics.loops import buffers_of, fusible, nests_of
 from planck.tactics.triton.operands import dependent
 
 MOST_COLUMNS: Final = 4096  # of a tile: registers of eight warps
@@ -63,7 +62,7 @@ class Loops:
     name = "loops"
 
     def offers(self, kernel: Kernel) -> tuple[Config, ...] | No:
-        fits = fusible(kernel.graph)
+        fits = fusible(kernel.graph, supported)
         if isinstance(fits, No):
             return fits
         nests = nests_of(kernel, LANES)
@@ -117,17 +116,6 @@ class Loops:
     ) -> Mapping[str, Array]:
         tables = {n: np.asarray(a) for n, a in kernel.graph.weights.items() if a.size > 1}
         return dict(constants) | tables
-
-
-def fusible(graph: Graph) -> bool | No:
-    """True if every operator of a graph says its body and a GPU has every dtype; else why not."""
-    for node in graph.nodes:
-        if not node.op.has_body:
-            return No(f"{type(node.op).__name__} has no body")
-    for value in graph.values():
-        if not supported(value.type.dtype):
-            return No(f"%{value.name} is {value.type.dtype}")
-    return True
 
 
 def _tiling(config: Config) -> Tiling:
