@@ -23,12 +23,12 @@ from planck.compiler.options import SHORT, Options, Stages
 from planck.compiler.place import place
 from planck.compiler.split import repeated, split
 from planck.compiler.weigh import weigh
+from planck.compiler.work import weight_bytes
 from planck.dtypes import bf16
 from planck.errors import BuildError
 from planck.ir.graph import Graph
 from planck.ir.verify import verify
 from planck.knobs import knobs
-from planck.ops.region import Region
 from planck.passes import PASSES, simplify
 from planck.passes.depth_first import cut, depth_first
 from planck.passes.fuse import fuse
@@ -134,7 +134,8 @@ def compile_graph(graph: Graph, options: Options) -> Plan:
     refuse_strings(graph)
     cache = TimingCache.open(options.timing_cache, options.target)
     _know_limits(options, cache)
-    from_memory = _weights_from_memory(graph, options.target)
+    # Whether a run of the network pushes all its weights out of the last cache.
+    from_memory = weight_bytes(graph) > options.target.l3_bytes // 2
     end = time.monotonic() + options.seconds if options.seconds is not None else None
     tune = _Tuner(options, cache, from_memory, end)
     graph, answers = settle(graph, options.target, options.threads, tune if options.level else None)
@@ -199,18 +200,6 @@ def _know_limits(options: Options, cache: TimingCache) -> None:
         options.progress("limits", 0, 1, "")
         with turn(LOCK):
             save_limits(options.target, measure_limits(options.target, options.threads))
-
-
-def _weights_from_memory(graph: Graph, target: Target) -> bool:
-    """Whether a run of the network pushes all its weights out of the last cache."""
-    constants = {
-        value.name: value.type.bytes
-        for node in graph.nodes
-        if isinstance(node.op, Region)
-        for value in node.inputs
-        if value.name in graph.weights
-    }
-    return sum(constants.values()) > target.l3_bytes // 2
 
 
 @dataclass(frozen=True)

@@ -52,3 +52,15 @@ def touched_bytes(graph: Graph, name: str, whole: int) -> int:
             return whole
         picked += node.outputs[0].type.bytes
     return min(picked, whole) if readers else whole
+
+
+def weight_bytes(graph: Graph) -> int:
+    """Of the constants that kernels read, each counted once."""
+    constants = {
+        value.name: value.type.bytes
+        for node in graph.nodes
+        if isinstance(node.op, Region)
+        for value in node.inputs
+        if value.name in graph.weights
+    }
+    return sum(constants.values())

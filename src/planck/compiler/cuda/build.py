@@ -28,9 +28,9 @@ from planck.compiler.notes import or_reference, record, references, refuse_strin
 from planck.compiler.options import Options
 from planck.compiler.place import Placement, place
 from planck.compiler.split import Launch, split
+from planck.compiler.work import weight_bytes
 from planck.ir.graph import Graph
 from planck.knobs import knobs
-from planck.ops.region import Region
 from planck.plan.model import Plan, Step
 from planck.refusal import No
 from planck.tactics.library.tactic import LibraryTactic
@@ -138,7 +138,7 @@ class _Build:
         self.cache, self.clock = cache, clock
         self.start = time.monotonic()
         self.kernels = {la.kernel.key: la.kernel for la in launches if la.kernel}
-        self.cold = _weight_bytes(graph) > options.target.l2_bytes // 2
+        self.cold = weight_bytes(graph) > options.target.l2_bytes // 2
         head: list[Any] = [
             WAYS,
             options.level,
@@ -265,14 +265,3 @@ def _ways(known: Mapping[str, Any]) -> dict[str, Timing] | None:
         return {key: Timing.from_json(row) for key, row in known["ways"].items()}
     except (KeyError, TypeError, AttributeError):
         return None
-
-
-def _weight_bytes(graph: Graph) -> int:
-    constants = {
-        value.name: value.type.bytes
-        for node in graph.nodes
-        if isinstance(node.op, Region)
-        for value in node.inputs
-        if value.name in graph.weights
-    }
-    return sum(constants.values())
