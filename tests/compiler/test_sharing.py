@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -81,21 +81,16 @@ def test_results_do_not_depend_on_threads(model: Any, engine: Any, threads: int)
 
 def test_contexts_share_nothing(model: Any, engine: Any) -> None:
     """Several contexts at once, each with workspace and counters of its own."""
-    found: dict[int, bool] = {}
 
-    def run(seed: int) -> None:
+    def run(seed: int) -> bool:
         x = np.random.default_rng(seed).normal(size=(1, 96, 15, 18)).astype(np.float32)
         with engine.create_execution_context(2) as context:
             first = context(x)["z"].copy()
-            found[seed] = all(np.array_equal(context(x)["z"], first) for _ in range(RUNS))
-            found[seed] &= bool(np.allclose(first, wanted(model, x), atol=1e-4))
+            same = all(np.array_equal(context(x)["z"], first) for _ in range(RUNS))
+            return same and np.allclose(first, wanted(model, x), atol=1e-4)
 
-    crew = [threading.Thread(target=run, args=(seed,)) for seed in range(3)]
-    for thread in crew:
-        thread.start()
-    for thread in crew:
-        thread.join()
-    assert found == {0: True, 1: True, 2: True}
+    with ThreadPoolExecutor(3) as threads:
+        assert all(threads.map(run, range(3)))
 
 
 def test_a_build_without_threads_shares_nothing(model: Any, tmp_path: Path) -> None:

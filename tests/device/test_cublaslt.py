@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,18 +24,6 @@ TYPES = {0: "f32", 2: "f16", 14: "bf16"}
 DATA = bytes(range(64))
 
 
-class Function:
-    """One function of a library, as ctypes gives it."""
-
-    restype: Any = None
-
-    def __init__(self, own: Any) -> None:
-        self._own = own
-
-    def __call__(self, *arguments: Any) -> Any:
-        return self._own(*arguments)
-
-
 class Own:
     """A library that counts columns, as the real one does, on the host's memory."""
 
@@ -46,7 +35,7 @@ class Own:
     def __getattr__(self, name: str) -> Any:
         if not name.startswith("cublasLt"):
             raise AttributeError(name)
-        made = Function(getattr(self, "do_" + name.removeprefix("cublasLt")))
+        made = partial(getattr(self, "do_" + name.removeprefix("cublasLt")))
         self.__dict__[name] = made
         return made
 

@@ -60,16 +60,6 @@ class Descriptor:
     final: bool = False
 
 
-class Function:
-    restype: Any = None
-
-    def __init__(self, own: Any) -> None:
-        self._own = own
-
-    def __call__(self, *arguments: Any) -> Any:
-        return self._own(*arguments)
-
-
 class Own:
     """A library that computes on the host's memory."""
 
@@ -82,9 +72,8 @@ class Own:
         if not name.startswith("cudnn"):
             raise AttributeError(name)
         own = getattr(self, "do_" + name.removeprefix("cudnn").removeprefix("Backend"))
-        made = Function(lambda *a: 5000 if name == self.fail else own(*a))
-        self.__dict__[name] = made
-        return made
+        self.__dict__[name] = lambda *a: 5000 if name == self.fail else own(*a)
+        return self.__dict__[name]
 
     def take(self, thing: Any) -> Descriptor:
         value = thing.value if isinstance(thing, ctypes.c_void_p) else thing

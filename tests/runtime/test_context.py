@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -115,24 +116,16 @@ def test_an_idle_context_costs_no_processor() -> None:
 def test_two_contexts_run_at_the_same_time() -> None:
     plan, expected = chain(50, 3000, 200)
     engine = Engine(plan)
-    failures: list[BaseException] = []
 
     def work(seed: int) -> None:
-        try:
-            x = random(3000, seed)
-            wanted = expected(x)
-            with engine.create_execution_context(2) as context:
-                for _ in range(200):
-                    np.testing.assert_array_equal(context(x)[Y], wanted)
-        except BaseException as error:
-            failures.append(error)
+        x = random(3000, seed)
+        wanted = expected(x)
+        with engine.create_execution_context(2) as context:
+            for _ in range(200):
+                np.testing.assert_array_equal(context(x)[Y], wanted)
 
-    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not failures
+    with ThreadPoolExecutor(3) as threads:
+        list(threads.map(work, range(3)))
 
 
 def test_a_second_thread_gets_an_error() -> None:

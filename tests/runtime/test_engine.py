@@ -7,6 +7,7 @@ import logging
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -88,19 +89,14 @@ def test_loaded_and_built_engines_agree(tmp_path: Path) -> None:
 def test_calls_from_many_threads() -> None:
     plan, expected = chain(30, 2000, 100)
     engine = Engine(plan)
-    wrong: list[int] = []
 
-    def work(seed: int) -> None:
+    def wrong(seed: int) -> int:
         x = np.random.default_rng(seed).uniform(-1, 1, 2000).astype(np.float32)
         wanted = expected(x)
-        wrong.append(sum(not np.array_equal(engine(x)[Y], wanted) for _ in range(50)))
+        return sum(not np.array_equal(engine(x)[Y], wanted) for _ in range(50))
 
-    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert wrong == [0, 0, 0, 0]
+    with ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(wrong, range(4))) == [0, 0, 0, 0]
 
 
 def test_a_failed_call_gives_its_context_back() -> None:

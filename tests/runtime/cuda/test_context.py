@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -231,26 +232,18 @@ def test_graphs_are_kept_for_the_last_sets_of_pointers(driver: FakeDriver) -> No
 
 def test_contexts_share_weights_and_run_side_by_side(driver: FakeDriver) -> None:
     plan, expected = chain(20)
-    failures: list[BaseException] = []
     with CudaEngine(plan, driver) as made:
         before = len(driver.memory)
 
         def work(seed: int) -> None:
-            try:
-                with made.create_execution_context() as context:
-                    for turn in range(10):
-                        x = random(100 * seed + turn)
-                        np.testing.assert_array_equal(context(x)[Y], expected(x))
-                        np.testing.assert_array_equal(made(x)[Y], expected(x))
-            except BaseException as error:
-                failures.append(error)
+            with made.create_execution_context() as context:
+                for turn in range(10):
+                    x = random(100 * seed + turn)
+                    np.testing.assert_array_equal(context(x)[Y], expected(x))
+                    np.testing.assert_array_equal(made(x)[Y], expected(x))
 
-        threads = [threading.Thread(target=work, args=(seed,)) for seed in range(3)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert not failures
+        with ThreadPoolExecutor(3) as threads:
+            list(threads.map(work, range(3)))
         assert before == 1  # the weights
         assert sum(len(m) == len(plan.weights) for m in driver.memory.values()) == 1
 
