@@ -2,7 +2,7 @@
 
 The input is read once, and there is one kernel to start instead of several. It does not pay where
 a result would go on into memory of its own: an epilogue with another tensor, or a concatenation,
-unless filters are 1x1: their kernels write parts apart (passes/fuse.py).
+unless filters are 1x1: their kernels write parts apart (passes/epilogues.py).
 
 Notebook (Zen 5, two threads): YOLOv5s, eight such pairs written apart: 67 steps for 75, and 1.1 %
 (0.4 to 1.8) of its time; 1.9 % had been expected from reading 6.5 MB once instead of twice.
