@@ -20,7 +20,8 @@ from tests.tactics.triton.conftest import H100
 
 pytest.importorskip("triton", reason="Triton is not installed")
 
-from tests.compiler.cuda.test_whole import codes, kernel_of  # noqa: F401
+from tests.compiler.cuda.conftest import codes  # noqa: F401
+from tests.compiler.cuda.test_whole import kernel_of
 
 SAMPLE = (
     "node/test_col2im", "node/test_tril_zero", "node/test_split_zero_size_splits_opset13",

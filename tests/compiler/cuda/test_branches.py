@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from bench import models
-from planck.compiler.cuda import build as build_module
 from planck.compiler.cuda.assemble import Assembly
 from planck.compiler.cuda.branches import LANES, _deal, _regions
 from planck.compiler.cuda.build import compile_cuda
@@ -24,7 +23,6 @@ from planck.plan.check import check_plan
 from planck.plan.codec import plan_from_json, plan_to_json
 from planck.plan.model import Launch, Place, Plan, Step
 from planck.runtime.cuda.engine import CudaEngine
-from tests.compiler.cuda.test_build import NoCompilers
 from tests.device.fake_cuda import FakeDriver
 from tests.runtime.cuda.plans import chain
 from tests.tune.cuda.pretending import TARGET, Timer, Timing
@@ -86,19 +84,6 @@ class Halved(Timing):
     def run_us(self, graph: Any, cold: bool) -> float:
         lanes = {step.lane for step in graph}
         return 10.0 * len(graph) / (1 + len(lanes)) - sum(s.lane > 0 for s in graph)
-
-
-@pytest.fixture
-def codes(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-
-    class Keeping(NoCompilers):
-        def submit(self, code: Any) -> Any:
-            found[code.symbol] = code
-            return super().submit(code)
-
-    monkeypatch.setattr(build_module, "CubinPool", Keeping)
-    return found
 
 
 def built(name: str, cache: Path, clock: Timer, precision: str = "fp16") -> Plan:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from concurrent.futures import Future
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,39 +13,13 @@ import pytest
 
 import planck
 from bench import models
-from planck.codegen.triton.code import Cubin, TritonCode
+from planck.codegen.triton.code import Cubin
 from planck.compiler.api import options_of, stage
 from planck.compiler.cuda import build as build_module
 from planck.errors import BuildError, DeviceError, MissingExtraError, NoDeviceError
 from planck.plan.check import check_plan
 from planck.plan.format import load_plan
 from planck.runtime.engine import PlanOnly, engine_or_plan
-from planck.target import Target
-from tests.device.fake_cuda import cubin
-
-
-class NoCompilers:
-    """Stands for a CubinPool: a cubin of each kernel's name, at once."""
-
-    def __init__(self, target: Target) -> None:
-        self.codes: list[TritonCode] = []
-
-    def submit(self, code: TritonCode) -> Future[Cubin]:
-        self.codes.append(code)
-        future: Future[Cubin] = Future()
-        future.set_result(Cubin(cubin(code.symbol), 32 * code.warps, 1 << 14))
-        return future
-
-    def __enter__(self) -> NoCompilers:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-
-@pytest.fixture
-def uncompiled(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(build_module, "CubinPool", NoCompilers)
 
 
 def built(model: Any, precision: str = "fp16", **how: Any) -> planck.Engine:
@@ -54,9 +30,10 @@ def built(model: Any, precision: str = "fp16", **how: Any) -> planck.Engine:
 REFERENCES: dict[str, int] = {}
 
 
+@pytest.mark.usefixtures("codes")
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 @pytest.mark.parametrize("name", models.NAMES)
-def test_every_step_of_a_model_has_a_kernel(name: str, precision: str, uncompiled: None) -> None:
+def test_every_step_of_a_model_has_a_kernel(name: str, precision: str) -> None:
     engine = built(models.build(name, small=True), precision)
     check_plan(engine.plan)
     slow = engine.plan.build["references"]
@@ -66,13 +43,15 @@ def test_every_step_of_a_model_has_a_kernel(name: str, precision: str, uncompile
     assert engine.plan.target.machine == "generic"
 
 
-def test_the_bytes_are_the_same_each_time(tmp_path: Path, uncompiled: None) -> None:
+@pytest.mark.usefixtures("codes")
+def test_the_bytes_are_the_same_each_time(tmp_path: Path) -> None:
     for name in ("a", "b"):
         built(models.build("squeezenet", small=True)).save(tmp_path / name)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
-def test_a_plan_says_that_nothing_was_timed(tmp_path: Path, uncompiled: None) -> None:
+@pytest.mark.usefixtures("codes")
+def test_a_plan_says_that_nothing_was_timed(tmp_path: Path) -> None:
     engine = built(models.build("mlp", small=True))
     report = engine.inspect()
     assert not report.tuned
@@ -82,7 +61,8 @@ def test_a_plan_says_that_nothing_was_timed(tmp_path: Path, uncompiled: None) ->
     assert again.steps == engine.plan.steps
 
 
-def test_an_engine_without_its_gpu_says_what_is_missing(uncompiled: None) -> None:
+@pytest.mark.usefixtures("codes")
+def test_an_engine_without_its_gpu_says_what_is_missing() -> None:
     engine = built(models.build("mlp", small=True))
     if not isinstance(engine, PlanOnly):
         pytest.skip("there is a GPU here")
@@ -125,17 +105,16 @@ def test_stages_of_a_gpu_are_its_own() -> None:
 
 
 def test_without_triton_a_build_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(build_module, "CubinPool", _NoTriton)
-    with pytest.raises(MissingExtraError, match="Triton"):
-        built(models.build("mlp", small=True))
-
-
-class _NoTriton(NoCompilers):
-    def submit(self, code: TritonCode) -> Future[Cubin]:
+    def submit(code: Any) -> Future[Cubin]:
         future: Future[Cubin] = Future()
         error = MissingExtraError("building for a GPU needs Triton", try_="pip install planckrt")
         future.set_exception(error)
         return future
+
+    pool = nullcontext(SimpleNamespace(submit=submit))
+    monkeypatch.setattr(build_module, "CubinPool", lambda target: pool)
+    with pytest.raises(MissingExtraError, match="Triton"):
+        built(models.build("mlp", small=True))
 
 
 @pytest.mark.gpu

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from bench import models
-from planck.compiler.cuda import build as build_module
 from planck.compiler.cuda.build import compile_cuda
 from planck.compiler.cuda.sources import tactics_of
 from planck.compiler.options import Options
@@ -37,13 +36,10 @@ from planck.tactics.library.cublaslt import CublasLt
 from planck.tactics.library.cudnn import Cudnn
 from planck.tactics.triton import TACTICS
 from planck.tune.cuda.clock import GpuClock
-from tests.compiler.cuda.test_build import NoCompilers
-from tests.compiler.cuda.test_whole import TOLERANCES, codes, kernel_of
+from tests.compiler.cuda.test_whole import TOLERANCES, kernel_of
 from tests.device.fake_cuda import FakeDriver
 from tests.device.fake_library import VERSION, FakeLibrary, missing
 from tests.tune.cuda.pretending import TARGET, Timer, Timing
-
-__all__ = ["codes"]  # a fixture
 
 
 class Asked:
@@ -132,12 +128,7 @@ def test_a_network(name: str, precision: str, library: str, codes: dict[str, Any
     driver.finish()
 
 
-@pytest.fixture
-def no_compilers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(build_module, "CubinPool", NoCompilers)
-
-
-@pytest.mark.usefixtures("no_compilers")
+@pytest.mark.usefixtures("codes")
 @pytest.mark.parametrize(("name", "library"), [("mlp", CUBLASLT), ("resnet50", CUDNN)])
 def test_a_plan_file_keeps_its_calls(name: str, library: str, tmp_path: Path) -> None:
     plan = built(name, "fp16", library=library)
@@ -147,7 +138,7 @@ def test_a_plan_file_keeps_its_calls(name: str, library: str, tmp_path: Path) ->
     assert calls(found)
 
 
-@pytest.mark.usefixtures("no_compilers")
+@pytest.mark.usefixtures("codes")
 def test_calls_need_no_workspace() -> None:
     plan = built("mlp", "fp16", count=1)
     check_plan(plan)
@@ -156,7 +147,7 @@ def test_calls_need_no_workspace() -> None:
                 for at in step.arguments if at.space == "workspace"]  # fmt: skip
 
 
-@pytest.mark.usefixtures("no_compilers")
+@pytest.mark.usefixtures("codes")
 def test_a_plan_runs_only_where_its_library_is() -> None:
     plan = built("mlp", "fp16")
     driver = FakeDriver()
@@ -169,7 +160,7 @@ def test_a_plan_runs_only_where_its_library_is() -> None:
     driver.finish()
 
 
-@pytest.mark.usefixtures("no_compilers")
+@pytest.mark.usefixtures("codes")
 def test_another_version_of_a_library_is_timed_again(tmp_path: Path) -> None:
     times = []
     for version in (VERSION, VERSION, VERSION + 1):

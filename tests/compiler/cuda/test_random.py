@@ -14,7 +14,7 @@ from tests.device.fake_cuda import FakeDriver
 
 pytest.importorskip("triton", reason="Triton is not installed")
 
-from tests.compiler.cuda.test_whole import codes, kernel_of  # noqa: F401
+from tests.compiler.cuda.test_whole import kernel_of
 
 
 @pytest.mark.slow
@@ -25,7 +25,7 @@ def test_networks(
     precision: str,
     first: int,
     most: float,
-    codes: dict[str, Any],  # noqa: F811
+    codes: dict[str, Any],
 ) -> None:
     for seed in range(first, first + 40):
         model, feed = network(seed)

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from bench import models
-from planck.compiler.cuda import build as build_module
 from planck.compiler.cuda.build import compile_cuda
 from planck.compiler.options import Options
 from planck.compiler.stages import run_stages
@@ -17,8 +16,9 @@ from planck.frontends import read
 from planck.plan.check import check_plan
 from planck.plan.model import Plan
 from planck.runtime.report import report
-from tests.compiler.cuda.test_build import NoCompilers
 from tests.tune.cuda.pretending import TARGET, Timer, Timing
+
+pytestmark = pytest.mark.usefixtures("codes")
 
 
 class Dice(Timer):
@@ -37,11 +37,6 @@ class Rolled(Timing):
         alone = "alone" if len(set(graph)) == 1 else "together"
         digests = (hashlib.sha256(f"{symbol} {alone}".encode()).digest()[0] for symbol in graph)
         return sum(5.0 + digest / 256 for digest in digests)
-
-
-@pytest.fixture(autouse=True)
-def no_compilers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(build_module, "CubinPool", NoCompilers)
 
 
 def built(clock: Dice, cache: Path, level: int = 3, name: str = "squeezenet") -> Plan:

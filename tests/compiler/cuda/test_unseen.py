@@ -17,7 +17,7 @@ from tests.device.fake_cuda import FakeDriver
 
 pytest.importorskip("triton", reason="Triton is not installed")
 
-from tests.compiler.cuda.test_whole import TOLERANCES, codes, kernel_of  # noqa: F401
+from tests.compiler.cuda.test_whole import TOLERANCES, kernel_of
 
 
 @pytest.mark.slow
@@ -27,7 +27,7 @@ def test_a_block(
     block: Callable[..., Any],
     kernels: int,
     precision: str,
-    codes: dict[str, Any],  # noqa: F811
+    codes: dict[str, Any],
 ) -> None:
     network = model(block)
     plan = planck.build(network, target="cuda:sm_90", precision=precision).plan

@@ -6,7 +6,7 @@ kernels, and the runtime that launches them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,11 +17,9 @@ import pytest
 import planck
 from bench import models
 from planck.codegen.triton.code import TritonCode
-from planck.compiler.cuda import build as build_module
 from planck.frontends import read
 from planck.ir.interpret import interpret as interpret_graph
 from planck.runtime.cuda.engine import CudaEngine
-from tests.compiler.cuda.test_build import NoCompilers
 from tests.device.fake_cuda import FakeDriver
 
 pytest.importorskip("triton", reason="Triton is not installed")
@@ -36,20 +34,6 @@ CASES = (
     ("mobilenet_v2", "fp16"), ("yolov8n", "fp16"), ("yolov5s", "fp32"), ("resnet50", "fp16"),
     ("unet", "fp16"), ("lstm", "fp16"),
 )  # fmt: skip
-
-
-@pytest.fixture
-def codes(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, TritonCode]]:
-    """What was given to the compilers, by symbol."""
-    found: dict[str, TritonCode] = {}
-
-    class Keeping(NoCompilers):
-        def submit(self, code: TritonCode) -> Any:
-            found[code.symbol] = code
-            return super().submit(code)
-
-    monkeypatch.setattr(build_module, "CubinPool", Keeping)
-    return found
 
 
 def kernel_of(code: TritonCode) -> Callable[..., None]:
