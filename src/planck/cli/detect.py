@@ -43,11 +43,7 @@ def detect(
     from planck import vision
 
     files = _pictures(images)
-    engine = engine_of(
-        model,
-        building,
-        progress=not as_json,
-    )
+    engine = engine_of(model, building, progress=not as_json)
     settings = vision.Settings(score=score, iou=iou)
     names = _names(labels) if labels else vision.labels_of(engine.metadata)
     detector = vision.Detector(engine, names, settings=settings)

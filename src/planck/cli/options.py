@@ -94,7 +94,6 @@ class Building:
             rich_help_panel=_PANEL,
         ),
     ] = 3
-
     tactic_sources: Annotated[
         str | None,
         typer.Option(

@@ -34,11 +34,7 @@ def run(
       planck run net.onnx
       planck run net.plan --threads 2 --cpus 0,2
     """
-    engine = engine_of(
-        model,
-        building,
-        progress=not as_json,
-    )
+    engine = engine_of(model, building, progress=not as_json)
     context = engine.create_execution_context(building.threads, building.cpu_list)
     with context:
         outputs = context(load_inputs(engine, inputs or []))
