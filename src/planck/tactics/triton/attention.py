@@ -27,8 +27,7 @@ from planck.ops.nn import Attention
 from planck.refusal import No
 from planck.tactics.kernel import Config, Kernel
 from planck.tactics.pattern import first_node, symbol, without_casts
-from planck.tactics.triton.convolution import float32_ways
-from planck.tactics.triton.operands import REACH, dependent
+from planck.tactics.triton.operands import REACH, dependent, precisions
 from planck.tactics.triton.tiles import cores_of, shared_of
 
 DEEPEST: Final = 256  # of a head
@@ -106,7 +105,7 @@ def _ranked(kernel: Kernel, node: Node) -> tuple[Config, ...] | No:
     if not found:
         return No("no block of queries and keys fits into shared memory")
     best = sorted(found, key=lambda tile: found[tile])
-    ways = float32_ways(kernel, rounded=False) if q.type.dtype is f32 else ("",)
+    ways = precisions(kernel, q.type.dtype, short=False)
     made = [
         {"bm": bm, "bn": bn, "warps": warps, "stages": stages, "trigger": 2, "precision": way}
         for bm, bn, warps, stages in best

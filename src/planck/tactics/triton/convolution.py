@@ -42,7 +42,7 @@ from planck.codegen.triton.convolution import Taps
 from planck.codegen.triton.product import Product, Tile, write
 from planck.codegen.triton.stem import Gather
 from planck.codegen.triton.text import power_of_two
-from planck.dtypes import SHORT_FLOATS, Array, f32
+from planck.dtypes import SHORT_FLOATS, Array
 from planck.ops.nn import Conv
 from planck.refusal import No
 from planck.tactics.kernel import Config, Kernel
@@ -52,11 +52,20 @@ from planck.tactics.triton.operands import (
     dependent,
     has_room,
     pack_operands,
+    precisions,
     tail_of,
     tf32,
     written_bytes,
 )
-from planck.tactics.triton.tiles import Work, config_of, configs, ranked, ranked_held, tile_of
+from planck.tactics.triton.tiles import (
+    Work,
+    config_of,
+    configs,
+    interleaved,
+    ranked,
+    ranked_held,
+    tile_of,
+)
 
 MAX_OFFERS: Final = 12  # without those that only let the next kernel begin later
 HELD_OFFERS: Final = 3
@@ -83,7 +92,7 @@ class TensorConvolution:
         if isinstance(op, Conv) and op.is_depthwise(w) and w.dims[0] == op.groups:
             return No("one filter for each channel: most of a product would be zeros")
         found = []
-        for precision in precisions(problem):
+        for precision in precisions(kernel, shape.multiplied, w.dtype in SHORT_FLOATS):
             work = Work(
                 shape.rows, shape.columns, shape.outer,
                 shape.down.taps * shape.across.taps * shape.channels, shape.channels,
@@ -94,7 +103,7 @@ class TensorConvolution:
                 for own in (ranked(work, kernel.target), ranked_held(work, kernel.target))
             )
             found.append(configs(tiles, MAX_OFFERS, held[:HELD_OFFERS]))
-        return _interleaved(found)
+        return interleaved(found)
 
     def build(self, kernel: Kernel, config: Config) -> TritonCode:
         problem, tile = _take(kernel), tile_of(config)
@@ -139,7 +148,8 @@ class StemConvolution:
         # The fewest padded elements, and among these the fewest steps.
         order = sorted(togethers, key=lambda k: (_padded(whole, k, width), -k))[:2]
         found = []
-        for precision in precisions(problem):
+        short = problem.form.node.inputs[1].type.dtype in SHORT_FLOATS
+        for precision in precisions(kernel, shape.multiplied, short):
             made = []
             for together in order:
                 bk = max(16, power_of_two(together * width))
@@ -157,7 +167,7 @@ class StemConvolution:
                 cut.insert(3, replace(cut[0], trigger=3))
                 made += [{**config_of(t), "together": together} for t in cut]
             found.append(made)
-        return _interleaved(found)
+        return interleaved(found)
 
     def build(self, kernel: Kernel, config: Config) -> TritonCode:
         problem, tile = _take(kernel), tile_of(config)
@@ -181,32 +191,6 @@ class StemConvolution:
         packed = np.zeros((_whole(columns, tile.bn), loads.steps, tile.bk), np.float32)
         packed[:columns, :, : steps.shape[2]] = steps
         return _packed(problem, tile, constants, packed)
-
-
-def precisions(problem: Problem) -> tuple[str, ...]:
-    """Ways to multiply: of 16 bits one; float32 by TF32 where that is allowed or loses nothing.
-
-    Where a float32 image meets weights of 16 bits and the result has 16, TF32 keeps as much of the
-    image as the network's precision keeps of every other.
-    """
-    if problem.shape.multiplied is not f32:
-        return ("",)
-    short = problem.form.node.inputs[1].type.dtype in SHORT_FLOATS
-    outputs = [v.type.dtype for v in problem.form.kernel.graph.outputs]
-    rounded = short and all(dtype in SHORT_FLOATS for dtype in outputs)
-    return float32_ways(problem.form.kernel, rounded)
-
-
-def float32_ways(kernel: Kernel, rounded: bool) -> tuple[str, ...]:
-    """rounded: whether what is lost by TF32 is lost anyway"""
-    return ("tf32",) if rounded or "tf32" in kernel.target.extras else ("tf32x3", "ieee")
-
-
-def _interleaved(found: list[list[dict[str, object]]]) -> tuple[Config, ...]:
-    """The offers of several precisions: the best of each first."""
-    longest = max(map(len, found))
-    mixed = [own[k] for k in range(longest) for own in found if k < len(own)]
-    return tuple(mixed)
 
 
 def _gathering(tile: Tile, bk: int) -> Tile:

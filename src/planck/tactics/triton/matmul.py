@@ -22,13 +22,12 @@ from planck.codegen.triton.code import TritonCode
 from planck.codegen.triton.matmul import Matrices, Matrix, Rows, Shape, write_rows
 from planck.codegen.triton.product import Product, write
 from planck.codegen.triton.text import power_of_two
-from planck.dtypes import SHORT_FLOATS, Array, f32
+from planck.dtypes import SHORT_FLOATS, Array
 from planck.ops.nn import MatMul
 from planck.refusal import No
 from planck.tactics.kernel import Config, Kernel
 from planck.tactics.matmul import Problem, problem_of
 from planck.tactics.pattern import anchored, constant, symbol
-from planck.tactics.triton.convolution import float32_ways
 from planck.tactics.triton.operands import (
     aligned_names,
     channel_stride,
@@ -36,12 +35,13 @@ from planck.tactics.triton.operands import (
     dependent,
     multiplied,
     pack_operands,
+    precisions,
     tail_of,
     tf32,
     values_of,
     written_bytes,
 )
-from planck.tactics.triton.tiles import Work, configs, cores_of, ranked, tile_of
+from planck.tactics.triton.tiles import Work, configs, cores_of, interleaved, ranked, tile_of
 
 MAX_OFFERS: Final = 12
 FEW_ROWS: Final = 8
@@ -61,12 +61,8 @@ class TensorMatMul:
             return problem
         shape = shape_of(problem)
         outer = int(np.prod(shape.batch, dtype=np.int64))
-        ways = [""]
-        if shape.multiplied is f32:
-            short = problem.b.type.dtype in SHORT_FLOATS or problem.a.type.dtype in SHORT_FLOATS
-            written = [v.type.dtype for v in kernel.graph.outputs]
-            rounded = short and all(dtype in SHORT_FLOATS for dtype in written)
-            ways = list(float32_ways(kernel, rounded))
+        short = problem.b.type.dtype in SHORT_FLOATS or problem.a.type.dtype in SHORT_FLOATS
+        ways = precisions(kernel, shape.multiplied, short)
         found = []
         for way in ways:
             work = Work(
@@ -75,8 +71,7 @@ class TensorMatMul:
             )  # fmt: skip
             own = configs(ranked(work, kernel.target), MAX_OFFERS // len(ways))
             found.append([c for c in own if shape.packed or not c["fetch"]])
-        longest = max(map(len, found))
-        return tuple(own[k] for k in range(longest) for own in found if k < len(own))
+        return interleaved(found)
 
     def build(self, kernel: Kernel, config: Config) -> TritonCode:
         problem, tile = _take(kernel), tile_of(config)

@@ -160,6 +160,21 @@ def multiplied(x: DType, w: DType) -> DType:
     return x if x is w else f32
 
 
+def precisions(kernel: Kernel, dtype: DType, short: bool) -> tuple[str, ...]:
+    """Ways to multiply: of 16 bits one; float32 by TF32 where that is allowed or loses nothing.
+
+    Where float32 meets 16 bits and the result has 16, TF32 keeps as much of it as the network's
+    precision keeps of every other.
+
+    dtype:  in which the operands meet
+    short:  whether one of them has 16 bits
+    """
+    if dtype is not f32:
+        return ("",)
+    lost = short and all(v.type.dtype in SHORT_FLOATS for v in kernel.graph.outputs)
+    return ("tf32",) if lost or "tf32" in kernel.target.extras else ("tf32x3", "ieee")
+
+
 def written_bytes(form: Anchored) -> int:
     """What a kernel at least reads and writes."""
     kernel = form.kernel

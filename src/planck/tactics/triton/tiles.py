@@ -187,6 +187,12 @@ def configs(tiles: list[Tile], limit: int, held: Sequence[Tile] = ()) -> list[di
     return [config_of(tile) for tile in (*made[:limit], *later)]
 
 
+def interleaved(found: Sequence[Sequence[Config]]) -> tuple[Config, ...]:
+    """The offers of several precisions: the best of each first."""
+    longest = max(map(len, found))
+    return tuple(own[k] for k in range(longest) for own in found if k < len(own))
+
+
 def config_of(tile: Tile) -> dict[str, object]:
     return {name: getattr(tile, name) for name in Tile.__dataclass_fields__}
 
