@@ -35,6 +35,10 @@ CASES = {
         %d: {MAP} = Conv(%c, %w, {CONV}) %y: {MAP} = Pointwise(%r, %d, fn="add")""",
         ["Conv", "relu", "Conv add"],
     ),
+    "what nobody reads": (
+        f"""%c: {MAP} = Conv(%x, %v, {DOT}) %y: {MAP} = Pointwise(%x, fn="exp")""",
+        ["Conv", "exp"],
+    ),
     "pointwise chain": (
         f"""%a: {MAP} = Pointwise(%x, fn="exp") %c: {MAP} = Pointwise(%a, %b, fn="add")
         %y: {MAP} = Pointwise(%c, fn="sqrt")""",

@@ -115,7 +115,7 @@ def _take_parts(groups: Groups, group: Group, channels: int) -> None:
     escaping = groups.escaping(group.nodes, group.makes)
     if len(escaping) != 1 or escaping & groups.outputs:
         return
-    slices = groups.users[escaping.pop()]
+    slices = groups.users.get(escaping.pop(), [])
     ranges = sorted((n.op.starts[1], n.op.sizes[1]) for n in slices if isinstance(n.op, Slice))
     at = 0
     for start, size in ranges:
