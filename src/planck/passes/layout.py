@@ -16,7 +16,16 @@ from dataclasses import dataclass, replace
 from planck.ir.graph import Graph, Namer, Node, Value
 from planck.ir.types import TensorType
 from planck.ops.identity import Identity
-from planck.ops.movement import Broadcast, Concat, Gather, Pad, Reshape, Slice, Transpose
+from planck.ops.movement import (
+    Broadcast,
+    Concat,
+    Cumulative,
+    Gather,
+    Pad,
+    Reshape,
+    Slice,
+    Transpose,
+)
 from planck.ops.nn import Conv, ConvTranspose, Pool, Resize
 from planck.ops.pointwise import Cast, Pointwise
 from planck.ops.reduce import Reduce
@@ -218,6 +227,8 @@ class _Layout:
         given = [v.type.block > 0 for v in inputs]
         by_name = dict(zip((v.name for v in inner.inputs), inputs, strict=True))
         anchor, first = anchor_of(inner)
+        if isinstance(anchor.op, Cumulative):
+            return [False] * len(inputs), False
         data = by_name.get(first)
         shape = anchor.outputs[0].type.shape  # an output may be a part of it
         if isinstance(anchor.op, Conv | ConvTranspose) and data is not None:

@@ -14,6 +14,7 @@ from planck.tactics.loops import Loops
 from planck.tactics.matmul import Multiply
 from planck.tactics.matmul24 import NarrowMultiply
 from planck.tactics.rois import Regions
+from planck.tactics.running import Accumulating
 from planck.tactics.scatter import Scattering
 from planck.tactics.sliding import Depthwise, Grouped, Pooling
 from planck.tactics.strassen import StrassenMultiply
@@ -41,6 +42,7 @@ TACTICS: tuple[Tactic, ...] = (
     Largest(),
     Scattering(),
     Regions(),
+    Accumulating(),
     Loops(),
 )
 """In the order in which they are asked; all that offer are compared."""

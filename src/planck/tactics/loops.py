@@ -11,6 +11,7 @@ from planck.ir.graph import Graph, Value
 from planck.loops.build import compose
 from planck.loops.keep import keep
 from planck.loops.lower import Buffer, Nest, frugal, lower
+from planck.ops.movement import Cumulative
 from planck.refusal import No
 from planck.tactics.kernel import Code, Config, Kernel, Operand
 
@@ -25,6 +26,8 @@ class Loops:
         fits = fusible(kernel.graph, supported)
         if isinstance(fits, No):
             return fits
+        if any(isinstance(node.op, Cumulative) for node in kernel.graph.nodes):
+            return No("would sum each element of a running sum anew")
         if len(kernel.graph.nodes) > 1:
             for nest in nests_of(kernel, kernel.target.lanes):
                 answer = frugal(nest)
