@@ -178,7 +178,7 @@ def test_open_shape_says_what_to_write(command: Command, model: Path, tmp_path: 
 
 
 def test_why_of_a_reference_step(command: Command, tmp_path: Path) -> None:
-    """Det is never compiled: `why` says so."""
+    """Nothing compiles a determinant: `why` says so."""
     path = tmp_path / "det.onnx"
     values = [helper.make_tensor_value_info("x", TensorProto.FLOAT, [3, 3])]
     outputs = [helper.make_tensor_value_info("y", TensorProto.FLOAT, [])]
@@ -187,7 +187,7 @@ def test_why_of_a_reference_step(command: Command, tmp_path: Path) -> None:
     path.write_bytes(helper.make_model(graph).SerializeToString())
     done = command("why", path, "best")
     assert done.code == 0
-    assert "Det is never compiled" in done.out
+    assert "nothing compiles this Det" in done.out
 
 
 @pytest.mark.parametrize("suffix", [".onnx", ".plan", ".cfg", ".graph"])

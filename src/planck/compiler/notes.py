@@ -36,7 +36,7 @@ def references(launches: list[Launch], answers: Mapping[str, object]) -> dict[st
         name = launch.node.outputs[0].name if launch.node.outputs else "nothing"
         answer = answers.get(launch.kernel.key) if launch.kernel else None
         if launch.kernel is None:
-            reasons[name] = f"{type(launch.node.op).__name__} is never compiled"
+            reasons[name] = f"nothing compiles this {type(launch.node.op).__name__}"
         elif isinstance(answer, No):
             reasons[name] = answer.reason
     return reasons

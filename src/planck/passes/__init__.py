@@ -14,6 +14,7 @@ The order, and why:
     fold_batch_norm        after the patterns; scales and shifts that are left belong to weights
     fold_pad               before space_to_depth: it multiplies paddings
     space_to_depth         needs slices joined by remove_noops
+    flatten_depth          after batch norms are in the weights; transposes come of it
     push_transposes        what is left of layout changes sinks and cancels
     fold_reshape           after transposes: they stop at reshapes
     merge_parallel         last: slices after a wide product hide it from the patterns
@@ -34,6 +35,7 @@ from planck.passes.arithmetic import arithmetic
 from planck.passes.attention import fuse_attention
 from planck.passes.chain_pools import chain_pools
 from planck.passes.common_subexpressions import common_subexpressions
+from planck.passes.flatten_depth import flatten_depth
 from planck.passes.fold_batch_norm import fold_batch_norm
 from planck.passes.fold_constants import fold_constants
 from planck.passes.fold_pad import fold_pad
@@ -64,6 +66,7 @@ PASSES: Final[tuple[tuple[str, Pass], ...]] = (
     ("fold_batch_norm", fold_batch_norm),
     ("fold_pad", fold_pad),
     ("space_to_depth", space_to_depth),
+    ("flatten_depth", flatten_depth),
     ("push_transposes", push_transposes),
     ("part_concats", part_concats),
     ("slice_first", slice_first),  # once it is known where transposes stay
