@@ -1,4 +1,4 @@
-"""Convolutions of volumes become convolutions of images."""
+"""Convolutions and pools of volumes become those of images."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from planck.ir.graph import Graph
 from planck.ir.parse import parse
 from planck.ops.movement import Transpose
-from planck.ops.nn import Conv
+from planck.ops.nn import Conv, ConvTranspose, Pool
 from planck.passes import simplify
 from planck.passes.flatten_depth import flatten_depth
 from tests.passes.conftest import same_results
@@ -86,3 +86,61 @@ def test_weights_that_are_computed() -> None:
         %y: f32[1,6,4,9,7] = Conv(%x, %w, {ONE}) return %y }}"""
     )
     assert flatten_depth(graph) is graph
+
+
+@pytest.mark.parametrize("n", [1, 2])
+@pytest.mark.parametrize(
+    ("kind", "how", "y"),
+    [
+        ("max", "kernel=(2, 2, 2), strides=(2, 2, 2), pads=(0, 0, 0, 0, 0, 0)", "3,4,5"),
+        ("max", "kernel=(3, 3, 2), strides=(2, 1, 1), pads=(1, 1, 0, 1, 1, 1)", "3,9,11"),
+        ("max", "kernel=(2, 2, 2), strides=(2, 2, 2), pads=(0, 0, 0, 0, 0, 0), ceil=True", "3,5,6"),
+        ("max", "kernel=(4, 2, 2), strides=(3, 2, 2), pads=(0, 0, 0, 0, 0, 0), ceil=True", "2,5,6"),
+        ("average", "kernel=(3, 2, 3), strides=(1, 2, 2), pads=(0, 0, 1, 0, 1, 0)", "4,5,5"),
+        ("average", "kernel=(1, 3, 3), strides=(2, 2, 2), pads=(0, 1, 1, 0, 1, 1)", "3,5,6"),
+    ],
+)
+def test_pools(kind: str, how: str, y: str, n: int) -> None:
+    how = f"{how}, dilations=(1, 1, 1)"
+    graph = parse(
+        f"""graph "p"(%x: f32[{n},5,6,9,11]) {{
+        %y: f32[{n},5,{y}] = Pool(%x, kind="{kind}", {how}) return %y }}"""
+    )
+    found = flatten_depth(graph)
+    assert [n.inputs[0].type.rank for n in found.nodes if isinstance(n.op, Pool)] == [4]
+    same_results(graph, found)
+
+
+def test_pools_that_stay() -> None:
+    """A mean that does not count what lies beyond the depth, and norms."""
+    pads = "strides=(2, 2, 2), pads=(1, 0, 0, 1, 0, 0), dilations=(1, 1, 1)"
+    for kind in ("average", "lp"):
+        graph = parse(
+            f"""graph "p"(%x: f32[1,5,6,8,4]) {{
+            %y: f32[1,5,4,4,2] = Pool(%x, kind="{kind}", kernel=(2, 2, 2), {pads}) return %y }}"""
+        )
+        assert flatten_depth(graph) is graph
+
+
+def enlarged(n: int, taps: int, depth: int, pads: str = "(0, 0, 1, 0, 0, 0)") -> Graph:
+    return parse(
+        f"""graph "t"(%x: f32[{n},5,3,4,6]) {{
+        weight %w: f32[5,7,{taps},3,2] = ? weight %b: f32[7] = ?
+        %a: f32[{n},7,{depth},9,12] = ConvTranspose(%x, %w, %b, strides=(2, 2, 2), pads={pads},
+        dilations=(1, 1, 1), groups=1, output_padding=(0, 0, 1))
+        %y: f32[{n},7,{depth},9,12] = Pointwise(%a, fn="tanh") return %y }}"""
+    )
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_enlarged_volumes(n: int) -> None:
+    graph = enlarged(n, 2, 6)
+    found = flatten_depth(graph)
+    ops = [n for n in found.nodes if isinstance(n.op, ConvTranspose)]
+    assert [n.inputs[0].type.rank for n in ops] == [4]
+    same_results(graph, found)
+
+
+def test_enlarged_volumes_whose_windows_meet() -> None:
+    for graph in (enlarged(1, 3, 7), enlarged(1, 2, 5, "(1, 0, 1, 0, 0, 0)")):
+        assert flatten_depth(graph) is graph
