@@ -55,7 +55,15 @@ from planck.dtypes import Array, DType, f16, f32
 from planck.ir.graph import Graph, Namer, Node, Op, Value
 from planck.ops.identity import Identity
 from planck.ops.movement import Broadcast, Concat, Reshape, Slice, Transpose
-from planck.ops.nn import Attention, Conv, ConvTranspose, DeformConv, GridSample, MatMul, RoiAlign
+from planck.ops.nn import (
+    Attention,
+    Conv,
+    ConvTranspose,
+    DeformColumns,
+    GridSample,
+    MatMul,
+    RoiAlign,
+)
 from planck.ops.pointwise import Cast
 from planck.ops.region import Region
 from planck.passes.layout import STEM_CHANNELS, region_of
@@ -64,7 +72,7 @@ VIEWS: Final = (Concat, Reshape, Slice, Transpose)
 MOVES: Final = (*VIEWS, Broadcast, Identity)
 PRODUCTS: Final = {Conv: 2, ConvTranspose: 2, MatMul: 2, Attention: 3}  # how many operands
 # Operands that say where to read, not what: nothing is gained by rounding them, much is lost.
-PLACES: Final[Mapping[type[Op], int]] = {GridSample: 1, RoiAlign: 1, DeformConv: 2}
+PLACES: Final[Mapping[type[Op], int]] = {GridSample: 1, RoiAlign: 1, DeformColumns: 1}
 # Products that an element takes part in, for fewer bits to pay. Fewer are three channels of a stem,
 # a depthwise filter, or a weighted sum that a detection head makes a coordinate of.
 LEAST_PRODUCTS: Final = 8

@@ -14,7 +14,7 @@ from planck.frontends.onnx.builder import Item
 from planck.frontends.onnx.context import NodeContext, Table
 from planck.frontends.onnx.emit import apply, cast, reshape, total, transpose
 from planck.ir.graph import Value
-from planck.ops.nn import Conv, ConvTranspose, DeformConv, MatMul, MaxPoolIndices, Pool
+from planck.ops.nn import Conv, ConvTranspose, DeformColumns, MatMul, MaxPoolIndices, Pool
 
 
 def window_attributes(
@@ -124,22 +124,32 @@ def _conv_transpose(ctx: NodeContext) -> Item:
 
 
 def _deform_conv(ctx: NodeContext) -> Item:
-    x, w, offsets, bias, mask = (
-        ctx.input(0),
-        ctx.input(1),
-        ctx.input(2),
-        ctx.optional(3),
-        ctx.optional(4),
-    )
-    dtype, parts = x.type.dtype.numpy, ctx.integer("offset_group", 1)
-    strides, pads, dilations = window_attributes(ctx, _kernel(ctx, w))
-    if bias is None:
-        bias = ctx.const(np.zeros(w.type.dims[0], dtype))
+    """What the taps read, channels last, times the weights."""
+    x, w, offsets = ctx.input(0), ctx.input(1), ctx.input(2)
+    bias, mask = ctx.optional(3), ctx.optional(4)
+    parts, groups = ctx.integer("offset_group", 1), ctx.integer("group", 1)
+    kernel = _kernel(ctx, w)
+    strides, pads, dilations = window_attributes(ctx, kernel)
+    (n, c, *_), (m, each, *_) = x.type.dims, w.type.dims
+    if len(kernel) != 2 or x.type.rank != 4 or groups < 1 or c != each * groups or m % groups:
+        raise ShapeError(f"DeformConv of {x.type} with weights {w.type} in {groups} groups")
     if mask is None:
-        n, channels, *at = offsets.type.dims
-        mask = ctx.const(np.ones((n, channels // 2, *at), dtype))
-    op = DeformConv(strides, pads, dilations, ctx.integer("group", 1), parts)
-    return ctx.emit(op, x, w, offsets, bias, mask)
+        shape = (n, offsets.type.dims[1] // 2, *offsets.type.dims[2:])
+        mask = ctx.const(np.ones(shape, x.type.dtype.numpy))
+    op = DeformColumns((kernel[0], kernel[1]), strides, pads, dilations, parts)
+    columns = ctx.emit(op, transpose(ctx, x, (0, 2, 3, 1)), offsets, mask)
+    at = columns.type.dims[1:3]
+    beside = reshape(ctx, columns, (n * math.prod(at), op.taps, groups, each))
+    beside = transpose(ctx, beside, (2, 0, 1, 3))
+    beside = reshape(ctx, beside, (groups, n * math.prod(at), op.taps * each))
+    weights = reshape(ctx, w, (groups, m // groups, each, op.taps))
+    weights = transpose(ctx, weights, (0, 3, 2, 1))
+    weights = reshape(ctx, weights, (groups, op.taps * each, m // groups))
+    y = ctx.emit(MatMul(), beside, weights)
+    if bias is not None:
+        y = apply(ctx, "add", y, reshape(ctx, bias, (groups, 1, m // groups)))
+    y = reshape(ctx, y, (groups, n, *at, m // groups))
+    return reshape(ctx, transpose(ctx, y, (1, 0, 4, 2, 3)), (n, m, *at))
 
 
 # Matrix products

@@ -3,7 +3,7 @@
 from planck.ops.nn.attention import Attention
 from planck.ops.nn.boxes import NonMaxSuppression
 from planck.ops.nn.convolution import Conv, ConvTranspose
-from planck.ops.nn.deform import DeformConv
+from planck.ops.nn.deform import DeformColumns
 from planck.ops.nn.matmul import MatMul
 from planck.ops.nn.norm import LRN, BatchNorm, GroupNorm, InstanceNorm, LayerNorm, RMSNorm
 from planck.ops.nn.pool import MaxPoolIndices, Pool
@@ -14,7 +14,7 @@ from planck.ops.nn.softmax import Hardmax, LogSoftmax, Softmax
 OPERATORS = (
     Conv, ConvTranspose, MatMul, Pool, MaxPoolIndices, BatchNorm, LayerNorm, RMSNorm, InstanceNorm,
     GroupNorm, LRN, Softmax, LogSoftmax, Hardmax, Resize, Attention,
-    GridSample, RoiAlign, DeformConv, NonMaxSuppression,
+    GridSample, RoiAlign, DeformColumns, NonMaxSuppression,
 )  # fmt: skip
 
 __all__ = [
@@ -24,7 +24,7 @@ __all__ = [
     "BatchNorm",
     "Conv",
     "ConvTranspose",
-    "DeformConv",
+    "DeformColumns",
     "GridSample",
     "GroupNorm",
     "Hardmax",

@@ -19,50 +19,51 @@ from planck.ops.shapes import count, need_kind, same_dtype
 
 
 @dataclass(frozen=True)
-class DeformConv(Op):
-    """Convolution of x[N, C, H, W] whose taps are moved and weighed.
+class DeformColumns(Op):
+    """What the taps of a deformable convolution read of x[N, H, W, C], moved and weighed.
 
-    inputs:         x, w[M, C/groups, kH, kW], offsets[N, 2 * taps, P, Q] (y before x), b[M],
-                    mask[N, taps, P, Q]; taps = offset_groups * kH * kW
-    offset_groups:  parts of the channels that share their offsets
+    inputs:         x, offsets[N, 2 * G * T, P, Q] (y before x), mask[N, G * T, P, Q]; T taps of the
+                    kernel, G parts of the channels that share their offsets
+    gives:          [N, P, Q, T, C]: channels lie last, so that all of a part read at one place
     source:         ONNX operator DeformConv; https://arxiv.org/abs/1811.11168
     """
 
+    kernel: tuple[int, int]
     strides: tuple[int, ...]
     pads: tuple[int, ...]
     dilations: tuple[int, ...]
-    groups: int
-    offset_groups: int
+    parts: int
+
+    @property
+    def taps(self) -> int:
+        return self.kernel[0] * self.kernel[1]
 
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
-        count("DeformConv", inputs, 5)
-        dtype = same_dtype("DeformConv", inputs)
-        need_kind("DeformConv", dtype, "f")
-        x, w, offsets, bias, mask = (kind.dims for kind in inputs)
-        if len(x) != 4 or len(w) != 4 or self.groups < 1 or self.offset_groups < 1:
-            raise ShapeError(f"DeformConv of {inputs[0]} with weights {inputs[1]}")
-        if x[1] != w[1] * self.groups or w[0] % self.groups or x[1] % self.offset_groups:
-            raise ShapeError(f"DeformConv of {inputs[0]} with weights {inputs[1]}: channels")
-        at = extents("DeformConv", x[2:], w[2:], self.strides, self.pads, self.dilations)
-        parts = self.offset_groups * w[2] * w[3]
+        count("DeformColumns", inputs, 3)
+        dtype = same_dtype("DeformColumns", inputs)
+        need_kind("DeformColumns", dtype, "f")
+        x, offsets, mask = (kind.dims for kind in inputs)
+        if len(x) != 4 or self.parts < 1 or x[3] % self.parts:
+            raise ShapeError(f"DeformColumns of {inputs[0]} in {self.parts} parts")
+        at = extents("DeformColumns", x[1:3], self.kernel, self.strides, self.pads, self.dilations)
+        each = self.parts * self.taps
         for name, given, wanted in (
-            ("offsets", offsets, (x[0], 2 * parts, *at)),
-            ("bias", bias, (w[0],)),
-            ("mask", mask, (x[0], parts, *at)),
+            ("offsets", offsets, (x[0], 2 * each, *at)),
+            ("a mask", mask, (x[0], each, *at)),
         ):
             if given != wanted:
-                raise ShapeError(f"DeformConv has {name} {list(given)}, must be {list(wanted)}")
-        return (TensorType((x[0], w[0], *at), dtype),)
+                raise ShapeError(f"DeformColumns has {name} {list(given)}, must be {list(wanted)}")
+        return (TensorType((x[0], *at, self.taps, x[3]), dtype),)
 
     def reference(self, *inputs: Array) -> tuple[Array, ...]:
         dtype = inputs[0].dtype
         wide = accumulator(from_numpy(dtype)).numpy
-        x, w, offsets, bias, mask = (array.astype(wide, copy=False) for array in inputs)
-        n, parts, (high, broad) = x.shape[0], self.offset_groups, w.shape[2:]
+        x, offsets, mask = (array.astype(wide, copy=False) for array in inputs)
+        n, parts, (high, broad) = x.shape[0], self.parts, self.kernel
         at = offsets.shape[2:]
         moved = offsets.reshape(n, parts, high, broad, 2, *at)
         weighed = mask.reshape(n, parts, high, broad, *at)
-        image = x.reshape(n, parts, -1, *x.shape[2:])
+        image = np.moveaxis(x, 3, 1).reshape(n, parts, -1, *x.shape[1:3])
         columns = np.zeros((*image.shape[:3], high, broad, *at), wide)
         for i, j in np.ndindex(high, broad):
             rows = (
@@ -71,31 +72,25 @@ class DeformConv(Op):
             lines = np.arange(at[1]) * self.strides[1] - self.pads[1] + j * self.dilations[1]
             y, z = moved[:, :, i, j, 0] + rows, moved[:, :, i, j, 1] + lines
             columns[:, :, :, i, j] = _between(image, y, z) * weighed[:, :, i, j][:, :, None]
-        grouped = columns.reshape(n, self.groups, -1, at[0] * at[1])
-        kernel = w.reshape(self.groups, w.shape[0] // self.groups, -1)
-        result = np.matmul(kernel, grouped).reshape(n, w.shape[0], *at)
-        return ((result + bias[:, None, None]).astype(dtype),)
+        beside = columns.reshape(n, x.shape[3], self.taps, *at).transpose(0, 3, 4, 2, 1)
+        return (np.ascontiguousarray(beside).astype(dtype, copy=False),)
 
     def body(self, inputs: tuple[Tensor, ...], index: tuple[Expr, ...], output: int = 0) -> Expr:
-        x, w, offsets, bias, mask = inputs
-        n, m, p, q = index
+        x, offsets, mask = inputs
+        n, p, q, tap, channel = index
         wide = accumulator(x.dtype)
-        loops = expr.variables(index, w.shape[1:])
-        own, i, j = loops
-        channel = expr.add(expr.mul(expr.floordiv(m, w.shape[0] // self.groups), w.shape[1]), own)
-        part = expr.floordiv(channel, x.shape[1] // self.offset_groups)
-        tap = expr.add(expr.mul(expr.add(expr.mul(part, w.shape[2]), i), w.shape[3]), j)
+        part = expr.floordiv(channel, x.shape[3] // self.parts)
+        own = expr.add(expr.mul(part, self.taps), tap)
         places = []
-        for axis, (o, k) in enumerate(((p, i), (q, j))):
+        taps = expr.floordiv(tap, self.kernel[1]), expr.mod(tap, self.kernel[1])
+        for axis, (o, k) in enumerate(zip((p, q), taps, strict=True)):
             grid = expr.add(expr.mul(o, self.strides[axis]), expr.mul(k, self.dilations[axis]))
-            moved = offsets(n, expr.add(expr.mul(tap, 2), axis), p, q)
+            moved = offsets(n, expr.add(expr.mul(own, 2), axis), p, q)
             at = expr.cast(expr.add(grid, -self.pads[axis]), wide)
             places.append(expr.apply("add", at, expr.cast(moved, wide)))
         value = _between_expr(x, n, channel, places)
-        value = expr.apply("mul", value, expr.cast(mask(n, tap, p, q), wide))
-        value = expr.apply("mul", value, expr.cast(w(m, own, i, j), wide))
-        total = expr.reduce("sum", loops, value)
-        return expr.cast(expr.apply("add", total, expr.cast(bias(m), wide)), x.dtype)
+        value = expr.apply("mul", value, expr.cast(mask(n, own, p, q), wide))
+        return expr.cast(value, x.dtype)
 
 
 def _between(image: Array, y: Array, x: Array) -> Array:
@@ -118,14 +113,14 @@ def _between(image: Array, y: Array, x: Array) -> Array:
 
 
 def _between_expr(x: Tensor, n: Expr, channel: Expr, places: Sequence[Expr]) -> Expr:
-    """x[n, channel] at two positions, bilinear, 0 outside."""
+    """x[n, y, x, channel] at two positions, bilinear, 0 outside."""
     dtype = places[0].dtype
     bases = [expr.apply("floor", place) for place in places]
     total: Expr | None = None
     for steps in product((0.0, 1.0), repeat=2):
         index, conditions, weight = [], [], None
         for axis, step in enumerate(steps):
-            size = x.shape[2 + axis]
+            size = x.shape[1 + axis]
             at = expr.apply("add", bases[axis], step)
             away = expr.apply("abs", expr.apply("sub", places[axis], at))
             near = expr.apply("sub", Const(1.0, dtype), away)
@@ -134,7 +129,7 @@ def _between_expr(x: Tensor, n: Expr, channel: Expr, places: Sequence[Expr]) -> 
             conditions.append(expr.Apply("less", (at, Const(float(size), dtype)), bool_))
             index.append(expr.cast(expr.apply("min", expr.apply("max", at, 0.0), size - 1.0), i64))
         assert weight is not None, "two axes"
-        read = expr.apply("mul", expr.cast(x(n, channel, *index), dtype), weight)
+        read = expr.apply("mul", expr.cast(x(n, *index, channel), dtype), weight)
         value = Select(expr.both(*conditions), read, Const(0.0, dtype))
         total = value if total is None else expr.apply("add", total, value)
     assert total is not None, "four neighbours"
