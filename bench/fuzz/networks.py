@@ -49,7 +49,8 @@ class Writer:
 
     def node(self, op: str, *inputs: str, **attributes: Any) -> str:
         name = f"v{len(self.nodes)}"
-        self.nodes.append(helper.make_node(op, inputs, [name], **attributes))
+        more = [f"{name}_places"] if op == "TopK" else []
+        self.nodes.append(helper.make_node(op, inputs, [name, *more], **attributes))
         return name
 
     def constant(self, array: Any) -> str:
@@ -276,14 +277,82 @@ def heads_apart(w: Writer, x: Value) -> Value | None:
     return Value(w.node("Transpose", apart, perm=[0, 2, 1, 3]), (n, 4, length, c // 4))
 
 
+def overwritten(w: Writer, x: Value) -> Value | None:
+    """A part of the first axes written anew; perhaps every second element of the last of these."""
+    depth = w.draw.randrange(1, len(x.dims) + 1)
+    box = [range(*sorted(w.draw.sample(range(n + 1), 2))) for n in x.dims[:depth]]
+    if w.mostly(0.3):
+        box[-1] = box[-1][::2]
+    places = np.stack(np.meshgrid(*box, indexing="ij"), -1)
+    part = x.name
+    for axis, side in enumerate(box):
+        ends = (side.start, side.stop, axis, side.step)
+        part = w.node("Slice", part, *map(w.integers, ends))
+    part = w.node("Neg" if w.mostly() else "Sigmoid", part)
+    return Value(w.node("ScatterND", x.name, w.constant(places), part), x.dims)
+
+
+def added_at(w: Writer, x: Value) -> Value:
+    """Rows of x added to others, some of them to the same."""
+    axis = w.draw.randrange(len(x.dims))
+    places = w.constant(w.normal.integers(-x.dims[axis], x.dims[axis], x.dims))
+    made = w.node("ScatterElements", x.name, places, x.name, axis=axis, reduction="add")
+    return Value(w.node("Tanh", made), x.dims)
+
+
+def summed(w: Writer, x: Value) -> Value:
+    ways = {name: int(w.mostly(0.3)) for name in ("exclusive", "reverse")}
+    axis = w.constant(np.array(w.draw.randrange(len(x.dims)), np.int64))
+    return Value(w.node("Tanh", w.node("CumSum", x.name, axis, **ways)), x.dims)
+
+
+def largest(w: Writer, x: Value) -> Value:
+    axis = w.draw.randrange(1, len(x.dims))
+    k = max(x.dims[axis] // 2, 1)
+    made = w.node("TopK", x.name, w.integers(k), axis=axis, largest=int(w.mostly()))
+    return Value(made, (*x.dims[:axis], k, *x.dims[axis + 1 :]))
+
+
+def regions(w: Writer, x: Value) -> Value:
+    n, _, height, width = x.dims
+    begins = w.normal.uniform(-1, 2, (n, 2))
+    corners = np.concatenate([begins, begins + w.normal.uniform(1, 6, (n, 2))], 1)
+    where = (w.constant(corners.astype(np.float32)), w.integers(*range(n)))
+    sizes = {"output_height": height, "output_width": width}
+    made = w.node("RoiAlign", x.name, *where, sampling_ratio=w.draw.choice((0, 2)), **sizes)
+    return Value(made, x.dims)
+
+
+def volume(w: Writer, x: Value) -> Value | None:
+    """Channels taken for a depth, and a convolution or a pool of that."""
+    n, c, *size = x.dims
+    if c % 4:
+        return None
+    deep = (n, c // 4, 4, *size)
+    made = w.node("Reshape", x.name, w.integers(*deep))
+    for _ in range(w.draw.randint(1, 2)):
+        if w.mostly(0.7):
+            taps = w.draw.choice(((3, 3, 3), (1, 3, 3), (3, 1, 1)))
+            pads = [k // 2 for k in taps] * 2
+            made = w.node("Conv", made, w.weight(c // 4, c // 4, *taps), pads=pads)
+        else:
+            kind = w.draw.choice(("MaxPool", "AveragePool"))
+            made = w.node(kind, made, kernel_shape=[1, 3, 3], pads=[0, 1, 1] * 2)
+        if w.mostly():
+            made = w.node("Relu", made)
+    return Value(w.node("Reshape", made, w.integers(*x.dims)), x.dims)
+
+
 ANY: tuple[Step, ...] = (
     written_norm, halves_swapped, doubled, turned, centred, shifted, activated, softmax,
+    overwritten, added_at, summed, largest,
 )  # fmt: skip
 STEPS: dict[int, tuple[Step, ...]] = {
     3: (*ANY, product, product, attention, attention, rotated, image_of_rows, heads_apart),
     4: (
         *ANY, convolution, convolution, depthwise, excited, pooled, enlarged, group_norm,
         channels_last, channels_last, shuffled, refolded, rows_of_pixels, rows_of_pixels,
+        regions, volume,
     ),
 }  # fmt: skip
 

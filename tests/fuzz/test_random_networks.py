@@ -13,7 +13,7 @@ from bench.fuzz.networks import error, expected, network
 
 @pytest.mark.slow
 def test_on_a_processor() -> None:
-    for seed in range(80):
+    for seed in range(50):
         model, feed = network(seed)
         engine = planck.build(model, optimization_level=0, threads=1, accuracy=None)
         assert error(engine(feed), expected(model, feed)) <= 1e-4, f"seed {seed}"
