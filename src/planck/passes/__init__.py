@@ -15,6 +15,7 @@ The order, and why:
     fold_pad               before space_to_depth: it multiplies paddings
     space_to_depth         needs slices joined by remove_noops
     flatten_depth          after batch norms are in the weights; transposes come of it
+    unfold_computed        once it is known which weights are constants
     push_transposes        what is left of layout changes sinks and cancels
     fold_reshape           after transposes: they stop at reshapes
     merge_parallel         last: slices after a wide product hide it from the patterns
@@ -50,6 +51,7 @@ from planck.passes.remove_unused import remove_unused
 from planck.passes.resize_last import resize_last
 from planck.passes.slice_first import slice_first
 from planck.passes.space_to_depth import space_to_depth
+from planck.passes.unfold_computed import unfold_computed
 
 _log: Final = logging.getLogger(__name__)
 
@@ -67,6 +69,7 @@ PASSES: Final[tuple[tuple[str, Pass], ...]] = (
     ("fold_pad", fold_pad),
     ("space_to_depth", space_to_depth),
     ("flatten_depth", flatten_depth),
+    ("unfold_computed", unfold_computed),
     ("push_transposes", push_transposes),
     ("part_concats", part_concats),
     ("slice_first", slice_first),  # once it is known where transposes stay
