@@ -12,10 +12,11 @@ from planck.codegen import memory
 from planck.codegen.across import Across
 from planck.codegen.llvm import Builder, function
 from planck.codegen.memory import register
+from planck.codegen.reductions import chains
 from planck.codegen.terms import Emitter
 from planck.dtypes import Array
 from planck.loops.lower import EXPENSIVE, Nest, Store
-from planck.loops.terms import Term, walk
+from planck.loops.terms import Term, factor_of, walk
 from planck.target import Target
 
 # Nanoseconds of work that one tile should have, and tiles for each thread at most. A claim and a
@@ -82,7 +83,9 @@ class _NestWriter:
         target: Target,
     ) -> None:
         self.b, self.nest, self.target = b, nest, target
-        self.lanes = _lanes(nest, target)
+        lanes = _lanes(nest, target)
+        self.chains = _chains(nest, lanes, target)
+        self.lanes = lanes * self.chains
         self.rows = 1
         self.e = Emitter(b, nest.pool, pointers, target)
         self.e.keep = nest.keep
@@ -130,6 +133,7 @@ class _NestWriter:
         """A rough estimate of the whole nest's time on one core."""
         extents = dict(self.nest.loops)
         everywhere = math.prod(self.steps(loop) for loop in self.nest.loops) * self.rows
+        everywhere *= self.chains
         total = float(everywhere) * _LOAD_NS * len(self.nest.stores)
         inside: dict[Term, float] = {}
         for term in walk([s.value for s in self.nest.stores]):
@@ -270,6 +274,18 @@ def _lanes(nest: Nest, target: Target) -> int:
     if any(t.kind == "reduce" and nest.vector in t.free for t in walk(nest.roots)):
         lanes *= WIDE  # neighbouring columns together: memory comes in longer runs
     return min(lanes, _power(nest.extent(nest.vector)))
+
+
+def _chains(nest: Nest, lanes: int, target: Target) -> int:
+    """How many vectors of a nest are written together, for functions that take long."""
+    if nest.vector is None or nest.across is not None or lanes != target.lanes:
+        return 1
+    own = [t for t in walk([s.value for s in nest.stores]) if nest.vector in t.free]
+    if any(t.kind == "select" for t in own):
+        return 1
+    if any(t.kind == "load" and factor_of(t.args[-1], nest.vector) != 1 for t in own):
+        return 1
+    return chains(own, nest.extent(nest.vector), target)
 
 
 def _is_index(term: Term) -> bool:
