@@ -46,7 +46,8 @@ def emit(
     if not v.is_float:
         return integers.emit_integer(v, fn, args)
     if fn in _RARE:
-        return _through_double(v, _RARE[fn], args)
+        write = _SHORT.get(fn, _RARE[fn]) if v.bits == 32 else _RARE[fn]
+        return _through_double(v, write, args)
     if fn not in _FLOAT:
         raise BuildError(f"there is no function {fn!r} on {kind}")
     return _FLOAT[fn](v, *args)
@@ -90,7 +91,7 @@ def _pow(v: Lanes, x: str, y: str) -> str:
     for exponent, write in _POWERS.items():
         if y == v.c(exponent):
             return write(v, x)
-    return _through_double(v, rare.power, (x, y))
+    return _through_double(v, rare.power_short if v.bits == 32 else rare.power, (x, y))
 
 
 def _cube(v: Lanes, x: str) -> str:
@@ -183,6 +184,9 @@ _RARE: Final[dict[str, Callable[..., str]]] = {
     "fmod": rare.remainder,
     "mod": _mod,
 }
+
+# What floats use instead.
+_SHORT: Final[dict[str, Callable[..., str]]] = {"sin": rare.sin_short, "cos": rare.cos_short}
 
 _FLOAT: Final[dict[str, Callable[..., str]]] = {
     "add": Lanes.add,
