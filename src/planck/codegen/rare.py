@@ -6,7 +6,9 @@ of sines, cosines and powers there are others for floats, half as long.
 Notebook (AMD EPYC of Zen 1, AVX2): those for floats were predicted to take half the time, from
 their instructions. In loops over two vectors of floats, sin 215 -> 105, cos 222 -> 113, pow 608 ->
 397, with AVX-512 109 -> 57, 112 -> 62, 232 -> 161; sin and cos err 0.50 units in the last place,
-pow 0.503. One polynomial over half a turn replaces two over quarters and their choice.
+pow 0.503. On one thread, with whole calls and ONNX Runtime in brackets: 524,288 powers 6,150 ->
+4,070 us (5,380) and 1M sines 4,560 -> 2,120 us (3,240). One polynomial over half a turn replaces
+two over quarters and their choice.
 """
 
 from __future__ import annotations
