@@ -168,7 +168,8 @@ def read_masked(
 def read_strided(
     b: Builder, pointer: str, offset: str, stride: int, dtype: DType, count: int, target: Target
 ) -> str:
-    """Elements a constant stride apart, one by one; backwards neighbours by one load."""
+    """Elements a constant stride apart: by one load if backwards neighbours, by two if every
+    other one, else one by one."""
     kind = lanes_of(stored(dtype), count)
     start = element_pointer(b, pointer, offset, dtype)
     if stride == -1:
@@ -177,12 +178,27 @@ def read_strided(
         order = ", ".join(f"i32 {count - 1 - k}" for k in range(count))
         raw = b.let(f"shufflevector {kind} {raw}, {kind} poison, <{count} x i32> <{order}>")
         return widened(b, raw, dtype, count, target)
+    if stride == 2:
+        return widened(b, _every_other(b, start, dtype, count), dtype, count, target)
     raw = "poison"
     for k in range(count):
         at = b.offset(start, k * stride * dtype.bytes)
         one = b.let(f"load {stored(dtype)}, ptr {at}, align {dtype.bytes}{_constant(b)}")
         raw = b.let(f"insertelement {kind} {raw}, {stored(dtype)} {one}, i64 {k}")
     return widened(b, raw, dtype, count, target)
+
+
+def _every_other(b: Builder, start: str, dtype: DType, count: int) -> str:
+    """Two loads and a shuffle; the second load ends where the last element does."""
+    kind = lanes_of(stored(dtype), count)
+    pointers = start, b.offset(start, (count - 1) * dtype.bytes)
+    first, second = (
+        b.let(f"load {kind}, ptr {at}, align {dtype.bytes}{_constant(b)}") for at in pointers
+    )
+    half = count // 2
+    lanes = [2 * k if k < half else 2 * k + 1 for k in range(count)]
+    order = ", ".join(f"i32 {k}" for k in lanes)
+    return b.let(f"shufflevector {kind} {first}, {kind} {second}, <{count} x i32> <{order}>")
 
 
 def read_gathered(

@@ -401,7 +401,8 @@ def _cost(term: Term, name: str, extent: int, lanes: int) -> float:
     for load in walk(term.args):
         if load.kind == "load" and name in load.free:
             step = factor_of(load.args[0], name)
-            total += 1.0 if step in (0, 1, -1) else float(used)
+            reads = 1 if step in (0, 1, -1) else 2 if step == 2 else used
+            total += min(reads, used)
         elif load.kind == "load":
             total += 0.5
     return total / used
