@@ -16,6 +16,7 @@ from planck.codegen.reductions import chains
 from planck.codegen.terms import Emitter
 from planck.dtypes import Array
 from planck.loops.lower import EXPENSIVE, Nest, Store
+from planck.loops.peel import pieces, undecided
 from planck.loops.terms import Term, factor_of, walk
 from planck.target import Target
 
@@ -26,6 +27,8 @@ TILE_NS: Final = 3_000.0
 TILES_PER_THREAD: Final = 8
 # Registers that make one vector where each lane is a reduction of its own.
 WIDE: Final = 4
+# Elements at a border that are computed one by one: their windows end at different places.
+NARROW: Final = 4
 # Estimates for one vector, in nanoseconds: enough to choose tiles by.
 _PLAIN_NS, _EXPENSIVE_NS, _LOAD_NS = 0.3, 6.0, 0.8
 
@@ -84,7 +87,8 @@ class _NestWriter:
     ) -> None:
         self.b, self.nest, self.target = b, nest, target
         lanes = _lanes(nest, target)
-        self.chains = _chains(nest, lanes, target)
+        self.pieces = pieces(nest)
+        self.chains = 1 if len(self.pieces) > 1 else _chains(nest, lanes, target)
         self.lanes = lanes * self.chains
         self.rows = 1
         self.e = Emitter(b, nest.pool, pointers, target)
@@ -110,9 +114,25 @@ class _NestWriter:
         return self.rows if name == self.nest.across else 1
 
     def steps(self, loop: tuple[str, int]) -> int:
+        if len(self.pieces) > 1 and loop[0] == self.nest.vector:
+            return sum(-(-p.extent(loop[0]) // self._part_lanes(p)) for p in self.pieces)
         return -(-loop[1] // self.step(loop[0]))
 
+    def _part_lanes(self, part: Nest) -> int:
+        """Lanes of a part of the loop: none in a narrow border, where every element differs."""
+        assert part.vector is not None
+        narrow = part.extent(part.vector) <= NARROW and undecided(part)
+        return 1 if narrow else _lanes(part, self.target)
+
     def tiling(self, threads: int) -> Tiling:
+        """The tiles; a loop in pieces is never one whose every step is a tile."""
+        found = self._tiling(threads)
+        if any(name == self.nest.vector for name, _ in self.nest.loops[: found.depth]):
+            self.pieces = [self.nest]
+            found = self._tiling(threads)
+        return found
+
+    def _tiling(self, threads: int) -> Tiling:
         counts = [self.steps(loop) for loop in self.nest.loops]
         work = self._nanoseconds()
         wanted = 1
@@ -156,8 +176,7 @@ class _NestWriter:
             if not (alone and tiling.tiles == 1):
                 tile = self._tile_loop(stack, first, tiling.tiles, alone)
                 ends = self._open_tile(stack, tile, tiling)
-            self._loops(stack, tiling.depth, ends)
-            self._stores()
+            self._loops(tiling.depth, ends)
 
     def _tile_loop(self, stack: ExitStack, first: int, tiles: int, alone: bool) -> str:
         b = self.b
@@ -189,16 +208,40 @@ class _NestWriter:
             self._open(stack, loops[k], index)
         return ends
 
-    def _loops(self, stack: ExitStack, depth: int, ends: tuple[str, str] | None) -> None:
-        for loop in self.nest.loops[depth:]:
-            self.e.hoist(self.nest.roots)
+    def _loops(self, depth: int, ends: tuple[str, str] | None) -> None:
+        """The loops from `depth` on; ends: of the first one, in steps."""
+        if depth == len(self.nest.loops):
+            self._stores()
+            return
+        if len(self.pieces) == 1 or self.nest.loops[depth][0] != self.nest.vector:
+            self._loop(depth, ends)
+            return
+        nest, lanes, parts = self.nest, self.lanes, self.pieces
+        self.pieces, first = [nest], 0
+        for part in parts:
+            self.nest, self.lanes = part, self._part_lanes(part)
+            count = self.steps(part.loops[depth])
+            self._loop(depth, ends and self._shared(ends, first, count))
+            first += count
+        self.nest, self.lanes, self.pieces = nest, lanes, parts
+
+    def _shared(self, ends: tuple[str, str], first: int, count: int) -> tuple[str, str]:
+        """What a range of steps has of some of them, counted from the first of those."""
+        b = self.b
+        begin, end = (b.let(f"sub nsw i64 {at}, {first}") if first else at for at in ends)
+        return b.larger(begin, 0) if first else begin, b.smaller(end, count)
+
+    def _loop(self, depth: int, ends: tuple[str, str] | None) -> None:
+        loop = self.nest.loops[depth]
+        self.e.hoist(self.nest.roots)
+        with ExitStack() as stack:
             if ends is None and self.steps(loop) == 1:
                 self._open(stack, loop, "0")
-                continue
-            begin, end = ends or ("0", str(self.steps(loop)))
-            counter = stack.enter_context(self.b.loop(begin, end))
-            self._open(stack, loop, counter)
-            ends = None
+            else:
+                low, high = ends or ("0", str(self.steps(loop)))
+                counter = stack.enter_context(self.b.loop(low, high))
+                self._open(stack, loop, counter)
+            self._loops(depth + 1, None)
 
     def _open(self, stack: ExitStack, loop: tuple[str, int], counter: str) -> None:
         """Bind a loop's variable; the last vector overlaps the one before where lanes are over."""

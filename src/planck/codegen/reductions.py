@@ -13,9 +13,11 @@ from typing import Final
 
 from planck.codegen import memory, scalar
 from planck.codegen.lanes import Lanes, splat
+from planck.codegen.llvm import Builder
 from planck.codegen.memory import lanes_of, register
 from planck.codegen.values import Values
 from planck.dtypes import DType, f32
+from planck.loops.limits import Limited, limited
 from planck.loops.lower import inner_vector
 from planck.loops.terms import Term, walk
 from planck.target import Target
@@ -30,6 +32,8 @@ _CHAINED: Final = dict.fromkeys(
 ) | dict.fromkeys(("sin", "cos", "pow"), 2)  # fmt: skip
 _CHAIN_COST: Final = {1: 1.0, 2: 0.87, 4: 0.77}
 _CHAINS_PAY: Final = ("avx2", "portable")  # with AVX-512 it is not known yet
+# Steps up to which lanes along a reduction gain nothing where their ends depend on the place.
+WINDOW: Final = 64
 _JOIN: Final = {"sum": "add", "prod": "mul", "max": "max", "min": "min", "any": "or", "all": "and"}
 
 
@@ -38,6 +42,9 @@ def reduction(e: Values, term: Term) -> str:
     kind, over = term.what
     lanes_outside = e.is_vector(term)
     inner = None if lanes_outside else inner_vector(term)
+    limits = _limits(e, term, inner)
+    if inner is not None and inner[0] in limits.ends:
+        inner = None
     lanes = 1
     if inner is not None:
         lanes = min(e.target.lanes, 1 << (max(inner[1], 1).bit_length() - 1))
@@ -47,10 +54,10 @@ def reduction(e: Values, term: Term) -> str:
         over = (*(o for o in over if o[0] != inner[0]), inner)
     make = _Best if kind.startswith("arg") else _Fold
     if lanes_outside:
-        return make(e, term, over, e.lanes).run()
+        return make(e, term, over, e.lanes, limits).run()
     with e.vectorised(inner[0] if inner else None, lanes), e.scope():
         before, e.mask = e.mask, None
-        result = make(e, term, over, lanes).run()
+        result = make(e, term, over, lanes, limits).run()
         e.mask = before
     return result
 
@@ -72,6 +79,21 @@ def chains(terms: Sequence[Term], extent: int, target: Target) -> int:
     return min(counts, key=cost, default=1)
 
 
+def _limits(e: Values, term: Term, inner: tuple[str, int] | None) -> Limited:
+    """What is reduced, and over which steps; all, where lanes lie along many of them."""
+    kind = term.what[0]
+    kept = e.keep is not None and e.keep.reduction is term
+    if kind.startswith("arg") or kept:
+        return Limited(term.args[0], {})
+    long = math.prod(n for _, n in term.what[1]) > WINDOW
+    wide = {inner[0]} if inner is not None and long else set()
+
+    def outside(part: Term) -> bool:
+        return not e.is_vector(part) and part.free <= e.open
+
+    return limited(e.pool, term, _neutral(kind, term.args[0].dtype), outside, wide)
+
+
 @dataclass
 class _Step:
     """One place of the innermost loop: its variable's value, and how many first lanes to skip."""
@@ -85,8 +107,11 @@ class _Loops:
 
     parallel = ACCUMULATORS
 
-    def __init__(self, e: Values, term: Term, over: Sequence[tuple[str, int]], lanes: int) -> None:
+    def __init__(
+        self, e: Values, term: Term, over: Sequence[tuple[str, int]], lanes: int, limits: Limited
+    ) -> None:
         self.e, self.term, self.over, self.lanes = e, term, list(over), lanes
+        self.reduced, self.ends = limits.value, limits.ends
         self.inside = e.vector is not None and e.vector == over[-1][0]  # lanes along the reduction
         self.kind: str = term.what[0]
         self.dtype: DType = term.args[0].dtype
@@ -104,14 +129,19 @@ class _Loops:
         width = self.lanes if self.inside else 1
         steps = extent // width
         wide = self.lanes > e.target.lanes  # several registers make a vector: enough at once
-        self.used = 1 if wide else max(1, min(self.parallel, steps))
+        name = self.over[-1][0]
+        self.used = 1 if wide or name in self.ends else max(1, min(self.parallel, steps))
         main = steps // self.used * self.used
-        e.hoist(self.term.args)
+        e.hoist([self.reduced])
         with ExitStack() as stack:
             for outer, n in self.over[:-1]:
-                at = stack.enter_context(b.loop(0, n))
+                at = stack.enter_context(b.loop(*self._ends(outer, n)))
                 stack.enter_context(e.scope(**{outer: at}))
-                e.hoist(self.term.args)
+                e.hoist([self.reduced])
+            if name in self.ends:
+                with b.loop(*self._ends(name, extent)) as i:
+                    self.update(0, _Step(i))
+                return
             if main == self.used:
                 self._steps(0, main, width)
             elif main:
@@ -122,6 +152,13 @@ class _Loops:
             self._steps(main, steps, width)
             if extent % width:
                 self.update(0, _Step(str(extent - width), width - extent % width))
+
+    def _ends(self, name: str, extent: int) -> tuple[str, str]:
+        """Where one of the loops begins and ends."""
+        if name not in self.ends:
+            return "0", str(extent)
+        low, high = self.ends[name]
+        return self.e.value(low), self.e.value(high)
 
     def _steps(self, begin: int, end: int, width: int) -> None:
         for k in range(begin, end):
@@ -155,7 +192,7 @@ class _Fold(_Loops):
 
     def update(self, slot: int, step: _Step) -> None:
         e, b = self.e, self.e.b
-        (value_term,) = self.term.args
+        value_term = self.reduced
         name = self.over[-1][0]
         with e.scope(**{name: step.at}):
             old = b.load(self.type, self.slots[slot], 4)
@@ -185,6 +222,9 @@ class _Fold(_Loops):
         memory.write(e.b, self._value(term), "%scratch", at, dtype, self.lanes, e.target)
 
     def _join(self, x: str, y: str, kind: str) -> str:
+        window = bool(self.ends) or len(self.over) > 1
+        if window and self.kind in ("max", "min") and self.dtype.is_float:
+            return extreme(self.e.b, f"{self.kind}imum", x, y, kind)
         unsigned = self.dtype.kind == "u"
         return scalar.emit(self.e.b, _JOIN[self.kind], [x, y], kind, self.e.target, unsigned)
 
@@ -216,6 +256,16 @@ def fold(
     return value
 
 
+def extreme(b: Builder, name: str, x: str, y: str, kind: str) -> str:
+    """The maximum or minimum, NaN where either is; of zeros any. Three instructions: LLVM makes
+    four of a comparison and two selects, and waits longer for them."""
+    count, _, scalar_kind = kind.strip("<>").rpartition(" x ")
+    suffix = (f"v{count}" if count else "") + {"float": "f32", "double": "f64"}[scalar_kind]
+    function = f"@llvm.{name}.{suffix}"
+    b.declarations.add(f"declare {kind} {function}({kind}, {kind})")
+    return b.let(f"call nsz {kind} {function}({kind} {x}, {kind} {y})")
+
+
 class _Best(_Loops):
     """argmax and argmin: the extreme and where it stands, NaN being the most extreme of all."""
 
@@ -242,7 +292,7 @@ class _Best(_Loops):
     def update(self, slot: int, step: _Step) -> None:
         e, b = self.e, self.e.b
         with e.scope(**{self.over[-1][0]: step.at}):
-            value = self._value(self.term.args[0])
+            value = self._value(self.reduced)
             position = self._position()
             old, place = b.load(self.type, self.best, 4), b.load(self.at_type, self.place, 4)
             better = self._better(value, old)

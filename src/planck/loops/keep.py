@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Final
 
 from planck.loops.lower import EXPENSIVE, Keep, Nest
-from planck.loops.terms import Pool, Term, walk
+from planck.loops.terms import Term, walk
 
 # Floats that stay in the second-level cache beside the operands' rows.
 LONGEST_ROW: Final = 32 * 1024
@@ -44,7 +44,7 @@ def _kept(nest: Nest, reduction: Term, loop: str, wide: bool, inner: Term, outer
     lane = pool.index(nest.vector, nest.extent(nest.vector))
     row = pool.load(KEPT, pool.index(loop, extent), lane, outer.dtype)
     memo = {outer: row}
-    stores = tuple(replace(s, value=_exchanged(pool, s.value, memo)) for s in nest.stores)
+    stores = tuple(replace(s, value=pool.exchange(s.value, memo)) for s in nest.stores)
     return replace(nest, stores=stores, keep=Keep(reduction, inner, extent, wide))
 
 
@@ -64,21 +64,3 @@ def _again(
         if again in everything and again is not term:
             return term, again
     return None
-
-
-def _exchanged(pool: Pool, term: Term, memo: dict[Term, Term]) -> Term:
-    """The term with others in the place of some; reductions are left as they are."""
-    if term in memo:
-        return memo[term]
-    if term.kind in ("const", "index", "affine", "load", "reduce"):
-        return term
-    args = tuple(_exchanged(pool, a, memo) for a in term.args)
-    match term.kind:
-        case "apply":
-            result = pool.apply(term.what, args, term.dtype)
-        case "cast":
-            result = pool.cast(args[0], term.dtype)
-        case _:
-            result = pool.select(*args)
-    memo[term] = result
-    return result

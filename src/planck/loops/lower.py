@@ -233,7 +233,8 @@ def _schedule(nest: Nest, lanes: int) -> Nest:
     return _vectorise(nest, lanes)
 
 
-def _rebound(nest: Nest, bind: Mapping[str, Term], loops: Iterable[tuple[str, int]]) -> Nest:
+def rebound(nest: Nest, bind: Mapping[str, Term], loops: Iterable[tuple[str, int]]) -> Nest:
+    """The nest with other loops, and terms of their variables in the place of some."""
     memo: dict[Term, Term] = {}
     pool = nest.pool
     stores = tuple(
@@ -259,7 +260,7 @@ def _split(nest: Nest) -> Nest:
         loops: list[tuple[str, int]] = []
         for own, n in nest.loops:
             loops.extend([(outer, n // by), (inner, by)] if own == name else [(own, n)])
-        nest = _rebound(nest, {name: sum_}, loops)
+        nest = rebound(nest, {name: sum_}, loops)
     return nest
 
 
@@ -290,7 +291,7 @@ def _merge(nest: Nest) -> Nest:
             for own, extent in nest.loops
             if own != outer
         ]
-        nest = _rebound(nest, bind, loops)
+        nest = rebound(nest, bind, loops)
 
 
 def _sites(nest: Nest) -> list[dict[str, int]]:

@@ -302,6 +302,23 @@ class Pool:
             memo[term] = self._replaced(term, bind, memo)
         return memo[term]
 
+    def exchange(self, term: Term, memo: dict[Term, Term]) -> Term:
+        """A term with others in the place of some; reductions are left as they are."""
+        if term in memo:
+            return memo[term]
+        if term.kind in ("const", "index", "affine", "load", "reduce"):
+            return term
+        args = tuple(self.exchange(a, memo) for a in term.args)
+        match term.kind:
+            case "apply":
+                result = self.apply(term.what, args, term.dtype)
+            case "cast":
+                result = self.cast(args[0], term.dtype)
+            case _:
+                result = self.select(*args)
+        memo[term] = result
+        return result
+
     def at(self, term: Term, name: str, value: Term) -> Term:
         """A term with a free variable replaced; reductions over one of that name stay."""
         inside = {t for t in walk((term,)) if t.kind == "reduce" and name not in t.free}
