@@ -207,13 +207,7 @@ def read_gathered(
     """Elements at offsets of i64 lanes."""
     kind = lanes_of(stored(dtype), count)
     if dtype.bytes < 4 or target.isa in ("portable", "neon"):
-        raw = "poison"
-        for k in range(count):
-            one = b.let(f"extractelement <{count} x i64> {offsets}, i64 {k}")
-            at = element_pointer(b, pointer, one, dtype)
-            value = b.let(f"load {stored(dtype)}, ptr {at}, align {dtype.bytes}")
-            raw = b.let(f"insertelement {kind} {raw}, {stored(dtype)} {value}, i64 {k}")
-        return widened(b, raw, dtype, count, target)
+        return read_each(b, pointer, offsets, dtype, count, target)
     name = f"llvm.masked.gather.v{count}{_suffix(dtype)}.v{count}p0"
     pointers = b.let(
         f"getelementptr inbounds {stored(dtype)}, ptr {pointer}, <{count} x i64> {offsets}"
@@ -224,6 +218,20 @@ def read_gathered(
         f"call {kind} @{name}(<{count} x ptr> align {dtype.bytes} {pointers},"
         f" {mask} splat (i1 true), {kind} zeroinitializer)"
     )
+    return widened(b, raw, dtype, count, target)
+
+
+def read_each(
+    b: Builder, pointer: str, offsets: str, dtype: DType, count: int, target: Target
+) -> str:
+    """The same, one by one."""
+    kind = lanes_of(stored(dtype), count)
+    raw = "poison"
+    for k in range(count):
+        one = b.let(f"extractelement <{count} x i64> {offsets}, i64 {k}")
+        at = element_pointer(b, pointer, one, dtype)
+        value = b.let(f"load {stored(dtype)}, ptr {at}, align {dtype.bytes}")
+        raw = b.let(f"insertelement {kind} {raw}, {stored(dtype)} {value}, i64 {k}")
     return widened(b, raw, dtype, count, target)
 
 

@@ -92,7 +92,7 @@ class _NestWriter:
         self.lanes = lanes * self.chains
         self.rows = 1
         self.e = Emitter(b, nest.pool, pointers, target)
-        self.e.keep = nest.keep
+        self.e.keep, self.e.shared = nest.keep, nest.shared
         self.pointers = pointers
         if nest.across and nest.vector:
             self.rows = self.lanes = min(

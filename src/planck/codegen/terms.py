@@ -24,9 +24,11 @@ class Emitter(Values):
     """Writes values of terms inside the loops that are open.
 
     across:  loads that come from transposed tiles
+    shared:  the innermost loop, if its steps share places that are computed outside of it
     """
 
     across: Across | None = None
+    shared: str | None = None
 
     def value(self, term: Term) -> str:
         if term.kind == "const":
@@ -205,6 +207,9 @@ class Emitter(Values):
         old = source.dtype
         if vector and old is i64 and _fits(source) and source.kind in ("index", "affine", "apply"):
             value, old = self.whole_lanes(source, 32), dtypes.i32
+        elif vector and old.is_float and term.dtype is i64 and _fits(term):
+            value = memory.cast(self.b, self.value(source), old, dtypes.i32, count, self.target)
+            old = dtypes.i32
         else:
             value = self.value(source)
         return memory.cast(self.b, value, old, term.dtype, count, self.target)
@@ -282,8 +287,21 @@ class Emitter(Values):
             return memory.read_strided(b, pointer, start, step, dtype, count, target)
         if dtype.bytes in _MASKABLE.get(target.isa, ()) and (run := channel_run(self, clamped)):
             return read_run(self, term, run)
+        if self.shared in term.free:
+            return self._read_shared(term)
         offsets = self.whole_lanes(clamped, 64)
         return memory.read_gathered(b, pointer, offsets, dtype, count, target)
+
+    def _read_shared(self, term: Term) -> str:
+        """Lanes from places that the steps of a loop share: these are apart from where each step
+        begins, so that they leave the loop one by one."""
+        b, dtype, clamped = self.b, term.dtype, term.args[-1]
+        parts, _ = split(clamped)
+        lanes = self.pool.affine({t: f for t, f in parts.items() if self.is_vector(t)}, 0)
+        begin = self.pool.add(clamped, lanes, -1)
+        pointer = memory.element_pointer(b, self.pointers[term.what], self.start(begin), dtype)
+        places = self.whole_lanes(lanes, 64)
+        return memory.read_each(b, pointer, places, dtype, self.lanes, self.target)
 
     def _kept(self, term: Term) -> str:
         """A row's element from scratch, or its vector where each lane has a row of its own."""

@@ -81,6 +81,7 @@ class Nest:
              partial: outside which nothing may be stored
     vector:  the loop whose steps are lanes; across: the loop along which operands are contiguous
              that `vector` strides over, so that tiles are transposed in registers
+    shared:  the innermost loop, if its steps read at places that they share
     """
 
     pool: Pool
@@ -91,6 +92,7 @@ class Nest:
     across: str | None = None
     keep: Keep | None = None
     partial: bool = False
+    shared: str | None = None
 
     @property
     def roots(self) -> list[Term]:
@@ -233,9 +235,17 @@ def _schedule(nest: Nest, lanes: int) -> Nest:
     return _vectorise(nest, lanes)
 
 
-def rebound(nest: Nest, bind: Mapping[str, Term], loops: Iterable[tuple[str, int]]) -> Nest:
-    """The nest with other loops, and terms of their variables in the place of some."""
-    memo: dict[Term, Term] = {}
+def rebound(
+    nest: Nest,
+    bind: Mapping[str, Term],
+    loops: Iterable[tuple[str, int]],
+    known: Mapping[Term, Term] | None = None,
+) -> Nest:
+    """The nest with other loops, and terms of their variables in the place of some.
+
+    known:  terms that become certain others
+    """
+    memo = dict(known or {})
     pool = nest.pool
     stores = tuple(
         replace(

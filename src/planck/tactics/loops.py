@@ -11,6 +11,7 @@ from planck.ir.graph import Graph, Value
 from planck.loops.build import compose
 from planck.loops.keep import keep
 from planck.loops.lower import Buffer, Nest, frugal, lower
+from planck.loops.share import share
 from planck.ops.movement import Cumulative
 from planck.refusal import No
 from planck.tactics.kernel import Code, Config, Kernel, Operand
@@ -40,7 +41,7 @@ class Loops:
         symbol = f"loops_{kernel.key}"
         text, tiles, scratch = generate(
             symbol,
-            [keep(nest) for nest in nests_of(kernel, kernel.target.lanes)],
+            [share(keep(nest)) for nest in nests_of(kernel, kernel.target.lanes)],
             arguments,
             _tables(kernel),
             kernel.target,
