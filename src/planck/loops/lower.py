@@ -239,13 +239,9 @@ def rebound(
     nest: Nest,
     bind: Mapping[str, Term],
     loops: Iterable[tuple[str, int]],
-    known: Mapping[Term, Term] | None = None,
 ) -> Nest:
-    """The nest with other loops, and terms of their variables in the place of some.
-
-    known:  terms that become certain others
-    """
-    memo = dict(known or {})
+    """The nest with other loops, and terms of their variables in the place of some."""
+    memo: dict[Term, Term] = {}
     pool = nest.pool
     stores = tuple(
         replace(

@@ -18,13 +18,11 @@ Notebook (EPYC with AVX2, one thread, the kernel alone, all operands in rows, us
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
 from typing import Final
 
-from planck.dtypes import i64
 from planck.loops.lower import Nest, rebound
-from planck.loops.terms import Term, factor_of, walk
+from planck.loops.terms import factor_of, walk
 
 # Functions of vectors that one step shares with the next, from which on it pays.
 SHARED: Final = 5
@@ -45,7 +43,6 @@ def share(nest: Nest) -> Nest:
     }
     if not scattered or any(t.kind == "reduce" for t in everything):
         return nest
-    nest = _ranged(nest, everything)
     for name, extent in nest.loops[:-1]:
         own = {t for t in everything if t.kind == "load" and name in t.free}
         shared = sum(
@@ -71,31 +68,3 @@ def _moved(nest: Nest, name: str, extent: int) -> Nest:
     at = pool.add(pool.scale(pool.index(outer, extent // run), run), pool.index(inner, run))
     loops = [(outer, extent // run) if own == name else (own, n) for own, n in nest.loops]
     return replace(rebound(nest, {name: at}, [*loops, (inner, run)]), shared=inner)
-
-
-def _ranged(nest: Nest, everything: Iterable[Term]) -> Nest:
-    """The nest with the ranges known of places that floats are clamped to."""
-    pool, memo = nest.pool, dict[Term, Term]()
-    for term in everything:
-        limits = _clamped(term)
-        if limits is not None:
-            memo[term] = pool.within(term, *limits)
-    bind = {name: pool.index(name, n) for name, n in nest.loops}
-    return rebound(nest, bind, nest.loops, memo) if memo else nest
-
-
-def _clamped(term: Term) -> tuple[int, int] | None:
-    """The least and the largest of floats that become whole numbers behind a minimum of a maximum.
-
-    The constant stands last: there code gives it for NaN.
-    """
-    if term.kind != "cast" or term.dtype is not i64 or not term.args[0].dtype.is_float:
-        return None
-    (upper,) = term.args
-    if upper.kind != "apply" or upper.what != "min" or upper.args[1].kind != "const":
-        return None
-    lower = upper.args[0]
-    if lower.kind != "apply" or lower.what != "max" or lower.args[1].kind != "const":
-        return None
-    low, high = int(lower.args[1].what), int(upper.args[1].what)
-    return (low, high) if low <= high else None

@@ -275,10 +275,6 @@ class Pool:
             low = high = None
         return self._make("cast", None, (value,), dtype, low, high)
 
-    def within(self, cast: Term, low: int, high: int) -> Term:
-        """A cast whose bounds are known."""
-        return self._make("cast", None, cast.args, cast.dtype, low, high)
-
     def load(self, operand: str, offset: Term, clamped: Term | None, dtype: DType) -> Term:
         args = (offset,) if clamped is None or clamped is offset else (offset, clamped)
         return self._make("load", operand, args, dtype)
