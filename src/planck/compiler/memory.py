@@ -41,20 +41,32 @@ _ORDERS: Final[tuple[Callable[[Buffer], tuple[object, ...]], ...]] = (
     lambda b: (-b.last, -b.bytes, b.name),
 )
 
+_TRIES: Final = 16  # for each order
+_PAIRS: Final = 200_000  # of buffers, that these tries may compare
+
 
 def pack(buffers: list[Buffer]) -> tuple[dict[str, int], int]:
     """Offsets by name, and the arena's bytes: the best of several greedy orders.
 
-    Each order places one buffer after another at the lowest gap that is free for its lifetime.
+    Each order places one buffer after another at the lowest gap that is free for its lifetime. Then
+    whoever came to lie on top goes first, again and again, as long as the least is not reached.
     """
     bound = lower_bound(buffers)
+    tries = max(min(_PAIRS // max(len(buffers), 1) ** 2, _TRIES), 1)
     best: tuple[dict[str, int], int] | None = None
     for order in _ORDERS:
-        offsets, top = _greedy(sorted(buffers, key=order))
-        if best is None or top < best[1]:
-            best = offsets, top
-        if top <= bound:
-            break
+        row = sorted(buffers, key=order)
+        for _ in range(tries):
+            offsets, top = _greedy(row)
+            if best is None or top < best[1]:
+                best = offsets, top
+            if top <= bound:
+                return best
+            highest = max(row, key=lambda b: offsets[b.name] + aligned(max(b.bytes, 1)))
+            if highest is row[0]:
+                break
+            row.remove(highest)
+            row.insert(0, highest)
     assert best is not None
     return best
 
