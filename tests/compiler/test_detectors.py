@@ -45,17 +45,28 @@ QUERIES = f"""graph "queries"(%x: f32[1,5,17,13], %n: i64[4,1]) {{
 }}"""
 
 
+ONE_REGION = f"""graph "region"(%x: f32[1,5,17,13], %r: f32[1,4]) {{
+  weight %i: i64[1] = [0]
+  %y: f32[1,5,3,3] = RoiAlign(%x, %r, %i, {BINS})
+  return %y
+}}"""
+
+
 @pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize("text", [TWO_STAGES, QUERIES], ids=["two stages", "queries"])
+@pytest.mark.parametrize(
+    "text", [TWO_STAGES, QUERIES, ONE_REGION], ids=["stages", "queries", "region"]
+)
 def test_compiled(text: str, threads: int) -> None:
     graph = parse(text)
     feed = random_inputs(graph)
     rng = np.random.default_rng(1)
     if "r" in feed:
-        begins = rng.uniform(0, 20, (6, 2))
-        feed["r"] = np.concatenate([begins, begins + rng.uniform(0, 15, (6, 2))], 1).astype("f4")
+        begins = rng.uniform(0, 20, (len(feed["r"]), 2))
+        ends = begins + rng.uniform(0, 15, begins.shape)
+        feed["r"] = np.concatenate([begins, ends], 1).astype("f4")
+    if "i" in feed:
         feed["i"] = np.zeros(6, np.int64)
-    else:
+    if "n" in feed:
         feed["n"] = np.array([[8], [0], [-2], [8]])
     engine = planck.build(graph, threads=threads)
     assert all(step.symbol for step in engine.plan.steps)

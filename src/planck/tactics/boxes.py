@@ -8,34 +8,27 @@ Notebook (Zen 5, one thread; NumPy's time is that of the reference)
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from planck.codegen import boxes
-from planck.dtypes import Array, f32
+from planck.dtypes import f32
+from planck.ir.graph import Node
 from planck.ops.nn import NonMaxSuppression
 from planck.plan.model import COUNTERS, WORKSPACE
 from planck.refusal import No
-from planck.tactics.kernel import Code, Config, Kernel, Operand
-from planck.tactics.pattern import symbol
+from planck.tactics.alone import Alone, strides_of
+from planck.tactics.kernel import Code, Kernel, Operand
+from planck.target import Target
 
 
-class Suppression:
-    """The operator alone, on float32 in rows; views are read as they lie."""
+class Suppression(Alone[boxes.NonMaxSuppression]):
+    """NonMaxSuppression of float32 in rows; gives dense rows."""
 
     name = "suppression"
-    exact = True
+    ops = (NonMaxSuppression,)
 
-    def offers(self, kernel: Kernel) -> tuple[Config, ...] | No:
-        spec = self._spec(kernel)
-        return spec if isinstance(spec, No) else ({},)
-
-    def build(self, kernel: Kernel, config: Config) -> Code:
-        spec = self._spec(kernel)
-        assert isinstance(spec, boxes.NonMaxSuppression), spec
-        name = symbol("suppression", kernel, config)
+    def code(self, target: Target, name: str, spec: boxes.NonMaxSuppression) -> Code:
         return Code(
             name,
-            boxes.write(kernel.target, name, spec),
+            boxes.write(target, name, spec),
             (*spec.arguments, WORKSPACE, COUNTERS),
             spec.units,
             scratch_bytes=spec.scratch_bytes,
@@ -44,17 +37,9 @@ class Suppression:
             counter_bytes=boxes.COUNTER_BYTES,
         )
 
-    def pack(
-        self, kernel: Kernel, config: Config, constants: Mapping[str, Array]
-    ) -> Mapping[str, Array]:
-        return dict(constants)
-
-    def _spec(self, kernel: Kernel) -> boxes.NonMaxSuppression | No:
-        node = kernel.graph.nodes[0]
-        op = node.op
-        if len(kernel.graph.nodes) != 1 or not isinstance(op, NonMaxSuppression):
-            return No("is no non-maximum suppression")
-        given, scores = node.inputs
+    def read(self, kernel: Kernel, node: Node) -> boxes.NonMaxSuppression | No:
+        op, (given, scores) = node.op, node.inputs
+        assert isinstance(op, NonMaxSuppression)
         if not given.type.dtype is scores.type.dtype is f32:
             return No(f"chooses among boxes and scores in f32, not {given.type}, {scores.type}")
         for value in node.outputs:
@@ -68,6 +53,6 @@ class Suppression:
             return No("there are no boxes")
         rows, count = node.outputs
         names = (given.name, scores.name, rows.name, count.name)
-        strides = kernel.operands[given.name].strides, kernel.operands[scores.name].strides
+        strides = strides_of(kernel, given), strides_of(kernel, scores)
         how = op.overlap, op.lowest, op.centred
         return boxes.NonMaxSuppression(names, strides, images, classes, number, most, *how)

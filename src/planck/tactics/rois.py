@@ -11,58 +11,36 @@ Notebook (AMD EPYC with AVX2, one thread, whole calls; ONNX Runtime, NumPy)
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Final
 
 from planck.codegen import rois
-from planck.dtypes import Array, f32, i64
+from planck.dtypes import f32, i64
+from planck.ir.graph import Node
 from planck.ops.nn import RoiAlign
 from planck.refusal import No
-from planck.tactics.kernel import Code, Config, Kernel
-from planck.tactics.pattern import symbol
+from planck.tactics.alone import Alone, strides_of
+from planck.tactics.kernel import Code, Kernel
+from planck.target import Target
 
 UNITS: Final = 4  # that each thread has at least, where channels can be parted
 
 
-class Regions:
-    """RoiAlign by the mean alone, on float32 in rows or in blocks of channels; gives rows."""
+class Regions(Alone[rois.RoiAlign]):
+    """RoiAlign by the mean, of float32 in rows or in blocks of channels; gives rows."""
 
     name = "rois"
-    exact = True
+    ops = (RoiAlign,)
 
-    def offers(self, kernel: Kernel) -> tuple[Config, ...] | No:
-        spec = self._spec(kernel)
-        return spec if isinstance(spec, No) else ({},)
+    def code(self, target: Target, name: str, spec: rois.RoiAlign) -> Code:
+        text = rois.write(target, name, spec)
+        scratch = spec.scratch_bytes
+        return Code(name, text, spec.arguments, spec.units, scratch_bytes=scratch, level=3)
 
-    def build(self, kernel: Kernel, config: Config) -> Code:
-        spec = self._spec(kernel)
-        assert isinstance(spec, rois.RoiAlign), spec
-        name = symbol("rois", kernel, config)
-        return Code(
-            name,
-            rois.write(kernel.target, name, spec),
-            spec.arguments,
-            spec.units,
-            scratch_bytes=spec.scratch_bytes,
-            level=3,
-        )
-
-    def pack(
-        self, kernel: Kernel, config: Config, constants: Mapping[str, Array]
-    ) -> Mapping[str, Array]:
-        return dict(constants)
-
-    def _spec(self, kernel: Kernel) -> rois.RoiAlign | No:
-        node = kernel.graph.nodes[0]
-        op = node.op
-        if len(kernel.graph.nodes) != 1 or not isinstance(op, RoiAlign):
-            return No("is no RoiAlign")
+    def read(self, kernel: Kernel, node: Node) -> rois.RoiAlign | No:
+        op, (x, regions, images), (out,) = node.op, node.inputs, node.outputs
+        assert isinstance(op, RoiAlign)
         if op.mode != "avg":
             return No("takes the mean of a bin's samples, not the largest")
-        if kernel.graph.weights:
-            return No("an operand is a single number")
-        x, regions, images = node.inputs
-        out = node.outputs[0]
         if x.type.dtype is not f32 or images.type.dtype is not i64:
             return No(f"resamples f32 by images in i64, not {x.type} by {images.type}")
         if regions.type.block or images.type.block or out.type.block:
@@ -71,20 +49,23 @@ class Regions:
             return No("there is nothing to resample")
         if x.name in kernel.constants and x.type.block:
             return No("a constant x does not lie in blocks")
-        names = (x.name, regions.name, images.name, out.name)
-        of_x, of_regions, of_images, of_out = (kernel.operands[name].strides for name in names)
         lanes = kernel.target.lanes
         if x.type.block not in (0, lanes):
             return No(f"%{x.name} lies in blocks of {x.type.block}, not of {lanes}")
         blocks = -(-x.type.dims[1] // lanes)
         parts = min(blocks, -(-UNITS * kernel.threads // regions.type.dims[0]))
         return rois.RoiAlign(
-            arguments=names,
+            arguments=(x.name, regions.name, images.name, out.name),
             images=x.type.dims[0],
             size=(x.type.dims[1], x.type.dims[2], x.type.dims[3]),
             lanes=lanes,
             blocked=bool(x.type.block),
-            strides=(of_x, of_regions, of_images, of_out),
+            strides=(
+                strides_of(kernel, x),
+                strides_of(kernel, regions),
+                strides_of(kernel, images),
+                strides_of(kernel, out),
+            ),
             regions=regions.type.dims[0],
             bins=(op.height, op.width),
             sampling=op.sampling,

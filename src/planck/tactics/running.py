@@ -8,63 +8,43 @@ Notebook (AMD EPYC with AVX2, one thread, whole calls; ONNX Runtime, each elemen
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Final
 
 from planck.codegen import running
 from planck.codegen.memory import supported
-from planck.dtypes import Array
+from planck.ir.graph import Node
 from planck.ops.movement import Cumulative
 from planck.ops.shapes import axis_of
 from planck.refusal import No
-from planck.tactics.kernel import Code, Config, Kernel
-from planck.tactics.pattern import symbol
+from planck.tactics.alone import Alone, line_strides
+from planck.tactics.kernel import Code, Kernel
+from planck.target import Target
 
 SIDE_BY_SIDE: Final = 4  # vectors, whose sums do not wait for each other
 
 
-class Accumulating:
-    """The operator alone; views are read and written as they lie."""
+class Accumulating(Alone[running.Running]):
+    """CumSum and CumProd."""
 
     name = "running"
-    exact = True
+    ops = (Cumulative,)
 
-    def offers(self, kernel: Kernel) -> tuple[Config, ...] | No:
-        spec = self._spec(kernel)
-        return spec if isinstance(spec, No) else ({},)
-
-    def build(self, kernel: Kernel, config: Config) -> Code:
-        spec = self._spec(kernel)
-        assert isinstance(spec, running.Running), spec
-        name = symbol("running", kernel, config)
-        text = running.write(kernel.target, name, spec)
+    def code(self, target: Target, name: str, spec: running.Running) -> Code:
+        text = running.write(target, name, spec)
         return Code(name, text, spec.arguments, spec.units, level=3)
 
-    def pack(
-        self, kernel: Kernel, config: Config, constants: Mapping[str, Array]
-    ) -> Mapping[str, Array]:
-        return {**constants, **kernel.graph.weights}
-
-    def _spec(self, kernel: Kernel) -> running.Running | No:
-        node = kernel.graph.nodes[0]
-        op = node.op
-        if len(kernel.graph.nodes) != 1 or not isinstance(op, Cumulative):
-            return No("is no running sum")
-        (x,), (out,) = node.inputs, node.outputs
+    def read(self, kernel: Kernel, node: Node) -> running.Running | No:
+        op, (x,), (out,) = node.op, node.inputs, node.outputs
+        assert isinstance(op, Cumulative)
         if not supported(x.type.dtype):
             return No(f"has no code for {x.type.dtype}")
         if x.type.block or out.type.block:
             return No("reads and writes rows, not blocks")
-        if kernel.graph.weights or not x.type.size:
+        if not x.type.size:
             return No("there is nothing to sum")
         axis = axis_of("Cumulative", op.axis, x.type.rank)
         lines = (*x.type.dims[:axis], *x.type.dims[axis + 1 :])
-
-        def strides(name: str) -> tuple[int, ...]:
-            own = kernel.operands[name].strides
-            return (*own[:axis], *own[axis + 1 :], own[axis])
-
-        of_x, of_out = strides(x.name), strides(out.name)
+        of_x, of_out = (line_strides(kernel, value, axis) for value in (x, out))
         beside = axis < x.type.rank - 1 and of_x[-2] == of_out[-2] == 1
         return running.Running(
             arguments=(x.name, out.name),

@@ -8,50 +8,36 @@ Notebook (AMD EPYC with AVX2, one thread, whole calls; ONNX Runtime, NumPy)
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from math import prod
 from typing import Final
 
 from planck.codegen import scatter
-from planck.codegen.scatter import Tensor
-from planck.dtypes import Array, bf16, f16
-from planck.ir.graph import Value
+from planck.codegen.scatter import Scatter, Tensor
+from planck.dtypes import bf16, f16
+from planck.ir.graph import Node, Value
 from planck.ops.movement import ScatterElements, ScatterND
 from planck.ops.shapes import axis_of
 from planck.refusal import No
-from planck.tactics.kernel import Code, Config, Kernel, Operand
-from planck.tactics.pattern import symbol
+from planck.tactics.alone import Alone, strides_of
+from planck.tactics.kernel import Code, Kernel
+from planck.target import Target
 
 LINE: Final = 64  # bytes of a slice that a thread writes alone, at least
 
 
-class Scattering:
-    """ScatterElements and ScatterND alone; views are read and written as they lie."""
+class Scattering(Alone[Scatter]):
+    """ScatterElements and ScatterND."""
 
     name = "scatter"
-    exact = True
+    ops = (ScatterElements, ScatterND)
 
-    def offers(self, kernel: Kernel) -> tuple[Config, ...] | No:
-        spec = self._spec(kernel)
-        return spec if isinstance(spec, No) else ({},)
+    def code(self, target: Target, name: str, spec: Scatter) -> Code:
+        arguments = tuple(tensor.name for tensor in spec.tensors)
+        return Code(name, scatter.write(target, name, spec), arguments, spec.units, level=3)
 
-    def build(self, kernel: Kernel, config: Config) -> Code:
-        spec = self._spec(kernel)
-        assert isinstance(spec, scatter.Scatter), spec
-        name = symbol("scatter", kernel, config)
-        text = scatter.write(kernel.target, name, spec)
-        return Code(name, text, tuple(t.name for t in spec.tensors), spec.units, level=3)
-
-    def pack(
-        self, kernel: Kernel, config: Config, constants: Mapping[str, Array]
-    ) -> Mapping[str, Array]:
-        return {**constants, **kernel.graph.weights}
-
-    def _spec(self, kernel: Kernel) -> scatter.Scatter | No:
-        node = kernel.graph.nodes[0]
+    def read(self, kernel: Kernel, node: Node) -> Scatter | No:
         op, dtype = node.op, node.inputs[0].type.dtype
-        if len(kernel.graph.nodes) != 1 or not isinstance(op, ScatterElements | ScatterND):
-            return No("does not scatter")
+        assert isinstance(op, ScatterElements | ScatterND)
         if op.reduction != "none" and (dtype in (f16, bf16) or dtype.kind == "b" or dtype.bits < 8):
             return No(f"does not combine {dtype}")
         values = (*node.inputs, *node.outputs)
@@ -75,9 +61,8 @@ class Scattering:
         if x.dims[split] < least * kernel.threads:
             split = max(indexed, key=lambda axis: x.dims[axis])
         units = min(kernel.threads, x.dims[split])
-        return scatter.Scatter(x, indices, updates, out, along, op.reduction, split, units)
+        return Scatter(x, indices, updates, out, along, op.reduction, split, units)
 
 
 def _tensor(kernel: Kernel, value: Value) -> Tensor:
-    operand = kernel.operands.get(value.name) or Operand.dense(value.type)
-    return Tensor(value.name, value.type.dtype, value.type.dims, operand.strides)
+    return Tensor(value.name, value.type.dtype, value.type.dims, strides_of(kernel, value))

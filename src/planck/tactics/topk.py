@@ -12,47 +12,29 @@ Notebook (AMD EPYC with AVX2, one thread, whole calls; ONNX Runtime, NumPy's sta
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from planck.codegen import topk
-from planck.dtypes import Array
+from planck.ir.graph import Node
 from planck.ops.movement import TopK
 from planck.ops.shapes import axis_of
 from planck.refusal import No
-from planck.tactics.kernel import Code, Config, Kernel
-from planck.tactics.pattern import symbol
+from planck.tactics.alone import Alone, line_strides
+from planck.tactics.kernel import Code, Kernel
+from planck.target import Target
 
 
-class Largest:
-    """The operator alone; views are read and written as they lie."""
+class Largest(Alone[topk.TopK]):
+    """TopK."""
 
     name = "topk"
-    exact = True
+    ops = (TopK,)
 
-    def offers(self, kernel: Kernel) -> tuple[Config, ...] | No:
-        spec = self._spec(kernel)
-        return spec if isinstance(spec, No) else ({},)
-
-    def build(self, kernel: Kernel, config: Config) -> Code:
-        spec = self._spec(kernel)
-        assert isinstance(spec, topk.TopK), spec
-        name = symbol("topk", kernel, config)
-        text, scratch = topk.write(kernel.target, name, spec)
+    def code(self, target: Target, name: str, spec: topk.TopK) -> Code:
+        text, scratch = topk.write(target, name, spec)
         return Code(name, text, spec.arguments, spec.units, scratch_bytes=scratch, level=3)
 
-    def pack(
-        self, kernel: Kernel, config: Config, constants: Mapping[str, Array]
-    ) -> Mapping[str, Array]:
-        return dict(constants)
-
-    def _spec(self, kernel: Kernel) -> topk.TopK | No:
-        node = kernel.graph.nodes[0]
-        op = node.op
-        if len(kernel.graph.nodes) != 1 or not isinstance(op, TopK):
-            return No("does not look for the largest elements")
-        if kernel.graph.weights:
-            return No("x is a single number")
-        (x,) = node.inputs
+    def read(self, kernel: Kernel, node: Node) -> topk.TopK | No:
+        op, (x,), (values, positions) = node.op, node.inputs, node.outputs
+        assert isinstance(op, TopK)
         if x.type.dtype not in topk.DTYPES:
             return No(f"compares numbers of 8 bits or more, not {x.type.dtype}")
         if any(v.type.block for v in (x, *node.outputs)):
@@ -63,11 +45,16 @@ class Largest:
             return No("there is nothing to find")
         if count >= 2**topk.POSITION_BITS:
             return No(f"counts in {topk.POSITION_BITS} bits")
-
-        def strides(name: str) -> tuple[int, ...]:
-            own = kernel.operands[name].strides
-            return (*own[:axis], *own[axis + 1 :], own[axis])
-
-        names = (x.name, node.outputs[0].name, node.outputs[1].name)
-        found = strides(names[0]), strides(names[1]), strides(names[2])
-        return topk.TopK(names, x.type.dtype, count, op.k, op.largest, lines, found)
+        return topk.TopK(
+            arguments=(x.name, values.name, positions.name),
+            dtype=x.type.dtype,
+            count=count,
+            k=op.k,
+            largest=op.largest,
+            lines=lines,
+            strides=(
+                line_strides(kernel, x, axis),
+                line_strides(kernel, values, axis),
+                line_strides(kernel, positions, axis),
+            ),
+        )
