@@ -27,7 +27,7 @@ class Loops:
         fits = fusible(kernel.graph, supported)
         if isinstance(fits, No):
             return fits
-        if any(isinstance(node.op, Cumulative) for node in kernel.graph.nodes):
+        if any(isinstance(n.op, Cumulative) and n.outputs[0].type.size for n in kernel.graph.nodes):
             return No("would sum each element of a running sum anew")
         if len(kernel.graph.nodes) > 1:
             for nest in nests_of(kernel, kernel.target.lanes):
