@@ -40,6 +40,13 @@ class Cells:
         product = self.b.let(f"mul nsw i64 {value}, {factor}")
         return self.b.let(f"add nsw i64 {product}, {more}")
 
+    def offset(self, index: Sequence[str], strides: Sequence[int]) -> str:
+        """The place of an element: the sum of its indices times the strides."""
+        place = "0"
+        for one, stride in zip(index, strides, strict=True):
+            place = self.times(one, stride, place)
+        return place
+
     @contextmanager
     def when(self, condition: str) -> Iterator[None]:
         then, rest = self.b.label("then"), self.b.label("rest")

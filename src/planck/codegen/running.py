@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from planck.codegen import memory
@@ -63,7 +62,7 @@ def write(target: Target, symbol: str, spec: Running) -> str:
         cells["so_far"] = splat(kind, 0 if spec.kind == "sum" else 1)
         with b.loop(0, spec.count) as i:
             at = b.let(f"sub i64 {spec.count - 1}, {i}") if spec.reverse else i
-            place, to = (_offset(cells, [*line, at], strides) for strides in spec.strides)
+            place, to = (cells.offset([*line, at], strides) for strides in spec.strides)
             value = memory.read(b, x, place, spec.dtype, spec.width, target, constant=False)
             value = memory.cast(b, value, spec.dtype, wide, spec.width, target)
             before = cells["so_far"]
@@ -74,10 +73,3 @@ def write(target: Target, symbol: str, spec: Running) -> str:
             memory.write(b, result, out, to, spec.dtype, spec.width, target)
     b.do("ret void")
     return function(target, symbol, b)
-
-
-def _offset(cells: Cells, index: Sequence[str], strides: Sequence[int]) -> str:
-    at = "0"
-    for one, stride in zip(index, strides, strict=True):
-        at = cells.times(one, stride, at)
-    return at

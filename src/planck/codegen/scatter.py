@@ -87,9 +87,7 @@ class _Writer:
 
     def element(self, tensor: Tensor, index: Sequence[str], strides: Sequence[int] = ()) -> str:
         """The address of an element."""
-        at = "0"
-        for one, stride in zip(index, strides or tensor.strides, strict=True):
-            at = self.cells.times(one, stride, at)
+        at = self.cells.offset(index, strides or tensor.strides)
         return self.cells.at(self.base[tensor.name], at, f"i{8 * tensor.dtype.bytes}")
 
     def copy(self, low: str, high: str) -> None:

@@ -9,7 +9,6 @@ merged with the rest.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -87,7 +86,7 @@ class _Writer:
         with b.loop("%begin", "%end") as unit:
             line = unravel(b, unit, spec.lines)
             x, values, positions = (
-                self._moved(pointer, line, [size * s for s in strides[:-1]])
+                b.offset(pointer, self.cells.offset(line, [size * s for s in strides[:-1]]))
                 for pointer, size, strides in zip(base, sizes, spec.strides, strict=True)
             )
             self.cells["list"] = "%scratch"
@@ -95,11 +94,6 @@ class _Writer:
             self.select(x if spec.strides[0][-1] == 1 else self.keys_of(x))
             self.emit(x, values, positions)
         b.do("ret void")
-
-    def _moved(self, pointer: str, indices: Sequence[str], strides: Sequence[int]) -> str:
-        for index, stride in zip(indices, strides, strict=True):
-            pointer = self.b.offset(pointer, self.cells.times(index, stride))
-        return pointer
 
     def keys_of(self, x: str) -> str:
         """Where the keys of a line lie one behind the other."""

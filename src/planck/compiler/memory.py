@@ -18,14 +18,18 @@ class Buffer:
     first: int
     last: int
 
+    @property
+    def size(self) -> int:
+        """The bytes that it takes in the arena."""
+        return aligned(max(self.bytes, 1))
+
 
 def lower_bound(buffers: list[Buffer]) -> int:
     """The most bytes alive at one step: no packing can be smaller."""
     change: dict[int, int] = {}
     for buffer in buffers:
-        size = aligned(max(buffer.bytes, 1))
-        change[buffer.first] = change.get(buffer.first, 0) + size
-        change[buffer.last + 1] = change.get(buffer.last + 1, 0) - size
+        change[buffer.first] = change.get(buffer.first, 0) + buffer.size
+        change[buffer.last + 1] = change.get(buffer.last + 1, 0) - buffer.size
     alive = peak = 0
     for step in sorted(change):
         alive += change[step]
@@ -62,7 +66,7 @@ def pack(buffers: list[Buffer]) -> tuple[dict[str, int], int]:
                 best = offsets, top
             if top <= bound:
                 return best
-            highest = max(row, key=lambda b: offsets[b.name] + aligned(max(b.bytes, 1)))
+            highest = max(row, key=lambda b: offsets[b.name] + b.size)
             if highest is row[0]:
                 break
             row.remove(highest)
@@ -76,7 +80,7 @@ def _greedy(buffers: list[Buffer]) -> tuple[dict[str, int], int]:
     offsets: dict[str, int] = {}
     top = 0
     for buffer in buffers:
-        size = aligned(max(buffer.bytes, 1))
+        size = buffer.size
         at = 0
         for offset, end, other in placed:
             if other.last < buffer.first or buffer.last < other.first:

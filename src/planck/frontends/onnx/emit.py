@@ -40,14 +40,14 @@ def broadcast(ctx: NodeContext, value: Value, shape: Sequence[int]) -> Value:
     return value if value.type.dims == tuple(shape) else ctx.emit(Broadcast(tuple(shape)), value)
 
 
-def part(ctx: NodeContext, value: Value, axis: int, start: int, size: int) -> Value:
-    """`size` elements of an axis, from `start` on."""
+def part(ctx: NodeContext, value: Value, axis: int, start: int, size: int, step: int = 1) -> Value:
+    """`size` elements of an axis, every `step`-th from `start` on."""
     dims = value.type.dims
     if (start, size) == (0, dims[axis]):
         return value
-    starts, sizes = [0] * len(dims), list(dims)
-    starts[axis], sizes[axis] = start, size
-    return ctx.emit(Slice(tuple(starts), tuple(sizes), (1,) * len(dims)), value)
+    starts, sizes, steps = [0] * len(dims), list(dims), [1] * len(dims)
+    starts[axis], sizes[axis], steps[axis] = start, size, step
+    return ctx.emit(Slice(tuple(starts), tuple(sizes), tuple(steps)), value)
 
 
 def concat(ctx: NodeContext, values: Sequence[Value], axis: int) -> Value:

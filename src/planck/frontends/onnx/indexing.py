@@ -21,7 +21,6 @@ from planck.ops.movement import (
     Reshape,
     ScatterElements,
     ScatterND,
-    Slice,
 )
 from planck.ops.pointwise import Cast, Pointwise
 from planck.ops.shapes import axis_of
@@ -110,9 +109,7 @@ def _replace(c: NodeContext, x: Value, updates: Value, box: list[range], axis: i
         return updates
     own, extent = box[0], x.type.dims[axis]
     if len(box) > 1:
-        starts, sizes, steps = [0] * x.type.rank, list(x.type.dims), [1] * x.type.rank
-        starts[axis], sizes[axis], steps[axis] = own.start, len(own), own.step
-        inside = c.emit(Slice(tuple(starts), tuple(sizes), tuple(steps)), x)
+        inside = part(c, x, axis, own.start, len(own), own.step)
         updates = _replace(c, inside, updates, box[1:], axis + 1)
     if own.step == 1:
         cuts = ((0, own.start), (own.stop, extent - own.stop))
