@@ -1,14 +1,21 @@
 """ONNX's backend tests as plans for GPUs: Triton's interpreter runs them, on a fake driver.
 
 All of them pass that way, and `python -m bench.cuda_nodes` runs them on a GPU. Here are a sample,
-and those with empty tensors and images of one pixel.
+and those with empty tensors and images of one pixel. Kernels take their time to compile; what
+comes before them is done for all.
 """
 
 from __future__ import annotations
 
+from itertools import filterfalse
+from typing import NoReturn
+
 import pytest
 
 from planck import onnx_backend
+from planck.compiler.options import Options
+from planck.compiler.stages import run_stages
+from planck.ir.graph import Graph
 from planck.plan.model import Plan
 from planck.runtime import Engine
 from planck.runtime.cuda.engine import CudaEngine
@@ -42,6 +49,22 @@ def pretended(monkeypatch: pytest.MonkeyPatch, codes: dict) -> None:  # type: ig
         return CudaEngine(plan, driver)
 
     monkeypatch.setattr(onnx_backend, "engine_or_plan", engine)
+
+
+class StagedError(Exception):
+    """All that comes before kernels is done."""
+
+
+@pytest.mark.slow
+def test_all_up_to_their_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(graph: Graph, options: Options) -> NoReturn:
+        run_stages(graph, options)
+        raise StagedError
+
+    monkeypatch.setattr(onnx_backend, "compile_graph", stop)
+    for name in filterfalse(listed, cases()):
+        why = outcome(name, f"cuda:{H100.isa}", run=False).why
+        assert why.startswith(StagedError.__name__), (name, why)
 
 
 def test_a_sample(pretended: None) -> None:

@@ -64,7 +64,6 @@ def test_constants_are_the_librarys() -> None:
     assert cuda.CUstream_flags.CU_STREAM_NON_BLOCKING == bindings._APART
     assert RESULT.CUDA_ERROR_GRAPH_EXEC_UPDATE_FAILURE == bindings._GRAPH_UPDATE_FAILURE
     assert RESULT.CUDA_ERROR_OUT_OF_MEMORY == bindings._OUT_OF_MEMORY
-    assert RESULT.CUDA_ERROR_INVALID_VALUE == bindings._INVALID_VALUE
 
 
 def test_parameters_are_as_the_driver_reads_them() -> None:
@@ -179,22 +178,26 @@ def test_code_that_does_not_load(error: Any, kind: Any) -> None:
 
 
 def test_small_answers() -> None:
-    attributes = cuda.CUpointer_attribute
-    memory = {
+    attributes, kinds = cuda.CUpointer_attribute, cuda.CUmemorytype
+    pinned = {
         attributes.CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL: 3,
-        attributes.CU_POINTER_ATTRIBUTE_MEMORY_TYPE: cuda.CUmemorytype.CU_MEMORYTYPE_HOST,
+        attributes.CU_POINTER_ATTRIBUTE_MEMORY_TYPE: kinds.CU_MEMORYTYPE_HOST,
     }
+    own = {**pinned, attributes.CU_POINTER_ATTRIBUTE_MEMORY_TYPE: kinds.CU_MEMORYTYPE_DEVICE}
+    plain = {
+        attributes.CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL: -2,
+        attributes.CU_POINTER_ATTRIBUTE_MEMORY_TYPE: 0,
+    }
+    memory = {0: plain, 64: pinned, 128: own}
     calls = {
-        "cuPointerGetAttribute": lambda what, at: (OK, memory[what]) if at else (RESULT(1), None),
+        "cuPointerGetAttributes": lambda n, asked, at: (OK, [memory[at][a] for a in asked[:n]]),
         "cuGraphExecUpdate": lambda _, good: (OK if good else RESULT(910), None),
         "cuStreamEndCapture": (OK, cuda.CUgraph(0)),
         "cuEventElapsedTime": (OK, 0.25),
     }
     driver = BoundDriver(library(**calls))
-    assert (driver.ordinal(64), driver.ordinal(0)) == (3, None)
-    assert (driver.is_pinned(64), driver.is_pinned(0)) == (True, False)
-    memory[attributes.CU_POINTER_ATTRIBUTE_MEMORY_TYPE] = cuda.CUmemorytype.CU_MEMORYTYPE_DEVICE
-    assert not driver.is_pinned(64)
+    assert [driver.ordinal(at) for at in memory] == [None, 3, 3]
+    assert [driver.is_pinned(at) for at in memory] == [False, True, False]
     assert (driver.update(1, True), driver.update(1, False)) == (True, False)
     assert driver.end_capture(cuda.CUstream(1)) is None
     assert driver.elapsed_us(1, 2) == 250.0

@@ -129,3 +129,14 @@ def test_products_are_not_swapped_twice() -> None:
         if isinstance(node.op, Region) and isinstance(node.op.graph.nodes[0].op, MatMul)
     ]
     assert product == MatMul()
+
+
+def test_kernels_that_read_nothing_stay() -> None:
+    """A number is written into its kernel, which has no inputs left."""
+    given = parse(
+        'graph "g"(%x: f32[2,16,4,6]) { weight %c: f32[] = ? weight %w: f32[16,16,3,3] = ? '
+        f"%n: f32[] = Identity(%c) %y: f32[2,16,4,6] = Conv(%x, %w, {CONV}) return %y, %n }}"
+    )
+    found = channels_last(fuse(given))
+    assert () in [node.inputs for node in found.nodes]
+    check(given, found, 1e-4)

@@ -66,7 +66,7 @@ class _Absorber:
         others = [user for user in self.users[value.name] if user is not reader]
         if isinstance(maker.op, Reshape):
             return self._through_reshape(maker, made) if not others else None
-        if not isinstance(maker.op, Region):
+        if not isinstance(maker.op, Region) or not maker.inputs:
             return None
         inner = [node.op for node in maker.op.graph.nodes]
         x = maker.inputs[0]
@@ -180,19 +180,14 @@ def _rows_as_views(graph: Graph) -> Graph:
     nodes: list[Node] = []
     for node in graph.nodes:
         inner = node.op.graph.nodes if isinstance(node.op, Region) else ()
-        ops = [n.op for n in inner]
-        x, out = (*node.inputs[:1], *node.outputs[:1]) if ops else (None, None)
-        if (
-            x is None
-            or out is None
-            or not x.type.block
-            or not _read_by_kernels(out, users, outputs)
-        ):
+        blocked = inner and node.inputs and node.inputs[0].type.block
+        if not blocked or not _read_by_kernels(node.outputs[0], users, outputs):
             nodes.append(node)
             continue
+        x, out, op = node.inputs[0], node.outputs[0], inner[0].op
         last = channels_last(x.type.rank)
-        if len(ops) == 1 and isinstance(ops[0], Transpose) and ops[0].perm == last:
-            nodes.append(Node(ops[0], (x,), (out,), node.origin))
+        if len(inner) == 1 and isinstance(op, Transpose) and op.perm == last:
+            nodes.append(Node(op, (x,), (out,), node.origin))
         elif _joins_pixels(inner):
             type_ = out.type.with_shape(tuple(x.type.dims[axis] for axis in last))
             image = Value(namer(f"{out.name}_image"), type_)

@@ -82,11 +82,11 @@ def assign_blocks(graph: Graph, blocks: Blocks, ways: Mapping[str, Way] | None =
 
 def is_copy(node: Node) -> bool:
     """Whether a node is a copy from one layout into another, as `assign` makes them."""
-    if not isinstance(node.op, Region) or len(node.op.graph.nodes) != 1:
-        return False
+    inside = node.op.graph.nodes if isinstance(node.op, Region) else ()
+    if len(inside) != 1 or not isinstance(inside[0].op, Identity) or not node.inputs:
+        return False  # what copies a scalar that its kernel holds has no inputs
     source, made = node.inputs[0].type, node.outputs[0].type
-    single = isinstance(node.op.graph.nodes[0].op, Identity)
-    return single and source.block != made.block and source.dims == made.dims
+    return source.block != made.block and source.dims == made.dims
 
 
 def unassign(graph: Graph) -> Graph:

@@ -17,7 +17,6 @@ from planck.errors import (
 )
 
 OLDEST_DRIVER: Final = 12_030  # CUDA 12.3: dependent launches inside captured graphs
-_INVALID_VALUE: Final = 1
 _HOST: Final = 1  # CU_MEMORYTYPE_HOST
 _OUT_OF_MEMORY: Final = 2
 _GRAPH_UPDATE_FAILURE: Final = 910
@@ -89,8 +88,11 @@ class BoundDriver:
         self._cuda = cuda
         self._modes = cuda.CUstreamCaptureMode(_RELAXED)
         self._shared = cuda.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
-        self._where = cuda.CUpointer_attribute.CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL
-        self._kind = cuda.CUpointer_attribute.CU_POINTER_ATTRIBUTE_MEMORY_TYPE
+        asked = cuda.CUpointer_attribute
+        self._about = (
+            asked.CU_POINTER_ATTRIBUTE_MEMORY_TYPE,
+            asked.CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL,
+        )
         attribute = cuda.CUlaunchAttribute()
         value = cuda.CUlaunchAttributeValue()
         value.programmaticStreamSerializationAllowed = 1
@@ -155,10 +157,11 @@ class BoundDriver:
         self._call("cuMemFreeHost", address)
 
     def ordinal(self, address: int) -> int | None:
-        return self._about(self._where, address)
+        kind, ordinal = self._memory(address)
+        return ordinal if kind else None
 
     def is_pinned(self, address: int) -> bool:
-        return self._about(self._kind, address) == _HOST
+        return self._memory(address)[0] == _HOST
 
     def fill(self, address: int, value: int, bytes_: int, stream: Handle) -> None:
         self._call("cuMemsetD8Async", address, value, bytes_, stream)
@@ -302,12 +305,13 @@ class BoundDriver:
         if int(result[0]):
             self._check(result, "cuGraphLaunch")
 
-    def _about(self, attribute: Any, address: int) -> int | None:
-        """What an attribute of memory is; None for plain memory of the host."""
-        result = self._cuda.cuPointerGetAttribute(attribute, address)
-        if int(result[0]) == _INVALID_VALUE:
-            return None
-        return int(self._check(result, "cuPointerGetAttribute"))
+    def _memory(self, address: int) -> tuple[int, int]:
+        """Of what kind memory is, 0 for plain memory of the host, and of which GPU.
+
+        The call for one attribute says so of plain memory by an error, which debuggers report.
+        """
+        kind, ordinal = self._call("cuPointerGetAttributes", len(self._about), self._about, address)
+        return int(kind), int(ordinal)
 
     def _call(self, name: str, *arguments: Any) -> Any:
         return self._check(getattr(self._cuda, name)(*arguments), name)
