@@ -19,7 +19,6 @@ _X86_64, _AARCH64 = 62, 183  # e_machine
 _PROGBITS, _SYMTAB, _RELA, _NOBITS = 1, 2, 4, 8  # sh_type
 _WRITE, _ALLOC, _EXECUTE = 1, 2, 4  # sh_flags
 _UNDEFINED, _LOCAL, _WEAK = 0, 0, 2
-_RESERVED = 0xFF00  # section numbers from here on have other meanings
 
 _SECTION = struct.Struct("<IIQQQQIIQQ")
 _SYMBOL = struct.Struct("<IBBHQQ")

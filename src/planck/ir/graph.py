@@ -113,9 +113,6 @@ class Graph:
                 seen.add(value.name)
                 yield value
 
-    def is_weight(self, value: Value) -> bool:
-        return value.name in self.weights
-
 
 class Namer:
     """Gives values names that are not taken yet: identifiers, close to what was asked for."""
