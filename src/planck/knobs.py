@@ -15,7 +15,8 @@ class Knobs:
     """What can be turned without changing code.
 
     debug:  PLANCK_DEBUG   1 stages and times; 2 each kernel's tactic and speed; 3 candidates and
-                           refusals; 4 generated code; 5 graph after each pass; 6 each rewrite
+                           refusals; 4 generated code; 5 graph after each pass; 6 each rewrite,
+                           and what rules refuse
     dump:   PLANCK_DUMP    folder that receives every stage's text and each kernel's code
     jobs:   PLANCK_JOBS    processes that compile kernels; 0 is one a core
     cpu:    PLANCK_CPU     target to build for instead of this machine: avx512, avx2, portable

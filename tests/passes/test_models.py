@@ -8,7 +8,6 @@ import pytest
 
 from planck.frontends import read
 from planck.ir.interpret import interpret
-from planck.ir.rewrite import refusals
 from planck.passes import simplify
 
 EXPORTED = Path(__file__).parents[1] / "data" / "exported"
@@ -47,9 +46,7 @@ def feed(graph):
 def test_exported(name):
     shapes = {"ids": (2, 7), "mask": (2, 7)} if name.startswith("bert") else None
     before = read(EXPORTED / f"{name}.onnx", shapes=shapes)
-    with refusals() as found:
-        after = simplify(before)
-    assert all(refusal.reason for refusal in found.values())
+    after = simplify(before)
     counted = kinds(after)
     assert {kind: counted[kind] for kind in KINDS[name]} == KINDS[name]
     assert len(after.nodes) <= len(before.nodes)

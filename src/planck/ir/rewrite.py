@@ -21,9 +21,7 @@ import heapq
 import logging
 import math
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -53,16 +51,6 @@ class Rule:
     apply: Callable[[View, Node], Patch | No]
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """A rule that looked closely at a node and said no."""
-
-    rule: str
-    place: str
-    node: Node
-    reason: str
-
-
 def rule(*ops: type[Op]) -> Callable[[Callable[[View, Node], Patch | No]], Rule]:
     """Make a function a Rule for nodes of the operators."""
 
@@ -72,20 +60,6 @@ def rule(*ops: type[Op]) -> Callable[[Callable[[View, Node], Patch | No]], Rule]
         return Rule(function.__name__, place, ops, function)
 
     return make
-
-
-_refusals: ContextVar[dict[tuple[str, str], Refusal] | None] = ContextVar("refusals", default=None)
-
-
-@contextmanager
-def refusals() -> Iterator[dict[tuple[str, str], Refusal]]:
-    """Collect what rules refuse inside a `with` block, by rule and by the node's first output."""
-    found: dict[tuple[str, str], Refusal] = {}
-    token = _refusals.set(found)
-    try:
-        yield found
-    finally:
-        _refusals.reset(token)
 
 
 class Patch:
@@ -379,7 +353,8 @@ def _try(view: View, key: int, rules: tuple[Rule, ...]) -> list[int]:
                 return [*near, *reversed(new)] or [-1]
             answer = problem
         if answer.reason:
-            _remember(one, node, answer)
+            at = node.outputs[0].name
+            _log.debug("%s (%s) refuses %%%s: %s", one.name, one.place, at, answer.reason)
     return []
 
 
@@ -388,12 +363,6 @@ def _tell(one: Rule, node: Node, patch: Patch) -> None:
         after = "; ".join(map(node_text, patch.nodes))
         after = after or ", ".join(f"%{new.name}" for new in patch.map.values())
         _log.debug("%s (%s): %s -> %s", one.name, one.place, node_text(node), after)
-
-
-def _remember(one: Rule, node: Node, answer: No) -> None:
-    found = _refusals.get()
-    if found is not None:
-        found[one.name, node.outputs[0].name] = Refusal(one.name, one.place, node, answer.reason)
 
 
 def scalar(array: Array | None) -> float | None:
