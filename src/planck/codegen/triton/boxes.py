@@ -15,10 +15,11 @@ from planck.codegen.triton.code import TritonCode
 from planck.codegen.triton.operand import Tensor
 from planck.codegen.triton.scalar import plain
 from planck.codegen.triton.text import Text, power_of_two
+from planck.dtypes import DType, f32
 
 MOST: Final = 1024  # boxes of a tile
 _NONE: Final = (1 << 31) - 1  # a place behind all others
-_AXES: Final = ("y", "x")
+AXES: Final = ("y", "x")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,6 @@ def write(own: NonMaxSuppression, warps: int) -> TritonCode:
     pairs, tile = images * classes, min(MOST, power_of_two(boxes))
     t = Text(own.dependent)
     space = t.workspace(workspace(pairs, boxes, own.most))
-    counters = t.count(1)
     t("block = tl.program_id(0)", f"image = block // {classes}", f"kind = block % {classes}")
     t(f"lane = tl.arange(0, {tile})")
     for name, begin in (
@@ -62,14 +62,7 @@ def write(own: NonMaxSuppression, warps: int) -> TritonCode:
     t.trigger()
     _list(t, own, boxes, tile)
     _rounds(t, own, tile)
-    t(f"tl.store(counts + block, {_bits('number')})", "tl.debug_barrier()")
-    t(f'done = tl.atomic_add({counters}, 1, sem="acq_rel", scope="gpu")')
-    t(f"if done == {pairs - 1}:")
-    t.indent += 1
-    t("tl.debug_barrier()")
-    _gather(t, own, pairs, tile)
-    t(f"tl.store({counters}, 0)")
-    t.indent -= 1
+    write_rows(t, own, pairs, tile, f32)
     return t.finish(own.symbol, pairs, warps, 2)
 
 
@@ -92,7 +85,7 @@ def _rounds(t: Text, own: NonMaxSuppression, tile: int) -> None:
     """Write the boxes that stay, `number` in all."""
     best_of = t.functions.need("_first_most")
     t("number = block * 0", "last = number - 1", "going = listed > 0")
-    for axis in _AXES:  # nothing overlaps what is nowhere
+    for axis in AXES:  # nothing overlaps what is nowhere
         t(f'{axis}_low_last = number.to(tl.float32) + float("nan")')
         t(f"{axis}_high_last = {axis}_low_last")
     t("while going:")
@@ -104,19 +97,9 @@ def _rounds(t: Text, own: NonMaxSuppression, tile: int) -> None:
     t("place = start + lane", "there = place < listed")
     t('score = tl.load(left + place, mask=there, other=float("-inf"))')
     t(f"box = {_number('tl.load(which + place, mask=there, other=0.0)')}")
-    _corners(t, own, "box", "", "there")
-    for axis in _AXES:
-        low, high = (
-            f"tl.{way}({axis}_{end}, {axis}_{end}_last)"
-            for way, end in (("maximum", "low"), ("minimum", "high"))
-        )
-        t(f"{axis}_shared = tl.maximum({high} - {low}, 0.0)")
-        t(f"{axis}_size = {axis}_high - {axis}_low")
-        t(f"{axis}_size_last = {axis}_high_last - {axis}_low_last")
-    t("shared = libdevice.mul_rn(y_shared, x_shared)")
-    t("union = libdevice.mul_rn(y_size_last, x_size_last) + libdevice.mul_rn(y_size, x_size)")
-    t("union = union - shared")
-    t(f"out = (tl.div_rn(shared, union) > {plain(own.overlap)}) | (place == last)")
+    write_corners(t, own, "box", "", "there")
+    write_overlap(t, own, "_last")
+    t("out = over | (place == last)")
     t('score = tl.where(out, float("-inf"), score)')
     t("tl.store(left + place, score, mask=there)")
     t("where = tl.where(score > best, place, where)")
@@ -127,7 +110,7 @@ def _rounds(t: Text, own: NonMaxSuppression, tile: int) -> None:
     t("if going:")
     t.indent += 1
     t(f"chosen = {_number('tl.load(which + last)')}")
-    _corners(t, own, "chosen", "_last", "")
+    write_corners(t, own, "chosen", "_last", "")
     t(f"tl.store(kept + number, {_bits('chosen')})", "number += 1")
     t.indent -= 1
     t(f"going = going & (number < {own.most})")
@@ -135,36 +118,72 @@ def _rounds(t: Text, own: NonMaxSuppression, tile: int) -> None:
     t.indent -= 1
 
 
-def _corners(t: Text, own: NonMaxSuppression, box: str, suffix: str, mask: str) -> None:
+def write_overlap(t: Text, own: NonMaxSuppression, other: str) -> None:
+    """Write `over`: which boxes overlap others too much, whose coordinates' names end so."""
+    for axis in AXES:
+        low = f"tl.maximum({axis}_low, {axis}_low{other})"
+        high = f"tl.minimum({axis}_high, {axis}_high{other})"
+        t(f"{axis}_shared = tl.maximum({high} - {low}, 0.0)")
+        t(f"{axis}_size = {axis}_high - {axis}_low")
+        t(f"{axis}_size{other} = {axis}_high{other} - {axis}_low{other}")
+    t("shared = libdevice.mul_rn(y_shared, x_shared)")
+    t(f"union = libdevice.mul_rn(y_size{other}, x_size{other}) + libdevice.mul_rn(y_size, x_size)")
+    t("union = union - shared")
+    if own.overlap >= 0:  # what does not meet is not divided: zeros are not for div.rn's fast path
+        t("meet = shared > 0", "union = tl.where(meet, union, 1.0)")
+        quotient = "tl.div_rn(tl.where(meet, shared, 1.0), union)"
+        t(f"over = meet & ({quotient} > {plain(own.overlap)})")
+    else:
+        t(f"over = tl.div_rn(shared, union) > {plain(own.overlap)}")
+
+
+def write_corners(t: Text, own: NonMaxSuppression, box: str, suffix: str, mask: str) -> None:
     """Write the least and the largest coordinates of boxes: y_low, x_high ..."""
     for axis, first, second in (("y", 0, 2), ("x", 1, 3)):
         for name, k in (("a", first), ("b", second)):
             at = own.boxes.at(t, ["image", box, str(k)])
             masked = f", mask={mask}, other=0" if mask else ""
             value = t.functions.widened(f"tl.load({at}{masked})", own.boxes.dtype)
-            t(f"{name} = ({value}).to(tl.float32)")
+            t(f"{name}{suffix} = ({value}).to(tl.float32)")
         if own.centred:
-            t("a, b = a - b * 0.5, a + b * 0.5")
-        t(f"{axis}_low{suffix} = tl.minimum(a, b)", f"{axis}_high{suffix} = tl.maximum(a, b)")
+            half = f"b{suffix} * 0.5"
+            t(f"a{suffix}, b{suffix} = a{suffix} - {half}, a{suffix} + {half}")
+        ends = f"(a{suffix}, b{suffix})"
+        t(f"{axis}_low{suffix} = tl.minimum{ends}", f"{axis}_high{suffix} = tl.maximum{ends}")
 
 
-def _gather(t: Text, own: NonMaxSuppression, pairs: int, tile: int) -> None:
-    """Write the rows of all images and classes, -1 behind them, and how many there are."""
+def write_rows(t: Text, own: NonMaxSuppression, pairs: int, tile: int, dtype: DType) -> None:
+    """The last block writes the rows of all, -1 behind them, and how many there are.
+
+    dtype:  of `kept`, `counts` and `starts`; a float's bits are a number
+    """
+    counters = t.count(1)
+    t(f"tl.store(counts + block, {_bits('number', dtype)})", "tl.debug_barrier()")
+    t(f'done = tl.atomic_add({counters}, 1, sem="acq_rel", scope="gpu")')
+    t(f"if done == {pairs - 1}:")
+    t.indent += 1
+    t("tl.debug_barrier()")
+    _gather(t, own, pairs, tile, dtype)
+    t(f"tl.store({counters}, 0)")
+    t.indent -= 1
+
+
+def _gather(t: Text, own: NonMaxSuppression, pairs: int, tile: int, dtype: DType) -> None:
     size, classes = pairs * own.most, own.scores.dims[1]
     fresh = ', cache_modifier=".cg"'
     t(f"pair = tl.arange(0, {power_of_two(pairs)})")
-    each = f"tl.load(counts + pair, mask=pair < {pairs}, other=0.0{fresh})"
-    t(f"each = {_number(each)}", "all = tl.sum(each, 0)")
-    t(f"tl.store(starts + pair, {_bits('tl.cumsum(each, 0) - each')}, mask=pair < {pairs})")
+    each = f"tl.load(counts + pair, mask=pair < {pairs}, other=0{fresh})"
+    t(f"each = {_number(each, dtype)}", "all = tl.sum(each, 0)")
+    t(f"tl.store(starts + pair, {_bits('tl.cumsum(each, 0) - each', dtype)}, mask=pair < {pairs})")
     t("tl.debug_barrier()")
     own.count.store(t, ["0"], "all.to(tl.int64)", "block >= 0")
     t(f"first = kept - block * {own.most}")
     t(f"for start in range(0, {size}, {tile}):")
     t.indent += 1
-    t("at = start + lane", f"there = at < {size}", f"pair_of = at // {own.most}")
+    t(f"at = start + tl.arange(0, {tile})", f"there = at < {size}", f"pair_of = at // {own.most}")
     sources = {"many": "counts + pair_of", "row": "starts + pair_of", "box": "first + at"}
     for name, where in sources.items():
-        t(f"{name} = {_number(f'tl.load({where}, mask=there, other=0.0{fresh})')}")
+        t(f"{name} = {_number(f'tl.load({where}, mask=there, other=0{fresh})', dtype)}")
     t(f"own = at % {own.most}", "row = row + own")
     for k, value in enumerate((f"pair_of // {classes}", f"pair_of % {classes}", "box")):
         own.rows.store(t, ["row", str(k)], f"({value})", "there & (own < many)")
@@ -172,10 +191,10 @@ def _gather(t: Text, own: NonMaxSuppression, pairs: int, tile: int) -> None:
     t.indent -= 1
 
 
-def _bits(number: str) -> str:
-    """A whole number as it is kept among floats."""
-    return f"({number}).to(tl.float32, bitcast=True)"
+def _bits(number: str, dtype: DType = f32) -> str:
+    """A whole number as it is kept, among floats or among numbers of 64 bits."""
+    return f"({number}).to(tl.float32, bitcast=True)" if dtype is f32 else number
 
 
-def _number(bits: str) -> str:
-    return f"{bits}.to(tl.int32, bitcast=True)"
+def _number(bits: str, dtype: DType = f32) -> str:
+    return f"{bits}.to(tl.int32, bitcast=True)" if dtype is f32 else f"{bits}.to(tl.int32)"

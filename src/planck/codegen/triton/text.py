@@ -76,10 +76,10 @@ class Text:
         self._parameters.setdefault(made, own)
         return made
 
-    def workspace(self, numbers: int) -> str:
-        """The parameter that points to this many float32 of anything."""
-        self.workspace_bytes = 4 * numbers
-        return self.pointer(WORKSPACE, f32)
+    def workspace(self, numbers: int, dtype: DType = f32) -> str:
+        """The parameter that points to this many numbers, which are anything."""
+        self.workspace_bytes = dtype.bytes * numbers
+        return self.pointer(WORKSPACE, dtype)
 
     def count(self, counters: int) -> str:
         """The parameter that points to counters, all zero."""

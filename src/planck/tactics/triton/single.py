@@ -19,14 +19,16 @@ Notebook (H100 unless it says H200; NumPy's time is that of its reference alone,
 - Its blocks had 4 warps then. With 32, on an H100: of 25200 boxes, 18948 above the lowest, 300
   kept, 3.9 ms (4 warps 13.7); eight images of 8400 1.4 (5.2); 18837 boxes of 100 objects, 93 kept,
   1.3 (4.4); 80 classes of 8400, 8000 kept, 194 us (298); 300 boxes 322 us (284).
-- Tried: boxes taken many at a time, in the order of their scores. A block selects the first 512
-  without sorting (keys of 64 bits, score above place; the n-th least of the minima of 4096 groups
-  is a limit that few more elements are below), orders them by counting, and settles 64 at a time
-  against what stays. Right on an H100 in all of these cases: 142 us, 120, 4.2 ms, 50 us, 40 us. So
-  it wins but where many overlap: there all that were selected had better meet what stays at once.
-  Likewise the 300 largest of 25200 in 37 us (138), of 100000 in 107 (1927), of 8400 in 18.5 (16.3).
-  Blocks that share a row must not select by atomics: each orders the elements differently, and
-  some elements were nobody's.
+- Selecting before comparing (`select.py`), on an H100, of the same boxes: 142 us, 120, 4.2 ms, 50
+  us, 40 us. So it wins but where many overlap; rounds are still offered, with 32 warps. Since then
+  all that are selected are compared with what stays at once, not 64 at a time, and nothing divides
+  zero (predicted: a third of the 4.2 ms); not timed yet.
+- The same of the largest: 300 of 25200 37 us (138), of 100000 107 us (1927), of 8400 18.5 (16.3),
+  with slots counted by cumulative sums, which are the same in all 16 blocks of a row that order a
+  part each. Slots counted by atomics: 26.6 and 51.5 us, but each block has others, and some
+  elements were nobody's. So one block orders all, 4 us more by its instructions; not timed yet. All
+  of 25200 in parts of about 512, whose limits are the same in all blocks, 71 us (138), of 100000
+  221 us (1927), 2000 of 25200 57 us (138); all of 8400 60 us, where comparing takes 16.4.
 """
 
 from __future__ import annotations
@@ -36,10 +38,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from planck.codegen.triton import bits, boxes, linalg, rois, scatter, topk
+from planck.codegen.triton import bits, boxes, linalg, rois, scatter, sorted_boxes, topk
 from planck.codegen.triton.code import TritonCode
 from planck.codegen.triton.operand import Tensor
 from planck.codegen.triton.scalar import supported
+from planck.codegen.triton.text import power_of_two
 from planck.dtypes import Array, bool_
 from planck.ir.graph import Node, Op
 from planck.ops.linalg import Det
@@ -54,9 +57,12 @@ from planck.tactics.triton.operands import REACH, dependent
 from planck.tactics.triton.tiles import cores_of
 
 COMPARISONS: Final = 1 << 36  # that a kernel may make
+QUICK_COMPARISONS: Final = 1 << 27  # that take no longer than a selection
+LOOKS: Final = 1 << 34  # at an element, by all parts of its row: 0.1 s
 PAIRS: Final = 1 << 13  # images and classes, whose numbers of boxes one block adds up
-BOXES_BYTES: Final = 1 << 30
-BOXES_WARPS: Final = (32, 4)
+SPACE_BYTES: Final = 1 << 30  # of a selection, or a list of boxes
+SELECTED_OF: Final = 512  # elements at least
+MOST_SELECTED: Final = 1024  # at once
 ROWS: Final = (64, 32, 16, 8)  # elements of a block that look for their places
 
 
@@ -72,9 +78,8 @@ class Single:
         refusal = _unreadable(kernel) or _unfit(node)
         if refusal:
             return No(refusal)
-        if isinstance(node.op, NonMaxSuppression):
-            return tuple({"warps": warps} for warps in BOXES_WARPS)
-        return _top_k_offers(kernel) if isinstance(node.op, TopK) else ({},)
+        offers = _OFFERS.get(type(node.op))
+        return offers(kernel) if offers else ({},)
 
     def build(self, kernel: Kernel, config: Config) -> TritonCode:
         node = kernel.graph.nodes[0]
@@ -112,7 +117,9 @@ def _unfit(node: Node) -> str:
     op, x = node.op, node.inputs[0].type
     comparisons = 0
     if isinstance(op, TopK):
-        comparisons = x.size * x.dims[axis_of("TopK", op.axis, x.rank)]
+        if not x.size * op.k:
+            return "there is nothing to choose"
+        comparisons = 0 if _selections(node) else x.size * _along(node)[0]
     elif isinstance(op, ScatterElements | ScatterND):
         indices = node.inputs[1].type.dims
         if op.reduction != "none" and (x.dtype is bool_ or x.dtype.bits < 8):
@@ -137,25 +144,63 @@ def _unfit_boxes(op: NonMaxSuppression, node: Node) -> str:
     pairs, most = images * classes, min(op.most, number)
     if not pairs * most:
         return "there are no boxes"
-    if pairs > PAIRS or 4 * boxes.workspace(pairs, number, most) > BOXES_BYTES:
+    if pairs > PAIRS or 8 * sorted_boxes.workspace(pairs, number, most) > SPACE_BYTES:
         return f"{pairs} images and classes of {number} boxes are too many"
     return ""
 
 
 def _top_k_offers(kernel: Kernel) -> tuple[Config, ...]:
-    """Blocks as large as leaves two for each multiprocessor, first."""
+    """Comparing all, by blocks as large as leaves two for each core; selections, of many first."""
     cores = cores_of(kernel.target)
-    size = kernel.graph.inputs[0].type.size
+    (node,), size = kernel.graph.nodes, kernel.graph.inputs[0].type.size
     rows = sorted(ROWS, key=lambda rows: max(2 * cores - size // rows, 0))
-    return tuple({"rows": r, "warps": w} for r, w in ((rows[0], 4), (rows[1], 4), (rows[0], 8)))
+    ways = tuple({"rows": r, "warps": w} for r, w in ((rows[0], 4), (rows[1], 4), (rows[0], 8)))
+    few, comparisons = _selections(node), size * _along(node)[0]
+    if not few or comparisons <= QUICK_COMPARISONS:
+        return (*ways, *few)
+    return (*few, *ways[:2]) if comparisons <= COMPARISONS else few
+
+
+def _along(node: Node) -> tuple[int, int]:
+    """Along the axis of a TopK: all elements, and those taken."""
+    assert isinstance(node.op, TopK)
+    dims = node.inputs[0].type.dims
+    return dims[axis_of("TopK", node.op.axis, len(dims))], node.op.k
+
+
+def _selections(node: Node) -> tuple[Config, ...]:
+    """How a TopK can select: the first k at once, or all in parts. Not few, nor large keys."""
+    x, (n, k) = node.inputs[0].type, _along(node)
+    if n < SELECTED_OF or x.dtype.bits > 32:
+        return ()
+    most = power_of_two(max(k + k // 2, MOST_SELECTED // 4))
+    ways: list[Config]
+    if most <= MOST_SELECTED and 2 * most <= n:
+        ways = [{"most": most, "parts": 1, "warps": warps} for warps in (32, 16)]
+    else:
+        sizes = MOST_SELECTED // 2, MOST_SELECTED
+        ways = [{"most": m, "parts": -(-2 * n // m), "warps": 16} for m in sizes]
+    return tuple(
+        own
+        for own in ways
+        if x.size * own["parts"] <= LOOKS
+        and 8 * topk.workspace(x.size // n * own["parts"], own["most"]) <= SPACE_BYTES
+    )
+
+
+def _boxes_offers(kernel: Kernel) -> tuple[Config, ...]:
+    return tuple({"rounds": r, "warps": w} for r, w in ((False, 16), (False, 8), (True, 32)))
 
 
 def _top_k(
     name: str, op: Any, tensors: list[Tensor], dependent: bool, config: Config
 ) -> TritonCode:
     x, values, places = tensors
-    axis, (rows, warps) = axis_of("TopK", op.axis, len(x.dims)), (config["rows"], config["warps"])
-    return topk.write(topk.TopK(name, x, values, places, axis, op.largest, rows, warps, dependent))
+    given = name, x, values, places, axis_of("TopK", op.axis, len(x.dims)), op.largest
+    if "most" in config:
+        how = config["most"], config["parts"], config["warps"]
+        return topk.write_selected(topk.SelectedTopK(*given, *how, dependent))
+    return topk.write(topk.TopK(*given, config["rows"], config["warps"], dependent))
 
 
 def _scatter(
@@ -187,7 +232,8 @@ def _non_max_suppression(
     most = min(op.most, scores.dims[2])
     how = most, op.overlap, op.lowest, op.centred
     own = boxes.NonMaxSuppression(name, given, scores, rows, _among_one(count), *how, dependent)
-    return boxes.write(own, config["warps"])
+    write = boxes.write if config["rounds"] else sorted_boxes.write
+    return write(own, config["warps"])
 
 
 def _bit_cast(
@@ -215,4 +261,8 @@ _WRITERS: Final[Mapping[type[Op], tuple[Callable[..., TritonCode], str]]] = {
     NonMaxSuppression: (_non_max_suppression, "non_max_suppression"),
     BitCast: (_bit_cast, "bit_cast"),
     Det: (_det, "det"),
+}
+_OFFERS: Final[Mapping[type[Op], Callable[[Kernel], tuple[Config, ...]]]] = {
+    TopK: _top_k_offers,
+    NonMaxSuppression: _boxes_offers,
 }
