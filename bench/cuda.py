@@ -216,6 +216,7 @@ def one(request: dict[str, Any]) -> dict[str, Any]:
 
     case = Case(request["network"], request["batch"], request["precision"])
     stream = torch.cuda.Stream()
+    gpu = torch.cuda.get_device_name()  # nothing can be asked of a GPU that has failed
     imported = time.perf_counter()
     makers = {
         "planck": lambda: ours(
@@ -254,7 +255,7 @@ def one(request: dict[str, Any]) -> dict[str, Any]:
         "turn_s": time.perf_counter() - begun,
     }
     return {
-        "gpu": torch.cuda.get_device_name(),
+        "gpu": gpu,
         "contenders": found,
         **{name: round(seconds, 1) for name, seconds in spent.items()},
     }

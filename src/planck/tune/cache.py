@@ -56,6 +56,9 @@ class Timing:
             row["us"] = round(self.us, 3)
         return {**row, "refused": self.refused} if self.refused else row
 
+    def is_of(self, tactic: str, config: Mapping[str, Any]) -> bool:
+        return self.tactic == tactic and dict(self.config) == dict(config)
+
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> Timing:
         """raises: KeyError, TypeError, AttributeError for anything that as_json does not give"""
@@ -113,6 +116,13 @@ class TimingCache:
     def put(self, key: str, timings: list[Timing]) -> None:
         self.entries[key] = timings
         self.changed = True
+
+    def refuse(self, key: str, refused: Timing) -> None:
+        """Keep that a way of a kernel is not to be tried again; in the file at once."""
+        rows = self.entries.get(key, ())
+        others = [row for row in rows if not row.is_of(refused.tactic, refused.config)]
+        self.put(key, [*others, refused])
+        self.save()
 
     def limits_of(self, threads: int) -> Limits | None:
         """The machine's limits that this cache goes by: its own, or else those kept on the machine.

@@ -12,6 +12,7 @@ from bench import models
 from planck.compiler.cuda.build import compile_cuda
 from planck.compiler.options import Options
 from planck.compiler.stages import run_stages
+from planck.errors import CudaError
 from planck.frontends import read
 from planck.plan.check import check_plan
 from planck.plan.model import Plan
@@ -39,6 +40,30 @@ class Rolled(Timing):
         return sum(5.0 + digest / 256 for digest in digests)
 
 
+class Fragile(Dice):
+    """The GPU fails in the first kernel that stands in the network's graph in another's place."""
+
+    faulty, first = "", frozenset[str]()
+
+    def open(self, trial: Any) -> Failing:
+        self.trials.append(trial)
+        return Failing(self, trial)
+
+
+class Failing(Rolled):
+    timer: Fragile
+
+    def run_us(self, graph: list[str], cold: bool) -> float:
+        if len(set(graph)) > 1:
+            self.timer.first = self.timer.first or frozenset(graph)
+            others = sorted(set(graph) - self.timer.first)
+            self.timer.faulty = self.timer.faulty or next(iter(others), "")
+            if self.timer.faulty in graph:
+                self.timer.live = 0
+                raise CudaError("cuStreamSynchronize failed", know="CUDA_ERROR_LAUNCH_FAILED")
+        return super().run_us(graph, cold)
+
+
 def built(clock: Dice, cache: Path, level: int = 3, name: str = "squeezenet") -> Plan:
     given = read(models.build(name, small=True))
     options = Options(TARGET, "fp16", level=level, timing_cache=cache, accuracy=0.0)
@@ -64,6 +89,27 @@ def test_a_build_from_the_cache_times_nothing_and_gives_the_same_bytes(tmp_path:
     assert cold.trials
     assert not warm.trials
     assert first == second
+
+
+def test_a_kernel_that_the_gpu_fails_in_is_left_out_of_the_next_build(tmp_path: Path) -> None:
+    clock = Fragile()
+    with pytest.raises(CudaError, match="the GPU failed while a kernel was timed") as caught:
+        built(clock, tmp_path / "timings")
+    assert clock.faulty
+    assert "build again with this timing cache" in caught.value.try_
+    plan = built(clock, tmp_path / "timings")
+    assert clock.faulty not in {step.symbol for step in plan.steps}
+    refused = [row for rows in plan.build["timings"].values() for row in rows if "refused" in row]
+    assert [row for row in refused if "CUDA_ERROR_LAUNCH_FAILED" in row["refused"]]
+
+
+def test_a_gpu_that_fails_before_any_rival_is_told(tmp_path: Path) -> None:
+    clock = Fragile()
+    clock.first, clock.faulty = frozenset("x"), ""
+    with pytest.raises(CudaError, match="while the whole network was timed") as caught:
+        built(clock, tmp_path / "timings")
+    assert "kernels" in caught.value.at
+    assert "level 1" in caught.value.try_
 
 
 def test_level_1_leaves_the_graph_alone(tmp_path: Path) -> None:

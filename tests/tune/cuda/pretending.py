@@ -13,7 +13,7 @@ from planck.codegen.library import LibraryCode
 from planck.codegen.triton.code import Cubin, TritonCode
 from planck.device.cuda.library import CUBLASLT, Call, Product, Side
 from planck.dtypes import Array
-from planck.errors import BuildError
+from planck.errors import BuildError, CudaError
 from planck.ir.parse import parse
 from planck.refusal import No
 from planck.tactics.kernel import Config, Kernel, Operand
@@ -100,10 +100,11 @@ class Timer:
     """A clock by which a graph takes the sum of its steps' times, by function and place.
 
     us:       of a symbol's last part ("tile3"), and of ("tile3", place in the graph)
+    faulty:   a symbol's last part, with which the GPU fails
     """
 
-    def __init__(self, us: Mapping[Any, float]) -> None:
-        self.us, self.trials, self.cold = us, list[Trial](), list[bool]()
+    def __init__(self, us: Mapping[Any, float], faulty: str = "") -> None:
+        self.us, self.trials, self.cold, self.faulty = us, list[Trial](), list[bool](), faulty
         self.live = 0
 
     def open(self, trial: Trial) -> Timing:
@@ -128,6 +129,9 @@ class Timing:
         us, total = self.timer.us, 0.0
         for place, symbol in enumerate(graph):
             mark = symbol.split("_", 2)[-1]
+            if mark == self.timer.faulty:
+                self.timer.live = 0  # a session that ends by an error gives the rest back
+                raise CudaError("cuStreamSynchronize failed", know="CUDA_ERROR_LAUNCH_FAILED")
             total += us.get((mark, place), us.get(mark, 0.0))
         return total
 

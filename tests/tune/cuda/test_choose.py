@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from planck.device.cuda.library import Call
-from planck.errors import BuildError, LibraryError
+from planck.errors import BuildError, CudaError, LibraryError
 from planck.plan.check import check_plan
 from planck.refusal import No
 from planck.tactics.kernel import Config, Kernel
@@ -90,6 +90,21 @@ def test_rivals_are_found_again_though_the_cache_orders_names(tmp_path: Path) ->
     assert len(timer.trials) == 1
     for found in (first, second):
         assert [w.config["tile"] for w in found.rivals[kernel().key]] == [2]
+
+
+def test_a_way_that_the_gpu_fails_in_is_named_and_never_tried_again(tmp_path: Path) -> None:
+    path, timer = tmp_path / "timings", Timer(US, faulty="tile2")
+    with pytest.raises(CudaError, match="the GPU failed while a kernel") as caught:
+        run(Pretence(), timer, path, level=4)
+    assert "{'tile': 2}" in caught.value.at
+    assert "CUDA_ERROR_LAUNCH_FAILED" in caught.value.know
+    assert "left out from now on" in caught.value.try_
+    found = run(Pretence(), timer, path, level=4)
+    assert chosen(found).config == {"tile": 3}
+    refused = [row for row in chosen(found).timings if row.refused]
+    assert [row.config for row in refused] == [{"tile": 2}]
+    again = run(Pretence(), timer, path, level=4)
+    assert chosen(again).timings == chosen(found).timings
 
 
 def test_a_higher_level_times_what_a_lower_one_left_out(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import threading
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 from planck.device.cuda.device import Device
+from planck.errors import CudaError
 from planck.plan.model import Launch, Place, Plan, Step
 from planck.target import resolve
 from planck.tune.cuda import clock as clock_module
@@ -94,3 +96,24 @@ def test_what_was_captured_is_given_back_where_nobody_dropped_it() -> None:
     del session
     gc.collect()
     driver.finish()
+
+
+def test_after_a_gpu_failed_its_session_ends_quietly(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The driver refuses everything then; the first error is told, and others have their turns."""
+    monkeypatch.setattr(clock_module, "LOCK", tmp_path / "planck.lock")
+    driver = FakeDriver({"first": lambda *_: None, "second": lambda *_: None})
+    device, error = Device(driver), CudaError("cuStreamSynchronize failed")
+
+    def refuse(*_: object) -> None:
+        raise CudaError("cuGraphExecDestroy failed")
+
+    monkeypatch.setattr(driver, "destroy_executable", refuse)
+    for first in (error, None):
+        session = GpuClock(device).open(Trial(plan())).__enter__()
+        session.capture([0])
+        with pytest.raises(CudaError, match="Destroy") if first is None else nullcontext():
+            session.__exit__(type(first), first, None)
+        with gpu_turn(device):
+            pass

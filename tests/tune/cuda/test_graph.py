@@ -10,7 +10,8 @@ import pytest
 from planck.codegen.triton.image import join, launch_of
 from planck.plan.model import Plan, Step
 from planck.tune.cuda.choice import Choice
-from planck.tune.cuda.graph import settle
+from planck.tune.cuda.clock import FaultError
+from planck.tune.cuda.graph import FaultyError, settle
 from tests.tune.cuda.pretending import TARGET, Compilers, Pretence, Timer, kernel
 
 
@@ -24,10 +25,12 @@ def ways(name: str, channels: int) -> list[Choice]:
     return made
 
 
-def settled(us: dict[Any, float], seconds: float = 10.0) -> tuple[dict[str, int], Any, Timer]:
+def settled(
+    us: dict[Any, float], seconds: float = 10.0, faulty: str = ""
+) -> tuple[dict[str, int], Any, Timer]:
     """Kernels a, b, a in a row; all begin with tile 0."""
     found = {"a": ways("a", 16), "b": ways("b", 24)}
-    timer = Timer(us)
+    timer = Timer(us, faulty)
 
     def step(place: int, choice: Choice) -> Step:
         launch = launch_of(choice.code, choice.cubin)
@@ -75,3 +78,13 @@ def test_when_time_is_over_the_best_so_far_stays() -> None:
     choices, record, _ = settled({"tile0": 10.0, "tile1": 9.0}, seconds=-1.0)
     assert choices == {"a": 0, "b": 0}
     assert record == {"before": 30.0, "after": 30.0}
+
+
+def test_a_rival_that_the_gpu_fails_in_is_told() -> None:
+    us = {"tile0": 10.0, "tile1": 9.0, "tile2": 11.0}
+    with pytest.raises(FaultyError) as caught:
+        settled(us, faulty="tile2")
+    assert (caught.value.key, caught.value.way.config) == ("a", {"tile": 2})
+    with pytest.raises(FaultError) as first:
+        settled(us, faulty="tile0")
+    assert not isinstance(first.value, FaultyError)

@@ -11,7 +11,8 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Final
 
@@ -29,6 +30,7 @@ from planck.compiler.options import Options
 from planck.compiler.place import Placement, place
 from planck.compiler.split import Launch, split
 from planck.compiler.work import weight_bytes
+from planck.errors import CudaError
 from planck.ir.graph import Graph
 from planck.knobs import knobs
 from planck.plan.model import Plan, Step
@@ -38,9 +40,9 @@ from planck.tactics.triton.tactic import CudaTactic
 from planck.tune.cache import Timing, TimingCache
 from planck.tune.cuda.branches import faster_in_branches
 from planck.tune.cuda.choice import Choice
-from planck.tune.cuda.choose import Found, choose
-from planck.tune.cuda.clock import Clock, GpuClock
-from planck.tune.cuda.graph import settle
+from planck.tune.cuda.choose import Found, blamed, choose
+from planck.tune.cuda.clock import Clock, FaultError, GpuClock
+from planck.tune.cuda.graph import FaultyError, settle
 from planck.tune.cuda.trial import numbers
 
 log = logging.getLogger(__name__)
@@ -180,17 +182,18 @@ class _Build:
         if clock is None or seconds <= 0 or not found.rivals:
             return choices
         keys = [launch.kernel.key for launch in self.launches if launch.kernel]
-        settled, self.graph_us = settle(
-            keys,
-            choices,
-            found.rivals,
-            lambda place, choice: assembly.step(self.launches[place], choice),
-            lambda steps: assembly.plan(steps, options.target, options.precision, {}),
-            clock,
-            [numbers(value.type) for value in self.graph.inputs],
-            seconds=seconds,
-            report=options.progress,
-        )
+        with self._watched():
+            settled, self.graph_us = settle(
+                keys,
+                choices,
+                found.rivals,
+                lambda place, choice: assembly.step(self.launches[place], choice),
+                lambda steps: assembly.plan(steps, options.target, options.precision, {}),
+                clock,
+                [numbers(value.type) for value in self.graph.inputs],
+                seconds=seconds,
+                report=options.progress,
+            )
         settled = {key: _first(choice) for key, choice in settled.items()}
         self._keep(settled)
         return settled
@@ -215,9 +218,10 @@ class _Build:
                 ]
             plan = assembly.plan(steps, options.target, options.precision, {})
             inputs = [numbers(value.type) for value in self.graph.inputs]
-            taken, straight, after = faster_in_branches(
-                plan, count, regions, clock, inputs, seconds=seconds
-            )
+            with self._watched():
+                taken, straight, after = faster_in_branches(
+                    plan, count, regions, clock, inputs, seconds=seconds
+                )
             self.forked = [found[number].span.start for number in taken]
             before = self.graph_us.get("before", straight)
             self.graph_us = {"before": before, "straight": straight, "after": after}
@@ -229,6 +233,22 @@ class _Build:
             assembly.step(launch, choices[launch.kernel.key] if launch.kernel else None)
             for launch in self.launches
         ]
+
+    @contextmanager
+    def _watched(self) -> Iterator[None]:
+        """Say what ran when the GPU failed. raises: CudaError"""
+        try:
+            yield
+        except FaultyError as fault:
+            kernel = self.kernels[fault.key]
+            raise blamed(fault, kernel, fault.way, self.cache, self.cold) from fault
+        except FaultError as fault:
+            raise CudaError(
+                "the GPU failed while the whole network was timed",
+                at=f"{self.graph.name}, {len(self.launches)} kernels",
+                know=f"{fault.error.what}: {fault.error.know}",
+                try_="build again; at optimisation level 1 only single kernels are timed",
+            ) from fault
 
     def _seconds(self) -> float:
         """What is left for timing the whole graph."""

@@ -26,4 +26,4 @@ class Choice:
 
     def is_way(self, timing: Timing) -> bool:
         """Whether a timing is one of this way."""
-        return self.tactic.name == timing.tactic and dict(self.config) == dict(timing.config)
+        return timing.is_of(self.tactic.name, self.config)

@@ -17,7 +17,7 @@ from typing import Final, Protocol
 from planck.codegen.library import LibraryCode
 from planck.codegen.triton.code import Cubin, TritonCode
 from planck.device.cuda.library import LIBRARIES
-from planck.errors import BuildError, LibraryError
+from planck.errors import BuildError, CudaError, LibraryError
 from planck.knobs import knobs
 from planck.refusal import No
 from planck.tactics.kernel import Kernel
@@ -25,7 +25,7 @@ from planck.tactics.triton.tactic import CudaTactic
 from planck.tune.cache import Timing, TimingCache
 from planck.tune.choose import Candidate, offers
 from planck.tune.cuda.choice import Choice
-from planck.tune.cuda.clock import Clock
+from planck.tune.cuda.clock import Clock, FaultError
 from planck.tune.cuda.trial import time_us
 
 log = logging.getLogger(__name__)
@@ -37,6 +37,8 @@ MARGIN: Final = 1.01  # by so much a rival must beat the first offer
 NEAR: Final = 1.2  # over the fastest, for what the network's graph may still prefer
 RIVALS: Final = 5
 TRIGGER: Final = "trigger"  # when the next kernel may begin, which only the graph can tell
+FAULT: Final = "the GPU failed when it ran"  # so does a reason begin for which no build tries again
+AGAIN: Final = "build again with this timing cache: it is left out from now on"
 
 Report = Callable[[str, int, int, str], None]
 Ways = Mapping[str, Timing]  # by the kernel's key
@@ -101,6 +103,15 @@ def choose(
     return found
 
 
+def key_of(kernel: Kernel, cold: bool) -> str:
+    """Of a kernel in the timing cache. cold: L2 does not hold the network's weights"""
+    return f"{kernel.key}/1{'/memory' if cold and kernel.constants else ''}"
+
+
+def title_of(kernel: Kernel) -> str:
+    return " ".join(type(node.op).__name__ for node in kernel.graph.nodes[:3])
+
+
 class _Job:
     """One kernel on its way to a choice.
 
@@ -116,19 +127,23 @@ class _Job:
         level: int,
         cold: bool,
     ) -> None:
-        self.kernel, self.cache, self.level = kernel, cache, level
-        self.cold = cold and bool(kernel.constants)
-        self.candidates, self.refused = offers(kernel, tactics)
+        self.kernel, self.cache, self.level, self.cold = kernel, cache, level, cold
+        offered, self.refused = offers(kernel, tactics)
+        faults = [r for r in cache.entries.get(self._key, ()) if r.refused.startswith(FAULT)]
+        self.refused += faults
+        self.candidates = [
+            c for c in offered if not any(row.is_of(c.tactic.name, c.config) for row in faults)
+        ]
         self.rows: list[Timing] = []
         self.settled = False
         self.ready: list[Choice] = []
         self.rivals: list[Choice] = []
         self.building: list[tuple[Candidate[CudaTactic], Code | None, Future[Cubin] | None]] = []
-        self.title = " ".join(type(node.op).__name__ for node in kernel.graph.nodes[:3])
+        self.title = title_of(kernel)
 
     @property
     def _key(self) -> str:
-        return f"{self.kernel.key}/1{'/memory' if self.cold else ''}"
+        return key_of(self.kernel, self.cold)
 
     def start(self, pool: Pool, known: Timing | None) -> None:
         """Hand the candidates worth timing to the compilers."""
@@ -163,7 +178,7 @@ class _Job:
 
     def _offered(self, row: Timing) -> Candidate[CudaTactic] | None:
         for c in self.candidates:
-            if c.tactic.name == row.tactic and dict(c.config) == dict(row.config):
+            if row.is_of(c.tactic.name, c.config):
                 return c
         return None
 
@@ -230,6 +245,9 @@ class _Job:
             self._drop_calls(error)
             self.measure(clock)
             return
+        except FaultError as fault:
+            way = self.ready[fault.number]
+            raise blamed(fault, self.kernel, way, self.cache, self.cold) from fault
         times = [round(us, 3) for us in found]
         order = sorted(range(len(times)), key=lambda n: times[n] * (MARGIN if n else 1.0))
         self.ready = [self.ready[n] for n in order]
@@ -282,6 +300,18 @@ class _Job:
         if made:
             rows = self.rivals[0].timings
             self.rivals += [replace(way, timings=rows) for way in made]
+
+
+def blamed(
+    fault: FaultError, kernel: Kernel, way: Choice, cache: TimingCache, cold: bool
+) -> CudaError:
+    """The error for a way that the GPU failed in, which the cache keeps from being tried again."""
+    name, config = way.tactic.name, dict(way.config)
+    know = f"{fault.error.what}: {fault.error.know}"
+    cache.refuse(key_of(kernel, cold), Timing(name, config, refused=f"{FAULT}: {know}"))
+    at = f"{name} {config} for {title_of(kernel)}"
+    try_ = AGAIN if cache.path else "build again"
+    return CudaError("the GPU failed while a kernel was timed", at=at, know=know, try_=try_)
 
 
 def _us(way: Choice, rows: Sequence[Timing]) -> float:

@@ -22,6 +22,7 @@ from planck.device.cuda.driver import Handle, Parameters
 from planck.device.cuda.libraries import Shared, open_library
 from planck.device.cuda.library import Open
 from planck.dtypes import Array
+from planck.errors import CudaError
 from planck.plan.model import Plan, Step
 from planck.runtime.cuda.engine import CudaEngine
 from planck.runtime.cuda.lanes import Entry, Lanes
@@ -75,14 +76,36 @@ class Clock(Protocol):
     def open(self, trial: Trial) -> Session: ...
 
 
+class FaultError(Exception):
+    """The GPU failed in a run of a graph, and with it all that this process has on it.
+
+    number:  of the graph
+    error:   the driver's
+    """
+
+    def __init__(self, number: int, error: CudaError) -> None:
+        super().__init__(number, error)
+        self.number, self.error = number, error
+
+
 def medians_us(session: Session, graphs: Sequence[Any], runs: int, cold: bool) -> list[float]:
-    """Each graph's median; they take turns, so that a change of clocks hits all of them."""
+    """Each graph's median; they take turns, so that a change of clocks hits all of them.
+
+    raises: FaultError
+    """
+
+    def run_us(number: int) -> float:
+        try:
+            return session.run_us(graphs[number], cold)
+        except CudaError as error:
+            raise FaultError(number, error) from error
+
     times: list[list[float]] = [[] for _ in graphs]
-    for graph in graphs:
-        session.run_us(graph, cold)  # the first run loads code
+    for number in range(len(graphs)):
+        run_us(number)  # the first run loads code
     for _ in range(runs):
-        for own, graph in zip(times, graphs, strict=True):
-            own.append(session.run_us(graph, cold))
+        for number, own in enumerate(times):
+            own.append(run_us(number))
     return [statistics.median(own) for own in times]
 
 
@@ -192,8 +215,13 @@ class GpuSession:
         self.turn.enter_context(gpu_turn(self.device))
         return self
 
-    def __exit__(self, *_: object) -> None:
-        for graph in tuple(self.graphs):
-            self.drop(graph)
-        self.turn.close()
-        self.engine.close()
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        try:
+            for graph in tuple(self.graphs):
+                self.drop(graph)
+        except CudaError:
+            if error is None:  # else this GPU failed before, which is what to tell
+                raise
+        finally:
+            self.turn.close()
+            self.engine.close()

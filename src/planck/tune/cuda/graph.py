@@ -15,7 +15,7 @@ from typing import Final
 from planck.dtypes import Array
 from planck.plan.model import Plan, Step
 from planck.tune.cuda.choice import Choice
-from planck.tune.cuda.clock import Clock, Session, Trial, medians_us
+from planck.tune.cuda.clock import Clock, FaultError, Session, Trial, medians_us
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +24,14 @@ RUNS: Final = 11
 SWEEPS: Final = 2  # a change of one kernel may move another's best; the second finds little
 
 Report = Callable[[str, int, int, str], None]
+
+
+class FaultyError(FaultError):
+    """The GPU failed while a way of a kernel stood in the network's graph."""
+
+    def __init__(self, key: str, way: Choice, fault: FaultError) -> None:
+        super().__init__(fault.number, fault.error)
+        self.key, self.way = key, way
 
 
 def settle(
@@ -44,6 +52,7 @@ def settle(
     step_of:  the step of a place in that order, run in a given way
     plan_of:  a plan that holds all given steps
     seconds:  best so far when they are over
+    raises:   FaultyError if the GPU fails while a rival stands in the graph, else FaultError
     """
     steps = [step_of(place, choices[key]) for place, key in enumerate(keys)]
     ways: dict[str, list[tuple[Choice, dict[int, int]]]] = {}  # and the steps in each place
@@ -88,7 +97,10 @@ def _climb(
                     return taken, _record(before, after)
                 other = [places.get(place, step) for place, step in enumerate(now)]
                 graph = session.capture(other)
-                own, its = medians_us(session, [best, graph], RUNS, cold=False)
+                try:
+                    own, its = medians_us(session, [best, graph], RUNS, cold=False)
+                except FaultError as fault:
+                    raise FaultyError(key, rival, fault) from fault
                 if its < own * (1 - GAIN):
                     log.info("%s: %.2f us, %.2f before", rival.code.symbol, its, own)
                     graph, best, now, after, changed = best, graph, other, its, True
