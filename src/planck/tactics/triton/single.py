@@ -20,15 +20,21 @@ Notebook (H100 unless it says H200; NumPy's time is that of its reference alone,
   kept, 3.9 ms (4 warps 13.7); eight images of 8400 1.4 (5.2); 18837 boxes of 100 objects, 93 kept,
   1.3 (4.4); 80 classes of 8400, 8000 kept, 194 us (298); 300 boxes 322 us (284).
 - Selecting before comparing (`select.py`), on an H100, of the same boxes: 142 us, 120, 4.2 ms, 50
-  us, 40 us. So it wins but where many overlap; rounds are still offered, with 32 warps. Since then
-  all that are selected are compared with what stays at once, not 64 at a time, and nothing divides
-  zero (predicted: a third of the 4.2 ms); not timed yet.
+  us, 40 us. Since then all that are selected are compared with what stays at once, not 64 at a
+  time, and nothing divides zero (predicted: a third of the 4.2 ms). Found, with 32 and 16 warps:
+  120 and 81 us, 197 and 129, 4.5 and 3.1 ms, 88 and 52 us, 45 and 39 us. That the list is thinned
+  where most of those selected fall (predicted of the 3.1 ms: 400 us) leaves 614 us; ten objects 169
+  us, 8400 equal boxes 68. Rounds with 32 warps, where nothing divides zero either: 3.2 ms, 1.2, 1.1
+  ms, 418 us, 226 us, ten objects 148 us, equal boxes 22; 80 classes that YOLO gives 46 (103). So
+  they are still offered. What is left of those 103 and 169 us: 64 at a time, eight times, of which
+  the first leave next to nothing to the others.
 - The same of the largest: 300 of 25200 37 us (138), of 100000 107 us (1927), of 8400 18.5 (16.3),
   with slots counted by cumulative sums, which are the same in all 16 blocks of a row that order a
   part each. Slots counted by atomics: 26.6 and 51.5 us, but each block has others, and some
-  elements were nobody's. So one block orders all, 4 us more by its instructions; not timed yet. All
-  of 25200 in parts of about 512, whose limits are the same in all blocks, 71 us (138), of 100000
-  221 us (1927), 2000 of 25200 57 us (138); all of 8400 60 us, where comparing takes 16.4.
+  elements were nobody's. So one block orders all (predicted: 4 us more): 24 and 55 us, of a million
+  394 us, of eight rows of 25200 27 us (996). All of 25200 in parts of about 512, whose limits are
+  the same in all blocks, 71 us (138), of 100000 221 us (1927), 1000 of 25200 44 us (140); all of
+  8400 47 us, where comparing takes 15; 2000 of a million 4.6 ms, as each part looks at all.
 """
 
 from __future__ import annotations
