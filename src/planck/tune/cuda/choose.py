@@ -39,6 +39,9 @@ RIVALS: Final = 5
 TRIGGER: Final = "trigger"  # when the next kernel may begin, which only the graph can tell
 FAULT: Final = "the GPU failed when it ran"  # so does a reason begin for which no build tries again
 AGAIN: Final = "build again with this timing cache: it is left out from now on"
+KEEP: Final = (
+    "build with a timing cache: it keeps which kernel failed, and the next build leaves it out"
+)
 
 Report = Callable[[str, int, int, str], None]
 Ways = Mapping[str, Timing]  # by the kernel's key
@@ -310,7 +313,7 @@ def blamed(
     know = f"{fault.error.what}: {fault.error.know}"
     cache.refuse(key_of(kernel, cold), Timing(name, config, refused=f"{FAULT}: {know}"))
     at = f"{name} {config} for {title_of(kernel)}"
-    try_ = AGAIN if cache.path else "build again"
+    try_ = AGAIN if cache.path else KEEP
     return CudaError("the GPU failed while a kernel was timed", at=at, know=know, try_=try_)
 
 
