@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 from planck.codegen.triton.image import join, launch_of
+from planck.errors import CudaError
 from planck.plan.model import Plan, Step
 from planck.tune.cuda.choice import Choice
 from planck.tune.cuda.clock import FaultError
 from planck.tune.cuda.graph import FaultyError, settle
-from tests.tune.cuda.pretending import TARGET, Compilers, Pretence, Timer, kernel
+from tests.tune.cuda.pretending import TARGET, Compilers, Pretence, Timer, Timing, kernel
 
 
 def ways(name: str, channels: int) -> list[Choice]:
@@ -88,3 +89,23 @@ def test_a_rival_that_the_gpu_fails_in_is_told() -> None:
     with pytest.raises(FaultError) as first:
         settled(us, faulty="tile0")
     assert not isinstance(first.value, FaultyError)
+
+
+def test_no_rival_is_blamed_for_what_had_run_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The GPU fails at last in the graph that all are compared with."""
+    run_us, runs = Timing.run_us, 0
+
+    def failing(self: Timing, graph: list[str], cold: bool) -> float:
+        nonlocal runs
+        rival = any(symbol.endswith("tile1") for symbol in graph)
+        runs += rival
+        if runs and not rival:
+            self.timer.live = 0
+            raise CudaError("cuStreamSynchronize failed")
+        return run_us(self, graph, cold)
+
+    monkeypatch.setattr(Timing, "run_us", failing)
+    with pytest.raises(FaultError) as caught:
+        settled({"tile0": 10.0, "tile1": 9.0, "tile2": 11.0})
+    assert caught.value.number == 0
+    assert not isinstance(caught.value, FaultyError)

@@ -27,7 +27,7 @@ Report = Callable[[str, int, int, str], None]
 
 
 class FaultyError(FaultError):
-    """The GPU failed while a way of a kernel stood in the network's graph."""
+    """The GPU failed in the network's graph with another way of one kernel."""
 
     def __init__(self, key: str, way: Choice, fault: FaultError) -> None:
         super().__init__(fault.number, fault.error)
@@ -52,7 +52,7 @@ def settle(
     step_of:  the step of a place in that order, run in a given way
     plan_of:  a plan that holds all given steps
     seconds:  best so far when they are over
-    raises:   FaultyError if the GPU fails while a rival stands in the graph, else FaultError
+    raises:   FaultyError if the GPU fails in a graph with a rival, FaultError in any other
     """
     steps = [step_of(place, choices[key]) for place, key in enumerate(keys)]
     ways: dict[str, list[tuple[Choice, dict[int, int]]]] = {}  # and the steps in each place
@@ -100,6 +100,8 @@ def _climb(
                 try:
                     own, its = medians_us(session, [best, graph], RUNS, cold=False)
                 except FaultError as fault:
+                    if fault.number == 0:  # what had run without the rival
+                        raise
                     raise FaultyError(key, rival, fault) from fault
                 if its < own * (1 - GAIN):
                     log.info("%s: %.2f us, %.2f before", rival.code.symbol, its, own)
