@@ -87,13 +87,15 @@ def test_other_users_follow():
     assert functions(after) == ["cos", "neg", "add", "add"]
 
 
-def test_new_nodes_take_the_old_name():
+def test_new_nodes_take_the_old_name(caplog):
     after = rewrite(chain("exp", "cos"), (exp_to_tanh,))
     assert functions(after) == ["sin", "tanh", "cos"]
     assert after.nodes[1].outputs[0].name == "v0"
     assert [node.origin for node in after.nodes] == [("exp0",), ("exp0",), ("cos1",)]
     refused = chain("cos", "exp", "cos", outputs="y v1")
-    assert rewrite(refused, (exp_to_tanh,)) is refused
+    with caplog.at_level(logging.DEBUG, "planck.ir.rewrite"):
+        assert rewrite(refused, (exp_to_tanh,)) is refused
+    assert {r.getMessage().rpartition(": ")[2] for r in caplog.records} == {"used elsewhere"}
 
 
 def test_rules_that_never_end_are_named():
