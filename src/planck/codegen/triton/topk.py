@@ -34,7 +34,7 @@ _SIGN64: Final = 1 << 63
 
 @dataclass(frozen=True, slots=True)
 class TopK:
-    """One kernel. rows: elements of a block that count"""
+    """One kernel."""
 
     symbol: str
     x: Tensor
@@ -42,12 +42,18 @@ class TopK:
     places: Tensor
     axis: int
     largest: bool
-    rows: int
     warps: int
     dependent: bool
 
 
-def write(own: TopK) -> TritonCode:
+@dataclass(frozen=True, slots=True)
+class ComparedTopK(TopK):
+    """One that compares all elements with each other. rows: elements of a block that count"""
+
+    rows: int
+
+
+def write(own: ComparedTopK) -> TritonCode:
     x, axis = own.x, own.axis
     n, k = x.dims[axis], own.values.dims[axis]
     t = Text(own.dependent)
@@ -86,24 +92,16 @@ def write(own: TopK) -> TritonCode:
 
 
 @dataclass(frozen=True, slots=True)
-class SelectedTopK:
-    """One kernel that orders no more elements than it must.
+class SelectedTopK(TopK):
+    """One that orders no more elements than it must.
 
     most:   elements that are chosen at once, and then ordered
     parts:  blocks of a row; each chooses elements of its own, between limits that are the same
             parts of a sample. One takes the first k at once, which are no more than `most`
     """
 
-    symbol: str
-    x: Tensor
-    values: Tensor
-    places: Tensor
-    axis: int
-    largest: bool
     most: int
     parts: int
-    warps: int
-    dependent: bool
 
 
 def workspace(blocks: int, most: int) -> int:

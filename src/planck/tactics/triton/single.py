@@ -22,7 +22,8 @@ Notebook (H100 unless it says H200; NumPy's time is that of its reference alone,
 - Selecting before comparing (`select.py`), on an H100, of the same boxes: 142 us, 120, 4.2 ms, 50
   us, 40 us. Since then all that are selected are compared with what stays at once, not 64 at a
   time, and nothing divides zero (predicted: a third of the 4.2 ms). Found, with 32 and 16 warps:
-  120 and 81 us, 197 and 129, 4.5 and 3.1 ms, 88 and 52 us, 45 and 39 us. That the list is thinned
+  120 and 81 us, 197 and 129, 4.5 and 3.1 ms, 88 and 52 us, 45 and 39 us; with 8 all take longer
+  than with 16. That the list is thinned
   where most of those selected fall (predicted of the 3.1 ms: 400 us) leaves 614 us; ten objects 169
   us, 8400 equal boxes 68. Rounds with 32 warps, where nothing divides zero either: 3.2 ms, 1.2, 1.1
   ms, 418 us, 226 us, ten objects 148 us, equal boxes 22; 80 classes that YOLO gives 46 (103). So
@@ -195,18 +196,18 @@ def _selections(node: Node) -> tuple[Config, ...]:
 
 
 def _boxes_offers(kernel: Kernel) -> tuple[Config, ...]:
-    return tuple({"rounds": r, "warps": w} for r, w in ((False, 16), (False, 8), (True, 32)))
+    return {"rounds": False, "warps": 16}, {"rounds": True, "warps": 32}
 
 
 def _top_k(
     name: str, op: Any, tensors: list[Tensor], dependent: bool, config: Config
 ) -> TritonCode:
     x, values, places = tensors
-    given = name, x, values, places, axis_of("TopK", op.axis, len(x.dims)), op.largest
+    axis, warps = axis_of("TopK", op.axis, len(x.dims)), config["warps"]
+    given = name, x, values, places, axis, op.largest, warps, dependent
     if "most" in config:
-        how = config["most"], config["parts"], config["warps"]
-        return topk.write_selected(topk.SelectedTopK(*given, *how, dependent))
-    return topk.write(topk.TopK(*given, config["rows"], config["warps"], dependent))
+        return topk.write_selected(topk.SelectedTopK(*given, config["most"], config["parts"]))
+    return topk.write(topk.ComparedTopK(*given, config["rows"]))
 
 
 def _scatter(
