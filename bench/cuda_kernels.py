@@ -12,9 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Final
@@ -23,10 +21,11 @@ import numpy as np
 
 from bench import cuda_peers
 from bench.cuda_layers import Layer, arrays_of, layers, logical, physical
+from bench.on_gpu import OnGpu
 from planck.codegen.triton.code import Cubin, TritonCode
 from planck.codegen.triton.compile import compile_cubin
 from planck.device.cuda.bindings import open_driver
-from planck.device.cuda.device import Device, Resources
+from planck.device.cuda.device import Device
 from planck.device.cuda.driver import Parameters
 from planck.dtypes import Array
 from planck.errors import BuildError
@@ -36,7 +35,6 @@ from planck.tactics.triton import TACTICS
 from planck.target import Target
 
 REPEATS: Final = 24  # launches of one graph
-REPLAYS: Final = 7
 COLD_BYTES: Final = 64 << 20  # beyond L2
 MAX_COPIES: Final = 12
 TOLERANCE: Final = 4e-3  # of the largest result, in fp16
@@ -52,42 +50,12 @@ def compiled(job: tuple[TritonCode, Target]) -> Cubin | str:
         return str(error)
 
 
-class Bench:
+class Bench(OnGpu):
     """A GPU, its stream, and what is on it for one layer."""
 
     def __init__(self, target: Target) -> None:
-        self.device = Device(open_driver())
-        self.driver, self.target = self.device.driver, target
-        self.base = Resources(self.device)
-        with self.device:
-            self.stream = self.base.stream()
-
-    def put(self, own: Resources, array: Array) -> int:
-        data = np.ascontiguousarray(array)
-        address = own.memory(data.nbytes)
-        self.driver.upload(address, data.ctypes.data, data.nbytes, self.stream)
-        self.driver.synchronize(self.stream)
-        return address
-
-    def zeros(self, own: Resources, size: int, value: int = 0) -> int:
-        address = own.memory(size)
-        self.driver.fill(address, value, size, self.stream)
-        return address
-
-    def get(self, address: int, like: Array) -> Array:
-        made = np.empty_like(like)
-        self.driver.synchronize(self.stream)
-        self.driver.download(made.ctypes.data, address, made.nbytes, self.stream)
-        self.driver.synchronize(self.stream)
-        return made
-
-    @contextmanager
-    def resources(self) -> Iterator[Resources]:
-        own = Resources(self.device, self.base)
-        try:
-            yield own
-        finally:
-            own.close()
+        super().__init__(Device(open_driver()))
+        self.target = target
 
     def measure(
         self, layer: Layer, job: Job, cubin: Cubin, inputs: list[dict[str, int]],
@@ -100,7 +68,7 @@ class Bench:
             packed = tactic.pack(layer.kernel, config, constants)
             weights = [{n: self.put(own, a) for n, a in packed.items()} for _ in inputs]
             shared = {WORKSPACE: own.memory(code.workspace_bytes),
-                      COUNTERS: self.zeros(own, 4 * max(1, code.counters))}  # fmt: skip
+                      COUNTERS: self.filled(own, 4 * max(1, code.counters))}  # fmt: skip
             function = self.driver.function(own.module(cubin.image), code.symbol)
             self.driver.allow_shared(function, cubin.shared_bytes)
             launches = []
@@ -121,35 +89,13 @@ class Bench:
             if wanted is not None:
                 error = float(np.abs(got - wanted).max() / np.abs(wanted).max())
                 error = error if np.isfinite(error) else 9.9
-            us = self._replayed(launches)
+            us = self.replayed_us([launches[k % len(launches)] for k in range(REPEATS)])
             left = self.get(shared[COUNTERS], np.zeros(max(1, code.counters), np.int32))
         return {
             "tactic": tactic.name, "config": dict(config), "us": us, "error": error,
             "registers": cubin.registers, "shared_bytes": cubin.shared_bytes, "grid": code.grid,
             "counters_left": bool(left.any()),
         }  # fmt: skip
-
-    def _replayed(self, launches: list[Any]) -> float:
-        """Microseconds a launch, the median of a few replays."""
-        driver, stream = self.driver, self.stream
-        driver.begin_capture(stream)
-        for k in range(REPEATS):
-            driver.launch(launches[k % len(launches)], stream)
-        graph = driver.end_capture(stream)
-        executable = driver.instantiate(graph)
-        events = driver.create_event(True), driver.create_event(True)
-        times = []
-        for _ in range(REPLAYS + 1):
-            driver.record(events[0], stream)
-            driver.launch_graph(executable, stream)
-            driver.record(events[1], stream)
-            driver.synchronize(stream)
-            times.append(driver.elapsed_us(*events) / REPEATS)
-        for event in events:
-            driver.destroy_event(event)
-        driver.destroy_executable(executable)
-        driver.destroy_graph(graph)
-        return sorted(times[1:])[REPLAYS // 2]
 
     def layer(self, layer: Layer, jobs: list[Job], cubins: list[Cubin | str]) -> dict[str, Any]:
         arrays = arrays_of(layer)

@@ -16,7 +16,8 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -25,11 +26,12 @@ from typing import Annotated, Any, Final
 import numpy as np
 import typer
 
+from bench.on_gpu import REPLAYS, OnGpu
 from planck.codegen.triton.code import Cubin, TritonCode
 from planck.codegen.triton.compile import compile_cubin
 from planck.device.cuda.bindings import open_driver
-from planck.device.cuda.device import Device, Resources
-from planck.device.cuda.driver import Handle, Parameters
+from planck.device.cuda.device import Device
+from planck.device.cuda.driver import Parameters
 from planck.dtypes import Array, bf16, from_numpy
 from planck.files import write_file
 from planck.ir.graph import Graph, Node, Op, Value
@@ -43,7 +45,6 @@ from planck.tactics.triton.single import Single
 from planck.target import Target, gpu_target
 
 RUNS: Final = 20
-REPLAYS: Final = 7
 LAUNCHES: Final = 24  # of one graph, at most
 GRAPH_US: Final = 20_000.0
 SECONDS: Final = 300  # after which a kernel hangs, and where is told
@@ -164,79 +165,45 @@ class Trial:
     wrong:   where and when it was not
     """
 
-    device: Device
-    stream: Handle
+    gpu: OnGpu
     arrays: Mapping[str, Array]
     wanted: Mapping[str, Array]
     code: TritonCode
     cubin: Cubin
-
-    def __post_init__(self) -> None:
-        self.driver, self.wrong = self.device.driver, list[str]()
+    wrong: list[str] = field(default_factory=list)
 
     def measure(self) -> float:
         """Microseconds of a launch in a graph of many."""
-        self.resources = Resources(self.device)
-        try:
-            return self._measured()
-        finally:
-            self.resources.close()
+        gpu, driver, code = self.gpu, self.gpu.driver, self.code
+        with gpu.resources() as own:
+            places = {name: gpu.put(own, array) for name, array in self.arrays.items()}
+            places |= {name: own.memory(array.nbytes) for name, array in self.wanted.items()}
+            places |= {
+                WORKSPACE: gpu.filled(own, max(1, code.workspace_bytes), POISON),
+                COUNTERS: gpu.filled(own, 4 * max(1, code.counters)),
+            }
+            function = driver.function(own.module(self.cubin.image), code.symbol)
+            driver.allow_shared(function, self.cubin.shared_bytes)
+            given = [places[name] for name in code.arguments]
+            parameters = Parameters(given, code.tensors, driver.encode)
+            how = function, code.grid, self.cubin.threads, self.cubin.shared_bytes
+            alone, behind = (driver.prepare(*how, d, parameters) for d in (False, code.dependent))
+            for run in range(RUNS):
+                for name, array in self.wanted.items():
+                    driver.fill(places[name], POISON, array.nbytes, gpu.stream)
+                driver.launch(alone, gpu.stream)
+                self._compare(f"run {run}", places)
+            once = gpu.replayed_us([alone], 1)
+            number = int(max(1, min(LAUNCHES, GRAPH_US / max(once, 1))))
+            us = gpu.replayed_us([alone, *[behind] * (number - 1)], REPLAYS)
+            self._compare("after all", places)
+            if gpu.get(places[COUNTERS], np.zeros(max(1, code.counters), np.int32)).any():
+                self.wrong.append("counters are left")
+        return us
 
-    def _measured(self) -> float:
-        driver, stream, code, own = self.driver, self.stream, self.code, self.resources
-        counters = np.zeros(max(1, code.counters), np.int32)
-        self.places = {name: self._put(array) for name, array in self.arrays.items()}
-        self.places |= {name: own.memory(array.nbytes) for name, array in self.wanted.items()}
-        self.places |= {WORKSPACE: own.memory(code.workspace_bytes), COUNTERS: self._put(counters)}
-        driver.fill(self.places[WORKSPACE], POISON, code.workspace_bytes, stream)
-        function = driver.function(own.module(self.cubin.image), code.symbol)
-        driver.allow_shared(function, self.cubin.shared_bytes)
-        places = [self.places[name] for name in code.arguments]
-        parameters = Parameters(places, code.tensors, driver.encode)
-        launch = function, code.grid, self.cubin.threads, self.cubin.shared_bytes
-        alone, behind = (driver.prepare(*launch, d, parameters) for d in (False, code.dependent))
-        self.events = own.event(timed=True), own.event(timed=True)
-        once = []
-        for run in range(RUNS):
-            for name, array in self.wanted.items():
-                driver.fill(self.places[name], POISON, array.nbytes, stream)
-            once.append(self._timed(driver.launch, alone))
-            self._compare(f"run {run}")
-        number = int(max(1, min(LAUNCHES, GRAPH_US / max(*once, 1))))
-        driver.begin_capture(stream)
-        for place in range(number):
-            driver.launch(behind if place else alone, stream)
-        graph = own.undo(driver.end_capture(stream), driver.destroy_graph)
-        executable = own.undo(driver.instantiate(graph), driver.destroy_executable)
-        times = [self._timed(driver.launch_graph, executable) for _ in range(REPLAYS + 1)]
-        self._compare("after all")
-        if self._get(COUNTERS, counters).any():
-            self.wrong.append("counters are left")
-        return float(np.median(times[1:])) / number
-
-    def _put(self, array: Array) -> int:
-        address = self.resources.memory(array.nbytes)
-        self.driver.upload(address, array.ctypes.data, array.nbytes, self.stream)
-        self.driver.synchronize(self.stream)
-        return address
-
-    def _get(self, name: str, like: Array) -> Array:
-        found = np.empty_like(like)
-        self.driver.download(found.ctypes.data, self.places[name], found.nbytes, self.stream)
-        self.driver.synchronize(self.stream)
-        return found
-
-    def _timed(self, launch: Callable[[Any, Handle], None], what: Any) -> float:
-        first, last = self.events
-        self.driver.record(first, self.stream)
-        launch(what, self.stream)
-        self.driver.record(last, self.stream)
-        self.driver.synchronize(self.stream)
-        return self.driver.elapsed_us(first, last)
-
-    def _compare(self, when: str) -> None:
+    def _compare(self, when: str, places: Mapping[str, int]) -> None:
         for name, want in self.wanted.items():
-            got = self._get(name, want)
+            got = self.gpu.get(places[name], want)
             bits = (got.view(np.uint8) != want.view(np.uint8)).reshape(want.size, -1).any(1)
             if bits.any():
                 at = int(bits.argmax())
@@ -249,9 +216,13 @@ class Trial:
 def rows(parts: list[str], device: Device) -> Iterator[tuple[str, Config, Trial, float]]:
     """Each case and configuration with what came of it."""
     target = gpu_target(device.properties)
-    base = Resources(device)
-    with device, ProcessPoolExecutor(os.cpu_count(), get_context("spawn")) as pool:
-        stream, jobs = base.stream(), []
+    gpu = OnGpu(device)
+    with (
+        closing(gpu.base),
+        device,
+        ProcessPoolExecutor(os.cpu_count(), get_context("spawn")) as pool,
+    ):
+        jobs = []
         for name, (op, make) in cases().items():
             if parts and not any(part in name for part in parts):
                 continue
@@ -267,9 +238,8 @@ def rows(parts: list[str], device: Device) -> Iterator[tuple[str, Config, Trial,
             found = op.reference(*arrays.values())
             wanted = {f"out{k}": np.ascontiguousarray(a).reshape(-1) for k, a in enumerate(found)}
             for config, code, future in ways:
-                trial = Trial(device, stream, arrays, wanted, code, future.result())
+                trial = Trial(gpu, arrays, wanted, code, future.result())
                 yield name, config, trial, trial.measure()
-    base.close()
 
 
 def main(
