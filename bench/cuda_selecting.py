@@ -122,6 +122,10 @@ def cases() -> dict[str, tuple[Op, Callable[[], Arrays]]]:
             NonMaxSuppression(100, 0.5, 0.25), partial(scattered, 1, 80, 8400, 640, 40),
         ),
         "300 boxes of YOLO's, 80 classes": (NonMaxSuppression(300, 0.45, 0.25, True), yolo),
+        "300 boxes of YOLO's, few": (NonMaxSuppression(300, 0.45, 0.7, True), yolo),
+        "300 boxes of YOLO's, one class": (
+            NonMaxSuppression(300, 0.45, 0.25, True), partial(yolo, classes=1),
+        ),
         "300 boxes of 300": (
             NonMaxSuppression(300, 0.5, 0.1), partial(scattered, 1, 1, 300, 100, 40),
         ),

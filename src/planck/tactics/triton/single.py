@@ -21,14 +21,21 @@ Notebook (H100 unless it says H200; NumPy's time is that of its reference alone,
   1.3 (4.4); 80 classes of 8400, 8000 kept, 194 us (298); 300 boxes 322 us (284).
 - Selecting before comparing (`select.py`), on an H100, of the same boxes: 142 us, 120, 4.2 ms, 50
   us, 40 us. Since then all that are selected are compared with what stays at once, not 64 at a
-  time, and nothing divides zero (predicted: a third of the 4.2 ms). Found, with 32 and 16 warps:
-  120 and 81 us, 197 and 129, 4.5 and 3.1 ms, 88 and 52 us, 45 and 39 us; with 8 all take longer
-  than with 16. That the list is thinned
-  where most of those selected fall (predicted of the 3.1 ms: 400 us) leaves 614 us; ten objects 169
-  us, 8400 equal boxes 68. Rounds with 32 warps, where nothing divides zero either: 3.2 ms, 1.2, 1.1
-  ms, 418 us, 226 us, ten objects 148 us, equal boxes 22; 80 classes that YOLO gives 46 (103). So
-  they are still offered. What is left of those 103 and 169 us: 64 at a time, eight times, of which
-  the first leave next to nothing to the others.
+  time, and nothing divides zero (predicted: a third of the 4.2 ms). Found, with 16 warps: 81 us,
+  129, 3.1 ms, 52 us, 39 us; with 8 and with 32 all take longer. That the list is thinned where most
+  of those selected fall (predicted of the 3.1 ms: 400 us) leaves 614 us; ten objects 169 us, 8400
+  equal boxes 68, 80 classes that YOLO gives 103. Rounds, each of which takes out of the list what
+  overlaps the best, took 3.2 ms, 1.2, 1.1 ms, 418 us, 226 us; 148 us, 22 and 46.
+- So rounds come first while half of the list overlaps the best box, which costs 6 us of the 81
+  where nothing does (predicted 2). On an H200, of YOLO's 80 classes predicted 50 to 55 us, found
+  61; equal boxes 27 (39). What was left was not code that is not in the cache (no instruction: 1 %
+  of the stalls), but the last block's rows: it wrote 24000 of -1 alone, three numbers of a row
+  apart. Each block writes its share, and the last one only rows that there are (predicted 30 us):
+  14.8 us, equal boxes 28. Rounds alone, with that: 16.4 and 22, so they went. A block's tiles of
+  1024 boxes, not 4096: 28 us (39) of equal boxes, nothing else changed.
+- Those selected are compared with what stays at once wherever that may spare three times 64
+  comparisons one after the other: 555 us instead of 600 (100 objects), 154 of 173 (ten). Whenever
+  half of 64 fell, 300 boxes of 300 took 66 us instead of 41.
 - The same of the largest: 300 of 25200 37 us (138), of 100000 107 us (1927), of 8400 18.5 (16.3),
   with slots counted by cumulative sums, which are the same in all 16 blocks of a row that order a
   part each. Slots counted by atomics: 26.6 and 51.5 us, but each block has others, and some
@@ -196,7 +203,7 @@ def _selections(node: Node) -> tuple[Config, ...]:
 
 
 def _boxes_offers(kernel: Kernel) -> tuple[Config, ...]:
-    return {"rounds": False, "warps": 16}, {"rounds": True, "warps": 32}
+    return ({"warps": 16},)
 
 
 def _top_k(
@@ -239,8 +246,7 @@ def _non_max_suppression(
     most = min(op.most, scores.dims[2])
     how = most, op.overlap, op.lowest, op.centred
     own = boxes.NonMaxSuppression(name, given, scores, rows, _among_one(count), *how, dependent)
-    write = boxes.write if config["rounds"] else sorted_boxes.write
-    return write(own, config["warps"])
+    return sorted_boxes.write(own, config["warps"])
 
 
 def _bit_cast(
