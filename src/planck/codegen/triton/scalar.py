@@ -185,12 +185,12 @@ _INTEGER: Final[dict[str, str]] = {
     "div": "_quotient", "floordiv": "_floor_quotient", "fmod": "_remainder", "mod": "_modulo",
     "pow": "_integer_power",
     "bit_and": "({0} & {1})", "bit_or": "({0} | {1})", "bit_xor": "({0} ^ {1})",
-    "bit_not": "(~{0})", "shift_left": "({0} << {1})", "shift_right": "({0} >> {1})",
+    "bit_not": "(~{0})", "shift_left": "_shift_left", "shift_right": "_shift_right",
 }  # fmt: skip
 
 _UNSIGNED: Final[dict[str, str]] = {
     "floordiv": "_quotient", "mod": "_remainder", "abs": "{0}", "prelu": "{0}", "relu": "{0}",
-    "sign": "tl.where({0} > 0, 1, {0})",
+    "sign": "tl.where({0} > 0, 1, {0})", "shift_right": "_shift_right_unsigned",
 }  # fmt: skip
 
 _FLOAT: Final[dict[str, str]] = {
@@ -281,6 +281,19 @@ def _floor_quotient(a, b):
 def _modulo(a, b):
     rest = _remainder(a, b)
     return tl.where((rest != 0) & ((rest < 0) != (b < 0)), rest + b, rest)""",
+    # No shift is by as many bits as there are, which gives the compiler nothing to rely on.
+    "_shift_left": """
+def _shift_left(x, y):
+    fits = (y >= 0) & (y < x.dtype.primitive_bitwidth)
+    return tl.where(fits, x << tl.where(fits, y, y * 0), x * 0)""",
+    "_shift_right": """
+def _shift_right(x, y):
+    last = x.dtype.primitive_bitwidth - 1
+    return x >> tl.where((y >= 0) & (y < last), y, y * 0 + last)""",
+    "_shift_right_unsigned": """
+def _shift_right_unsigned(x, y):
+    fits = y < x.dtype.primitive_bitwidth
+    return tl.where(fits, x >> tl.where(fits, y, y * 0), x * 0)""",
     "_integer_power": """
 def _integer_power(a, b):
     result = a * 0 + 1
