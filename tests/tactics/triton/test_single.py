@@ -207,6 +207,18 @@ def test_roi_align(mode: str, sampling: int) -> None:
         )
 
 
+def test_regions_of_no_image_read_none_but_the_nearest() -> None:
+    x = draw(dtypes.f32, (2, 3, 8, 8))
+    regions = np.tile(np.array([0, 0, 4, 4], np.float32), (3, 1))
+    op, images = RoiAlign("avg", 2, 2, 2, 1.0, 0.5), np.array([1000, -7, 1])
+    m = Maker(x=x, regions=regions, images=images)
+    graph = m.graph(m(op, *m.inputs.values()))
+    work = kernel(graph, H100)
+    (found,) = run_triton(work, Single(), {}, m.arrays).values()
+    (want,) = op.reference(x, regions, images.clip(0, 1))
+    np.testing.assert_allclose(found, want, rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize("centred", [False, True])
 def test_non_max_suppression(centred: bool) -> None:
     check(NonMaxSuppression(7, 0.3, 0.2, centred), most=3, **random_boxes(2, 3, 37))

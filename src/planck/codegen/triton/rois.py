@@ -43,7 +43,8 @@ def write(own: RoiAlign) -> TritonCode:
     region = f"{region} + at * 0"
     t.wait()
     t.trigger()
-    t(f"image = {own.images.load(t, [region], 'there')}")
+    image = own.images.load(t, [region], "there")  # of no image, perhaps
+    t(f"image = tl.minimum(tl.maximum({image}, 0), {own.x.dims[0] - 1})")
     for name, axis, low, high in (("y", 0, 1, 3), ("x", 1, 0, 2)):
         _axis(t, own, name, bins[axis], own.out.dims[2 + axis], (region, low, high))
     t(f"made = tl.full([{BLOCK}], {_start(own.mode)}, {register(dtype)})")
