@@ -82,6 +82,29 @@ def test_functions(fn: str) -> None:
             check(graph, m.arrays, interpret(graph, m.arrays), rtol=bound, atol=bound)
 
 
+@pytest.mark.parametrize("fn", ["shift_left", "shift_right"])
+@pytest.mark.parametrize("dtype", [t for t in TYPES if t.is_integer and t.bits >= 8], ids=str)
+def test_shifts_by_as_many_bits_as_there_are(fn: str, dtype: DType) -> None:
+    """Also by a number that the kernel holds: what a compiler makes of it, the GPU alone shows."""
+    x = draw(dtype, (3, 50))
+    for bits in (dtype.bits - 1, dtype.bits, dtype.bits + 1):
+        m = Maker(x=x)
+        graph = m.graph(m(Pointwise(fn), m["x"], m.constant(np.array(bits, dtype.numpy))))
+        check(graph, m.arrays, interpret(graph, m.arrays))
+        m = Maker(x=x, y=np.full(50, bits, dtype.numpy))
+        graph = m.graph(m(Pointwise(fn), m["x"], m["y"]))
+        check(graph, m.arrays, interpret(graph, m.arrays))
+
+
+def test_only_the_main_nest_shares_a_reduction() -> None:
+    """Where both would, blocks of both would count in the same places."""
+    x = np.random.default_rng(0).standard_normal((4, 65536)).astype(np.float32)
+    for others in (Reduce("sum", (0,), False), Pointwise("relu")):
+        m = Maker(x=x)
+        graph = m.graph(m(Reduce("sum", (1,), False), m["x"]), m(others, m["x"]))
+        check(graph, m.arrays, interpret(graph, m.arrays), rtol=1e-3, atol=1e-3)
+
+
 SMOOTH = (
     "sigmoid", "silu", "softplus", "mish", "gelu", "gelu_tanh", "elu", "hard_swish", "softsign",
     "exp", "tanh", "erf",

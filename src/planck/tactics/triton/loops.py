@@ -24,7 +24,7 @@ Notebook (Triton 3.9, sm_90; where no time is told, first guesses are reasoned)
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import product
 from typing import Final
 
@@ -77,7 +77,7 @@ class Loops:
         nests = nests_of(kernel, LANES)
         main = max(nests, key=lambda nest: size(nest.loops))
         tilings = [
-            _tiling(config) if nest is main else _tiling(_configs(kernel, nest)[0])
+            _tiling(config) if nest is main else _tiling(_alone(_configs(kernel, nest)))
             for nest in nests
         ]
         values = {v.name: v.type.dtype for v in kernel.graph.values()}
@@ -122,6 +122,11 @@ def _tiling(config: Config) -> Tiling:
     return Tiling(
         config["way"], config["rows"], config["columns"], config["trigger"], config["parts"]
     )
+
+
+def _alone(configs: Sequence[Config]) -> Config:
+    """The best way in which no blocks share a reduction: only the main nest has a workspace."""
+    return next(config for config in configs if config["parts"] == 1)
 
 
 def _configs(kernel: Kernel, nest: Nest) -> list[Config]:
