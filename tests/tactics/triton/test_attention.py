@@ -11,6 +11,7 @@ from planck.dtypes import bf16, f16, f32
 from planck.ir.graph import Value
 from planck.ir.types import strides_of
 from planck.ops.nn import Attention
+from planck.refusal import No
 from planck.tactics.kernel import Operand
 from planck.tactics.triton.attention import FlashAttention
 from tests.tactics.test_attention import reference
@@ -115,3 +116,12 @@ def test_compiles() -> None:
     case, kernel, _ = attend(f16, (1, 12), 128, 128, 64, 64, "keys")
     cubin = case.compile(FlashAttention(), kernel, FlashAttention().offers(kernel)[0])
     assert cubin.shared_bytes <= H100.l1_bytes
+
+
+def test_blocks_of_channels_are_refused() -> None:
+    case = TritonCase(dtype=f32)
+    q, k, v = case.input(17, 16, block=True), case.input(17, 16), case.input(17, 16)
+    kernel = case.kernel(case.node(Attention(0.25), [q, k, v], (17, 16)))
+    answer = FlashAttention().offers(kernel)
+    assert isinstance(answer, No)
+    assert "not blocks of channels" in answer.reason

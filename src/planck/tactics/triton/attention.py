@@ -52,7 +52,7 @@ class FlashAttention:
         values = (*kernel.graph.inputs, *kernel.graph.outputs)
         if kernel.graph.weights:
             return No("q, k, v or mask is a single number")
-        if any(v.type.block and v.type.rank > 2 for v in values):
+        if any(v.type.block for v in values):
             return No("reads and writes rows, not blocks of channels")
         if any(v.type.dtype is not f32 and v.type.dtype not in SHORT_FLOATS for v in values):
             return No("computes with floats only")
@@ -63,10 +63,8 @@ class FlashAttention:
             return No(f"heads are deeper than {DEEPEST}")
         for value in values:
             strides = kernel.operands[value.name].strides
-            if (
-                1 + sum((n - 1) * s for n, s in zip(value.type.dims, strides, strict=False))
-                >= REACH
-            ):
+            last = sum((n - 1) * s for n, s in zip(value.type.dims, strides, strict=True))
+            if last + 1 >= REACH:
                 return No(f"%{value.name} reaches over 2^31 elements")
         return _ranked(kernel, nodes[0])
 
@@ -124,7 +122,7 @@ def _spec(kernel: Kernel, config: Config) -> Spec:
     def matrix(value: Value) -> tuple[str, Matrix]:
         operand, own = kernel.operands[value.name], value.type.dims
         far = [0] * (len(lead) + 2 - len(own))
-        far += [s if n > 1 else 0 for n, s in zip(own, operand.strides, strict=False)]
+        far += [s if n > 1 else 0 for n, s in zip(own, operand.strides, strict=True)]
         return value.name, Matrix(
             tuple(far[:-2]), far[-2], far[-1], value.type.dtype, operand.aligned
         )
