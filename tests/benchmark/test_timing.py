@@ -8,7 +8,7 @@ import time
 import pytest
 
 from planck.benchmark import timing
-from planck.benchmark.timing import Effort, time_in_turn, time_streams
+from planck.benchmark.timing import Contender, Effort, time_in_turn, time_streams
 
 
 def test_one_stream_runs_here_and_as_often_as_asked() -> None:
@@ -53,7 +53,8 @@ def test_a_stream_that_fails_ends_all_with_its_own_error(warm: int) -> None:
 def test_turns_alternate_and_who_begins_rotates(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(timing, "SLICE_S", 0.0)
     order: list[str] = []
-    found = time_in_turn([lambda: order.append("a"), lambda: order.append("b")], Effort(2, 1, 0.0))
+    both = [Contender(lambda: order.append("a")), Contender(lambda: order.append("b"))]
+    found = time_in_turn(both, Effort(2, 1, 0.0))
     assert order[:4] == ["a", "a", "b", "b"]  # warming up
     slices = [order[at : at + 4] for at in range(4, len(order), 4)]
     assert all(len(set(one)) == 1 for one in slices)
@@ -64,5 +65,28 @@ def test_turns_alternate_and_who_begins_rotates(monkeypatch: pytest.MonkeyPatch)
 
 def test_turns_go_on_until_each_has_its_share(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(timing, "SLICE_S", 0.0)
-    found = time_in_turn([lambda: None, lambda: time.sleep(0.001)], Effort(0, 60, 0.0))
+    found = time_in_turn(
+        [Contender(lambda: None), Contender(lambda: time.sleep(0.001))], Effort(0, 60, 0.0)
+    )
     assert [sum(map(len, rounds)) for rounds in found] == [60, 60]
+
+
+def test_what_is_on_its_way_ends_in_its_own_slice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a queue, as long as what fills it, only calls count that wait for another to end."""
+    monkeypatch.setattr(timing, "SLICE_S", 0.0)
+    waiting: list[int] = []
+
+    def push() -> None:
+        waiting.append(0)
+        if len(waiting) > 3:
+            waiting.pop()
+            time.sleep(0.002)
+
+    def other() -> None:
+        assert not waiting
+        time.sleep(0.001)
+
+    queue = Contender(push, 4, waiting.clear)
+    mine, theirs = time_in_turn([queue, Contender(other)], Effort(2, 1, 0.0))
+    assert min(map(min, mine)) >= 2000
+    assert min(map(min, theirs)) >= 1000

@@ -96,6 +96,30 @@ def test_overlap_times_pipelines_and_makes_one_context_for_the_steps(
     driver.finish()
 
 
+def test_pipelines_are_compared(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    driver = fake()
+    engines = [CudaEngine(chain(n)[0], driver) for n in (2, 3)]
+    monkeypatch.setattr(subject, "engine_of", lambda *_, **__: engines[0])
+    done = command("bench", "a.plan", *FEW, "--overlap", "--against", "b.plan", "--json")
+    assert (done.code, done.err) == (0, "")
+    assert done.json["ratio"]["rounds"] >= 12
+    for engine in engines:
+        engine.close()
+    driver.finish()
+
+
+@pytest.mark.parametrize("option", ["--roofline", "--plot=net.svg"])
+def test_rooflines_are_of_processors(
+    command: Command, monkeypatch: pytest.MonkeyPatch, option: str
+) -> None:
+    with CudaEngine(chain(2)[0], fake()) as engine:
+        monkeypatch.setattr(subject, "engine_of", lambda *_, **__: engine)
+        done = command("bench", "net.plan", *FEW, option)
+    assert (done.code, done.out) == (1, "")
+    assert "draws no rooflines of GPUs" in done.err
+    assert "--profile" in done.err
+
+
 def test_overlap_is_for_gpus(command: Command, plan: Path) -> None:
     assert "--overlap is for GPUs" in command("bench", plan, *FEW, "--overlap").err
 

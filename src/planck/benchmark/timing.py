@@ -34,6 +34,20 @@ class Effort:
 
 
 @dataclass(frozen=True, slots=True)
+class Contender:
+    """What is timed in turn with others.
+
+    uncounted:  calls at the start of a slice: the first finds the caches full of another's data,
+                and a pipeline must fill
+    end:        waits for what the calls have begun, so that it does not run in another's slice
+    """
+
+    call: Call
+    uncounted: int = 1
+    end: Call = lambda: None
+
+
+@dataclass(frozen=True, slots=True)
 class Stream:
     """Times of one stream's calls, and the time from its first to its last."""
 
@@ -84,39 +98,41 @@ def time_streams(calls: Sequence[Call], effort: Effort) -> list[Stream]:
     return [future.result() for future in futures]
 
 
-def time_in_turn(calls: Sequence[Call], effort: Effort) -> list[list[Array]]:
+def time_in_turn(contenders: Sequence[Contender], effort: Effort) -> list[list[Array]]:
     """Time calls in short slices that alternate; who begins rotates from round to round.
 
-    The first call of a slice does not count: it finds the caches full of another's data.
-
-    gives:  times_us[runs] by call and round
+    gives:  times_us[runs] by contender and round
     raises: what a call raises
     """
-    for call in calls:
+    for one in contenders:
         for _ in range(effort.warmup):
-            call()
-    found: list[list[Array]] = [[] for _ in calls]
-    runs, spent_s = [0] * len(calls), [0.0] * len(calls)
+            one.call()
+        one.end()
+    found: list[list[Array]] = [[] for _ in contenders]
+    runs, spent_s = [0] * len(contenders), [0.0] * len(contenders)
     while (
         len(found[0]) < LEAST_ROUNDS
         or min(runs) < effort.iterations
         or min(spent_s) < effort.duration_s
     ):
-        first = len(found[0]) % len(calls)
-        for number in (*range(first, len(calls)), *range(first)):
-            times = _slice(calls[number])
+        first = len(found[0]) % len(contenders)
+        for number in (*range(first, len(contenders)), *range(first)):
+            times = _slice(contenders[number])
             found[number].append(times * 1e6)
             runs[number] += len(times)
             spent_s[number] += float(times.sum())
     return found
 
 
-def _slice(call: Call) -> Array:
-    call()
+def _slice(one: Contender) -> Array:
+    call = one.call
+    for _ in range(one.uncounted):
+        call()
     times: list[float] = []
     begin = time.perf_counter()
     while len(times) < SLICE_RUNS or time.perf_counter() - begin < SLICE_S:
         start = time.perf_counter()
         call()
         times.append(time.perf_counter() - start)
+    one.end()
     return np.array(times)

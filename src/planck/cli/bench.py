@@ -90,6 +90,11 @@ def bench(
             progress=not as_json,
         )  # fmt: skip
         one = ready(model)
+        if (roofline or plot is not None) and one.engine.plan.target.is_cuda:
+            raise InputError(
+                "planck draws no rooflines of GPUs: it measures the limits of processors alone",
+                try_="--profile tells the time of each step",
+            )
         if against is not None:
             _compare(one, ready(against), asked, fail_above)
             return
@@ -167,7 +172,7 @@ def _check_options(
 
 def _compare(one: Subject, other: Subject, asked: _Asked, fail_above: float | None) -> None:
     """Time two in turn, say how they compare, and exit 3 where --fail-above says so."""
-    mine, theirs = time_in_turn([one.calls()[0], other.calls()[0]], asked.effort)
+    mine, theirs = time_in_turn([one.contender(), other.contender()], asked.effort)
     times = {"rounds_us": [times_us.tolist() for times_us in mine]}
     rival = {"model": str(other.path), "rounds_us": [times_us.tolist() for times_us in theirs]}
     _export(asked.export, one, {**times, "against": rival})

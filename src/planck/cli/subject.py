@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from planck.benchmark.statistics import Latency
-from planck.benchmark.timing import Call
+from planck.benchmark.timing import Call, Contender
 from planck.cli.inputs import load_inputs
 from planck.cli.options import Building, engine_of
 from planck.device.system import available_cpus
@@ -67,6 +68,15 @@ class Subject:
             partial(context.execute, self.inputs, context.execute(self.inputs))
             for context in self.contexts
         ]
+
+    def contender(self) -> Contender:
+        """The first stream, to be timed in turn with another subject's."""
+        if not self.pipelines:
+            return Contender(self.calls()[0])
+        pipeline = self.pipelines[0]
+        return Contender(
+            self.calls()[0], pipeline.depth + 1, lambda: deque(pipeline.drain(), maxlen=0)
+        )
 
     def profile(self, latency: Latency, seconds: float) -> Profile:
         """The steps' times of about so many seconds of runs."""

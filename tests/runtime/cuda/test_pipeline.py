@@ -51,6 +51,23 @@ def test_nothing_waits_before_the_pipeline_is_full(driver: FakeDriver) -> None:
         assert len(list(pipeline.drain())) == 3
 
 
+def test_outputs_left_over_are_not_taken_for_the_next_ones(driver: FakeDriver) -> None:
+    plan, expected = chain(2)
+    x = np.ones(COUNT, np.float32)
+    with CudaEngine(plan, driver) as engine, Pipeline(engine) as pipeline:
+        for _ in pipeline.run([x] * 5):
+            break
+        with pytest.raises(InputError, match="not been taken") as caught:
+            list(pipeline.run([2 * x]))
+        assert "3" in caught.value.know
+        assert len(list(pipeline.drain())) == 3
+        with pytest.raises(ShapeError):
+            list(pipeline.run([x, x[:3]]))
+        assert len(list(pipeline.drain())) == 1
+        (found,) = pipeline.run([2 * x])
+        np.testing.assert_array_equal(found[Y], expected(2 * x))
+
+
 def test_an_input_that_is_refused_leaves_the_others(driver: FakeDriver) -> None:
     plan, expected = chain(2)
     x = np.ones(COUNT, np.float32)

@@ -34,6 +34,7 @@ class Pipeline:
     def __init__(self, engine: CudaEngine, depth: int = 3) -> None:
         if depth < 1:
             raise InputError(f"a pipeline of {depth} inferences runs none")
+        self.depth = depth
         self._idle: deque[CudaContext] = deque()
         self._busy: deque[CudaContext] = deque()
         self._done: deque[dict[str, Any]] = deque()
@@ -45,7 +46,16 @@ class Pipeline:
             raise
 
     def run(self, inputs: Iterable[Any]) -> Iterator[dict[str, Any]]:
-        """The outputs for each of the inputs, which are as in CudaContext.execute. raises: so"""
+        """The outputs for each of the inputs, which are as in CudaContext.execute.
+
+        raises: as it; InputError if outputs of inputs before have not been taken
+        """
+        if self._busy or self._done:
+            raise InputError(
+                "outputs of inputs before have not been taken",
+                know=f"there are {len(self._busy) + len(self._done)}",
+                try_="list(pipeline.drain()) before",
+            )
         for one in inputs:
             if (found := self.push(one)) is not None:
                 yield found
