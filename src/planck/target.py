@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from planck.device.cuda.driver import Properties
-from planck.errors import BuildError
+from planck.errors import BuildError, NoDeviceError
 from planck.knobs import knobs
 
 ISA_VECTOR_BYTES: Final = {"avx512": 64, "avx2": 32, "neon": 16, "portable": 16}
@@ -134,7 +134,7 @@ def resolve(name: str) -> Target:
 
 
 def gpu(ordinal: int) -> Target:
-    """A GPU of this machine. raises: MissingExtraError, DeviceError; BuildError if it is too old"""
+    """A GPU of this machine. raises: MissingExtraError, DeviceError"""
     from planck.device.cuda.bindings import open_driver
     from planck.device.cuda.device import properties
 
@@ -142,9 +142,9 @@ def gpu(ordinal: int) -> Target:
 
 
 def gpu_target(properties: Properties) -> Target:
-    """The target that a GPU is. raises: BuildError for one that is too old"""
+    """The target that a GPU is. raises: NoDeviceError for one that is too old"""
     if properties.sm < _OLDEST_SM:
-        raise BuildError(
+        raise NoDeviceError(
             f"planck does not run on {properties.name}",
             know=f"it has compute capability {properties.sm / 10}; {_OLDEST_SM / 10} is needed",
         )
@@ -161,7 +161,7 @@ def gpu_target(properties: Properties) -> Target:
 def counterpart(built: Target) -> Target:
     """What this machine has to run code built for a target: its processor, or its GPU.
 
-    raises: for a GPU's code MissingExtraError, DeviceError, BuildError
+    raises: for a GPU's code MissingExtraError, DeviceError
     """
     return gpu(0) if built.is_cuda else host()
 

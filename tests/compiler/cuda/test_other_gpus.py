@@ -7,7 +7,7 @@ import pytest
 import planck
 from bench import models
 from planck.device.cuda.driver import Properties
-from planck.errors import BuildError
+from planck.errors import NoDeviceError
 from planck.target import gpu_target, resolve
 
 CASES = [
@@ -35,6 +35,6 @@ def test_a_network_compiles(isa: str, name: str, precision: str) -> None:
 
 def test_gpus_that_are_too_old_are_refused() -> None:
     old = Properties("Tesla T4", "0000:01:00", 75, 40, 4 << 20, 64 << 10, 16 << 30)
-    with pytest.raises(BuildError, match="does not run on Tesla T4") as caught:
+    with pytest.raises(NoDeviceError, match="does not run on Tesla T4") as caught:
         gpu_target(old)
     assert "compute capability 7.5; 8.0 is needed" in caught.value.know
