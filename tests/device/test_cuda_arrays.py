@@ -51,6 +51,14 @@ def test_capsules_say_what_arrays_are(shape: tuple[int, ...], dtype: dtypes.DTyp
     assert not arrays._given  # a capsule that nobody took lets the array go
 
 
+def test_capsules_are_of_the_array_itself() -> None:
+    own = array((4,), dtypes.f32)
+    own.__dlpack__(stream=-1, dl_device=(2, 0), copy=False)
+    for wrong in ({"copy": True}, {"dl_device": (1, 0)}, {"dl_device": (2, 1)}):
+        with pytest.raises(BufferError, match="not copied"):
+            own.__dlpack__(**wrong)
+
+
 def test_who_takes_a_capsule_lets_the_array_go_later() -> None:
     """As PyTorch does: it renames the capsule, and calls the tensor's deleter at the end."""
     capsule = array((4,), dtypes.f32).__dlpack__(stream=1, max_version=(1, 1))

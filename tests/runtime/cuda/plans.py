@@ -171,5 +171,5 @@ class Packed(Owned):
     def __dlpack__(self, *, stream: int) -> Any:
         self.asked.append(stream)
         dtype = dtypes.from_numpy(self.like.dtype)
-        array = DeviceArray(self.address, self.like.shape, dtype, self.device, self)
+        array = DeviceArray(self.address, self.like.shape, dtype, self.device, None)
         return array.__dlpack__()

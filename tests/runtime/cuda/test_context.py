@@ -6,7 +6,7 @@ import gc
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -22,8 +22,12 @@ from planck.errors import (
     PlanTargetError,
     ShapeError,
 )
+from planck.runtime.cuda import engine
 from planck.runtime.cuda.engine import CudaEngine
 from planck.runtime.cuda.launches import GRAPHS
+from planck.runtime.cuda.merged import Merged
+from planck.runtime.cuda.pipeline import Pipeline
+from planck.runtime.engine import PlanOnly, engine_or_plan
 from tests.device.fake_cuda import FakeDriver
 from tests.runtime.cuda.conftest import COUNT
 from tests.runtime.cuda.plans import (
@@ -137,8 +141,9 @@ def test_execute_async_is_one_launch_of_a_graph(driver: FakeDriver) -> None:
         x.numpy()[:] = random(5).view(np.uint8)
         other = PyTorchStream(made.device)
         context.execute_async(other)
-        context.synchronize()
-        np.testing.assert_array_equal(y.numpy(), expected(random()))
+        context.synchronize()  # the other stream goes on
+        assert len(driver.ran) == 5
+        np.testing.assert_array_equal(y.numpy(), expected(random(5)))  # waits for it
         other.close()
         np.testing.assert_array_equal(y.numpy(), expected(random(5)))
         out = Packed(made.device, random())
@@ -161,6 +166,65 @@ class PyTorchStream:
         with self._device:
             self._driver.synchronize(self._stream)
             self._driver.destroy_stream(self._stream)
+
+
+@pytest.mark.parametrize("how", ["interface", "capsule", "array"])
+@pytest.mark.parametrize("own", [True, False])
+def test_who_is_given_an_output_reads_it_behind_the_run(
+    driver: FakeDriver, own: bool, how: str
+) -> None:
+    plan, expected = chain(2)
+    with CudaEngine(plan, driver) as made:
+        first, second = (made.create_execution_context() for _ in range(2))
+        y, stream = first.bind(random())[Y], None if own else PyTorchStream(made.device)
+        passed: dict[str, Any] = {"array": y, "interface": Passed(y), "capsule": Capsuled(y)}
+        for _ in range(2):
+            first.execute_async(stream)
+            found = second(passed[how])[Y]
+            np.testing.assert_array_equal(found, expected(expected(random())))
+        first.synchronize()
+        assert (y.__cuda_array_interface__["stream"] is None) == own
+        if stream:
+            stream.close()
+            np.testing.assert_array_equal(y.numpy(), expected(random()))
+
+
+class Passed:
+    """Another library's array, that says of itself what ours says."""
+
+    def __init__(self, array: DeviceArray) -> None:
+        self._array = array
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        return self._array.__cuda_array_interface__
+
+
+class Capsuled:
+    def __init__(self, array: DeviceArray) -> None:
+        self.__dlpack__ = array.__dlpack__
+        self.__dlpack_device__ = array.__dlpack_device__
+
+
+def test_bound_copies_that_a_call_overwrites_are_not_run(driver: FakeDriver) -> None:
+    plan, expected = chain(2)
+    with CudaEngine(plan, driver) as made, made.create_execution_context() as context:
+        y = context.bind(random(1))[Y]
+        x = Packed(made.device, random(2))
+        context(x)  # is read where it lies
+        context.execute_async()
+        np.testing.assert_array_equal(y.numpy(), expected(random(1)))
+        context.synchronize()
+        context(random(3))
+        for use in (context.execute_async, lambda: Merged([context])):
+            with pytest.raises(InputError, match="nothing is bound any more") as caught:
+                use()
+            assert "copied other inputs" in caught.value.know
+        y = context.bind()[Y]
+        context(random(4))  # the context's own arrays are whoever's who writes them
+        context.execute_async()
+        np.testing.assert_array_equal(y.numpy(), expected(random(4)))
+        x.free()
 
 
 def test_own_buffers_are_bound_where_nothing_is_given(driver: FakeDriver) -> None:
@@ -366,9 +430,10 @@ def broken(array: Any) -> Any:
         (lambda x: {Y: random().astype(np.float64)}, DTypeError),
         (lambda x: {Y: random()[1:]}, ShapeError),
         (lambda x: {Y: np.frombuffer(bytes(4 * COUNT), np.float32)}, InputError),
+        (lambda x: {Y: ReadOnly()}, InputError),
         (lambda x: {Y: x}, InputError),
     ],
-    ids=["name", "dtype", "shape", "read-only", "overlap"],
+    ids=["name", "dtype", "shape", "read-only", "read-only on the GPU", "overlap"],
 )
 def test_wrong_outputs_are_refused(driver: FakeDriver, make: Any, kind: Any) -> None:
     plan, _ = chain(1)
@@ -379,6 +444,12 @@ def test_wrong_outputs_are_refused(driver: FakeDriver, make: Any, kind: Any) -> 
                 context(x, make(x))
             context(x)
         packed.free()
+
+
+class ReadOnly:
+    __cuda_array_interface__: ClassVar = {
+        "shape": (COUNT,), "typestr": "<f4", "data": (0, True), "version": 3,
+    }  # fmt: skip
 
 
 def test_closed_and_dropped_things_leave_nothing(driver: FakeDriver) -> None:
@@ -392,10 +463,17 @@ def test_closed_and_dropped_things_leave_nothing(driver: FakeDriver) -> None:
     other = made.create_execution_context()
     other(random())
     made(random())
+    held = other(random(), device_outputs=True)[Y]
     made.close()
     made.close()
     with pytest.raises(InputError, match="closed"):
         other(random())
+    for use in (made, lambda _: made.empty_inputs(), Pipeline):
+        with pytest.raises(InputError, match="the engine is closed"):
+            use(made if use is Pipeline else random())
+    for use in (held.numpy, held.__dlpack__, lambda: held.__cuda_array_interface__):
+        with pytest.raises(InputError, match="context is closed"):
+            use()
     assert not driver.leaks()
     dropped = CudaEngine(plan, driver)
     np.testing.assert_array_equal(dropped(random())[Y], expected(random()))
@@ -454,6 +532,19 @@ def test_another_gpu_is_refused() -> None:
     none = fake(gpus=0)
     with pytest.raises(DeviceError, match="no GPU 0"):
         CudaEngine(plan, none)
+
+
+@pytest.mark.parametrize("options", [{"sm": 70}, {"sm": 120}, {"gpus": 0}], ids=str)
+def test_a_build_for_another_gpu_is_not_lost(
+    monkeypatch: pytest.MonkeyPatch, options: dict[str, int]
+) -> None:
+    here = fake(**options)
+    monkeypatch.setattr(engine, "open_driver", lambda: here)
+    kept = engine_or_plan(chain(1)[0])
+    assert isinstance(kept, PlanOnly)
+    with pytest.raises((DeviceError, PlanTargetError)):
+        kept(random())
+    here.finish()
 
 
 def test_networks_of_no_steps_and_of_empty_tensors(driver: FakeDriver) -> None:

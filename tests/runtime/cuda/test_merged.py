@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from planck.errors import CudaError, InputError
+from planck.errors import ContextInUseError, CudaError, InputError
 from planck.runtime.cuda.engine import CudaEngine
 from planck.runtime.cuda.merged import Merged
 from tests.device.fake_cuda import FakeDriver
@@ -74,6 +74,19 @@ def test_closing_a_context_closes_it(driver: FakeDriver) -> None:
         contexts[1].close()
         with pytest.raises(InputError, match="closed"):
             merged.execute_async()
+
+
+def test_a_context_is_not_closed_while_it_is_launched(driver: FakeDriver) -> None:
+    plan, expected = chain(2)
+    with CudaEngine(plan, driver) as engine:
+        contexts = [engine.create_execution_context() for _ in range(2)]
+        x = np.ones(COUNT, np.float32)
+        y = [context.bind(x)["my:output"] for context in contexts][1]
+        with Merged(contexts) as merged:
+            with merged._entered(), pytest.raises(ContextInUseError):
+                contexts[0].close()
+            merged.execute_async()
+            np.testing.assert_array_equal(y.numpy(), expected(x))  # waits for the launch
 
 
 def test_what_cannot_be_merged(driver: FakeDriver) -> None:

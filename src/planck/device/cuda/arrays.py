@@ -8,13 +8,14 @@ from __future__ import annotations
 import ctypes
 import math
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 
 from planck import dtypes
 from planck.device import system
 from planck.device.cuda.device import Device
+from planck.device.cuda.driver import Handle
 from planck.dtypes import Array, DType
 
 _CUDA, _MANAGED = 2, 13  # kDLCUDA, kDLCUDAManaged
@@ -87,15 +88,34 @@ _called = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 _deleter, _destructor = _called(_delete), _called(_destroy)
 
 
+class Owner(Protocol):
+    """Whose memory an array lies in. Both raise InputError once it was given back."""
+
+    def order(self, stream: Handle) -> None:
+        """Let a stream wait for what may still write the array."""
+        ...
+
+    def pending(self) -> int | None:
+        """A stream that ends behind what may still write the array; None if all has ended."""
+        ...
+
+
 class DeviceArray:
     """A dense array in a GPU's memory, that other libraries read by DLPack without a copy.
 
+    Whoever is given it reads it behind what still writes it.
+
     address:  of its first element
-    owner:    what keeps the memory
+    owner:    keeps the memory; None: somebody else does, and nothing writes it any more
     """
 
     def __init__(
-        self, address: int, shape: tuple[int, ...], dtype: DType, device: Device, owner: object
+        self,
+        address: int,
+        shape: tuple[int, ...],
+        dtype: DType,
+        device: Device,
+        owner: Owner | None,
     ) -> None:
         self.address, self.shape, self.device = address, shape, device
         self.dtype = dtype.numpy
@@ -106,8 +126,9 @@ class DeviceArray:
         return math.prod(self.shape) * self.dtype.itemsize
 
     def numpy(self) -> Array:
-        """A copy in the host's memory; what writes the array must have ended."""
+        """A copy in the host's memory. raises: InputError if its context is closed"""
         host: Array = np.empty(self.shape, self.dtype)
+        self.order(0)
         if self.nbytes:
             driver = self.device.driver
             with self.device:
@@ -116,6 +137,14 @@ class DeviceArray:
                 driver.synchronize(stream)
         return host
 
+    def order(self, stream: int) -> None:
+        """Let another stream wait for what writes the array; 0 and 1: CUDA's default stream.
+
+        raises: InputError if the array's context is closed
+        """
+        if self._owner is not None:
+            self._owner.order(self.device.driver.stream(stream))
+
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:
         return {
@@ -123,20 +152,34 @@ class DeviceArray:
             "typestr": self.dtype.str,
             "data": (self.address, False),
             "strides": None,
+            "stream": self._owner.pending() if self._owner is not None else None,
             "version": 3,
         }
 
     def __dlpack_device__(self) -> tuple[int, int]:
         return (_CUDA, self.device.ordinal)
 
-    def __dlpack__(self, *, stream: int | None = None, **_: Any) -> Any:
-        """A capsule, "dltensor". raises: BufferError for a dtype that DLPack has no name for
+    def __dlpack__(
+        self,
+        *,
+        stream: int | None = None,
+        dl_device: tuple[int, int] | None = None,
+        copy: bool | None = None,
+        **_: Any,
+    ) -> Any:
+        """A capsule, "dltensor", of the array itself.
 
-        stream:  of no matter: what writes the array has ended
+        stream:  waits for what writes the array; None: CUDA's default one, -1: none does
+        raises:  BufferError for a copy, another device, or a dtype that DLPack has no name for;
+                 InputError if the array's context is closed
         """
+        if copy or dl_device not in (None, self.__dlpack_device__()):
+            raise BufferError("an array of the GPU is given where it lies, and not copied")
         code = _code(self._type)
         if code is None or _TYPES.get(code) is not self._type:
             raise BufferError(f"DLPack has no name for {self._type}")
+        if stream != -1:
+            self.order(stream or 0)
         shape = (ctypes.c_int64 * len(self.shape))(*self.shape)
         tensor = _Tensor(self.address, _CUDA, self.device.ordinal, len(self.shape), *code, 1, shape)
         managed = _Managed(tensor, None, ctypes.cast(_deleter, ctypes.c_void_p))
@@ -156,6 +199,7 @@ class View:
     dense:     it lies row-major without gaps
     stream:    to wait for before the array is used; None: for none
     keep:      keeps the memory
+    writable:  false for one that its library says is read-only
     """
 
     address: int
@@ -164,6 +208,7 @@ class View:
     dense: bool
     stream: int | None
     keep: object
+    writable: bool = True
 
 
 def view_of(array: Any, stream: int) -> View | None:
@@ -173,6 +218,7 @@ def view_of(array: Any, stream: int) -> View | None:
     raises:  whatever the array's own library raises
     """
     if isinstance(array, DeviceArray):
+        array.order(stream)
         return View(array.address, array.shape, array.dtype, True, None, array)
     if hasattr(array, "__dlpack_device__") and hasattr(array, "__dlpack__"):
         if array.__dlpack_device__()[0] not in (_CUDA, _MANAGED):
@@ -209,6 +255,7 @@ def _from_interface(interface: dict[str, Any], array: Any) -> View:
         _is_dense(shape, strides) and interface.get("mask") is None,
         interface.get("stream"),
         array,
+        not interface["data"][1],
     )
 
 

@@ -49,8 +49,9 @@ class CudaContext(ExecutionContext):
             context.bind({"images": tensor})
             context.execute_async(stream)                    # one graph launch, returns at once
 
-    Several contexts run at the same time, each on its stream. All memory is taken at the start;
-    calls take none.
+    Several contexts run at the same time, each on its stream. The network's memory is taken at the
+    start. A call with arrays at other addresses makes a graph, and the first outputs take pinned
+    memory; after that calls take none.
     """
 
     def __init__(self, engine: CudaEngine) -> None:
@@ -61,11 +62,14 @@ class CudaContext(ExecutionContext):
         self._lock = threading.Lock()
         self._bound: tuple[Handle, ...] | None = None
         self._kept: object = None  # what is bound, and so must stay
+        self._copied: set[int] = set()  # where copies of bound inputs lie
+        self._lost = False  # whether they were overwritten
+        self._last: Handle | None = None  # where execute_async began a run that nobody waited for
         self._begun: _Run | None = None
         self._resources = Resources(device, engine.resources)
         weakref.finalize(self, self._resources.close)
         with self._resources.filling():
-            self._stream = self._resources.stream()
+            self._stream, self._event = self._resources.stream(), self._resources.event()
             self._bases = _memory(plan, engine.weights_address, self._resources, self._stream)
             self._launches = Launches(engine, self._resources, self._bases)
             self._graphs = Graphs(device, self._launches, self._stream)
@@ -128,7 +132,8 @@ class CudaContext(ExecutionContext):
         """Say which arrays `execute_async` reads and writes, and get ready to do so.
 
         inputs:  as in execute; None: the context's own, which `input_buffers` gives. NumPy arrays,
-                 and what does not begin at a multiple of 16, are copied now, once
+                 and what does not begin at a multiple of 16, are copied now, once: bind again
+                 after a call that copies others there
         out:     arrays of the GPU; those missing are the context's own
         gives:   the arrays of the outputs, by name
         raises:  as execute; InputError for a plan with steps that run in NumPy
@@ -152,6 +157,7 @@ class CudaContext(ExecutionContext):
             self._bound = tuple(self._graphs.of(key))
             self._graphs.pinned = key
             self._kept = (operands, targets)
+            self._copied, self._lost = _copied(operands), False
             self._driver.synchronize(self._stream)
             return {
                 port.name: (
@@ -168,13 +174,15 @@ class CudaContext(ExecutionContext):
         raises:  InputError if nothing is bound, ContextInUseError, DeviceError
 
         Runs of one context must not overlap: put them in the same stream, or wait between them.
+        Who is given an array of its outputs, in whatever stream, reads it behind the run.
         """
         handle = self._stream if stream is None else self._driver.stream(stream_pointer(stream))
         with self._entered():
             if self._bound is None:
-                raise InputError("nothing is bound", try_="context.bind(...) before")
+                raise self._unbound()
             for executable in self._bound:
                 self._driver.launch_graph(executable, handle)
+            self.began(handle)
 
     @contextmanager
     def putting(self) -> Iterator[Callable[[Handle], None]]:
@@ -183,8 +191,8 @@ class CudaContext(ExecutionContext):
         raises: InputError if nothing is bound, ContextInUseError
         """
         with self._entered():
-            if self._graphs.pinned is None:
-                raise InputError("nothing is bound", try_="context.bind(...) before")
+            if self._bound is None or self._graphs.pinned is None:
+                raise self._unbound()
             self._launches.point(self._graphs.pinned)
             yield self._put
 
@@ -196,6 +204,33 @@ class CudaContext(ExecutionContext):
         """Wait for the context's own stream. raises: DeviceError if what ran there failed"""
         with self._entered():
             self._driver.synchronize(self._stream)
+            if self._last is self._stream:
+                self._last = None
+
+    def began(self, stream: Handle) -> None:
+        """Note that a stream runs the network, for whoever reads the outputs."""
+        if stream is not self._stream:  # it may be gone by then
+            self._driver.record(self._event, stream)
+        self._last = stream
+
+    def order(self, stream: Handle) -> None:
+        """Let a stream wait for what `execute_async` began last. raises: InputError if closed"""
+        if self._resources.closed:
+            raise closed()
+        if self._last is None:
+            return
+        with self._device:
+            if self._last is self._stream:
+                self._driver.record(self._event, self._stream)
+            self._driver.wait(stream, self._event)
+
+    def pending(self) -> int | None:
+        """The context's stream, behind what `execute_async` began last; None if nothing is.
+
+        raises: InputError if closed
+        """
+        self.order(self._stream)
+        return None if self._last is None else int(self._stream)
 
     @property
     def input_buffers(self) -> dict[str, DeviceArray]:
@@ -235,7 +270,7 @@ class CudaContext(ExecutionContext):
             raise in_use()
         try:
             self._resources.close()
-            self._bound = self._kept = self._begun = None
+            self._bound = self._kept = self._begun = self._last = None
         finally:
             self._lock.release()
 
@@ -302,6 +337,8 @@ class CudaContext(ExecutionContext):
     ) -> _Run:
         """Put a run in the stream, between the copies that its inputs and outputs need."""
         operands, targets = self._operands(inputs, out)
+        if self._copied and self._copied & _copied(operands):
+            self._bound, self._lost, self._copied = None, True, set()
         for port, operand in zip(self._ports_in, operands, strict=True):
             port.bring(operand)
         self._launch(self._key(operands, targets))
@@ -362,6 +399,12 @@ class CudaContext(ExecutionContext):
                     row[number] = driver.elapsed_us(events[number], events[number + 1])
         return times
 
+    def _unbound(self) -> InputError:
+        if self._lost:
+            know = "a call has copied other inputs over those that were copied by bind"
+            return InputError("nothing is bound any more", know=know, try_="context.bind(...)")
+        return InputError("nothing is bound", try_="context.bind(...) before")
+
     def _parts_of(self, plan: Plan) -> list[HostStep | range]:
         """Runs of compiled steps, each a graph, and the reference steps between them."""
         parts: dict[int, HostStep | range] = {run.start: run for run in self._launches.runs}
@@ -384,6 +427,16 @@ def _memory(plan: Plan, weights: int, resources: Resources, stream: Handle) -> d
         driver.fill(bases["counters", 0], 0, plan.counter_bytes, stream)
         driver.synchronize(stream)
     return bases
+
+
+def _copied(operands: Sequence[Operand]) -> set[int]:
+    """Where inputs are copied to, of those that are not read where they lie."""
+    return {
+        operand.address
+        for operand in operands
+        if operand.host is not None
+        or (operand.view is not None and operand.view.address != operand.address)
+    }
 
 
 def _closing(graphs: Graphs) -> Any:

@@ -16,6 +16,7 @@ from planck.device.cuda.lending import Lender
 from planck.device.cuda.libraries import open_library
 from planck.device.cuda.library import Open
 from planck.dtypes import Array
+from planck.errors import InputError
 from planck.plan.check import check_target
 from planck.plan.model import Launch, Plan
 from planck.runtime.cuda.context import CudaContext
@@ -70,8 +71,9 @@ class CudaEngine(Engine):
         """A context with memory and a stream of its own; the weights are shared.
 
         threads, cpus:  of no use on a GPU
-        raises:         DeviceError, if there is not enough memory
+        raises:         DeviceError, if there is not enough memory; InputError if it is closed
         """
+        self._check_open()
         context = CudaContext(self)
         self._contexts.add(context)
         return context
@@ -80,7 +82,10 @@ class CudaEngine(Engine):
         """As Engine's, in pinned memory, which the GPU copies from while others are computed.
 
         They may be kept, and outlive the engine; the memory of those that are not is used again.
+
+        raises: InputError if the engine is closed
         """
+        self._check_open()
         arrays = super().empty_inputs()
         return {
             name: array if (lent := self._lenders[name].lend()) is None else lent
@@ -97,6 +102,10 @@ class CudaEngine(Engine):
         self._idle.clear()
         self.resources.close()
         self.device.close()
+
+    def _check_open(self) -> None:
+        if self.resources.closed:
+            raise InputError("the engine is closed", try_="load the plan again")
 
     def __enter__(self) -> CudaEngine:
         return self

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from planck.device.cuda.device import Resources
@@ -55,12 +55,14 @@ class Merged:
         raises:  ContextInUseError, DeviceError
         """
         handle = self._stream if stream is None else self._driver.stream(stream_pointer(stream))
-        with entered(self._lock, self._resources):
+        with self._entered():
             self._driver.launch_graph(self._executable, handle)
+            for context in self.contexts:
+                context.began(handle)
 
     def synchronize(self) -> None:
         """Wait for the own stream. raises: DeviceError if what ran there failed"""
-        with entered(self._lock, self._resources):
+        with self._entered():
             self._driver.synchronize(self._stream)
 
     def close(self) -> None:
@@ -74,6 +76,14 @@ class Merged:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    @contextmanager
+    def _entered(self) -> Iterator[None]:
+        """This and its contexts are the thread's: no other closes one meanwhile."""
+        with entered(self._lock, self._resources), ExitStack() as stack:
+            for context in self.contexts:
+                stack.enter_context(context._entered())
+            yield
 
     def _instantiated(self, puts: Sequence[Callable[[Any], None]]) -> Any:
         """The executable graph of all branches, which fork from one stream and join it again."""

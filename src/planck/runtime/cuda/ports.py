@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from planck.device import system
-from planck.device.cuda.arrays import DeviceArray, View, view_of
+from planck.device.cuda.arrays import DeviceArray, Owner, View, view_of
 from planck.device.cuda.device import Resources
 from planck.device.cuda.driver import Handle
 from planck.device.cuda.lending import Lender
@@ -72,9 +72,11 @@ class DevicePort(Signature):
         if isinstance(given, np.ndarray):
             self.check(given, "output")
             if not given.flags.writeable:
-                raise InputError(f"output {self.name!r} cannot be written: it is read-only")
+                raise self._read_only()
             return Operand(self.buffer, given, given, direct=self._is_direct(given))
         view = self._view(given, "output")
+        if not view.writable:
+            raise self._read_only()
         if view.address % ALIGN:
             raise InputError(
                 f"output {self.name!r} cannot be written in place",
@@ -119,9 +121,12 @@ class DevicePort(Signature):
         np.copyto(to, landed)
         return to
 
-    def array(self, address: int, owner: object) -> DeviceArray:
+    def array(self, address: int, owner: Owner) -> DeviceArray:
         """Device memory as an array of this port's type."""
         return DeviceArray(address, self.shape, self._type, self._device, owner)
+
+    def _read_only(self) -> InputError:
+        return InputError(f"output {self.name!r} cannot be written: it is read-only")
 
     def _stage(self, host: Array) -> None:
         """Copy an array to pinned memory; the GPU fetches a piece while the next is copied."""
@@ -149,6 +154,8 @@ class DevicePort(Signature):
         """An array on our GPU, of the right type. raises: InputError, DTypeError, ShapeError"""
         try:
             view = view_of(given, int(self._stream))
+        except InputError:
+            raise
         except Exception as error:
             raise InputError(
                 f"{role} {self.name!r} cannot be used as an array on a GPU",

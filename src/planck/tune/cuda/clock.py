@@ -187,8 +187,10 @@ class GpuSession:
                 assert prepared is not None, "a reference step cannot be captured"
                 entries.append(replace(prepared, number=place))
             graph = captured(self.driver, self.stream, lambda: self.lanes.put(entries, self.stream))
-            executable = self.driver.instantiate(graph)
-            self.driver.destroy_graph(graph)
+            try:
+                executable = self.driver.instantiate(graph)
+            finally:
+                self.driver.destroy_graph(graph)
         self.graphs.append(executable)
         return executable
 
