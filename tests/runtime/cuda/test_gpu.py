@@ -167,6 +167,22 @@ def test_tensors_of_pytorch(engine: CudaEngine, network: tuple[Plan, Any]) -> No
 
 
 @pytest.mark.gpu
+def test_outputs_are_read_behind_the_run(engine: CudaEngine, network: tuple[Plan, Any]) -> None:
+    torch = pytest.importorskip("torch")
+    with engine.create_execution_context() as first, engine.create_execution_context() as second:
+        y, stream = first.bind(random())[Y], torch.cuda.Stream()
+        for own in (None, stream):
+            for _ in range(200):
+                first.execute_async(own)
+            twice = second({X: y})[Y]
+            check(twice, network[1](network[1](random())))
+            first.execute_async(own)
+            check(torch.from_dlpack(y).cpu().numpy(), network[1](random()))
+            first.execute_async(own)
+            check(torch.as_tensor(y, device="cuda").cpu().numpy(), network[1](random()))
+
+
+@pytest.mark.gpu
 def test_reference_steps(here: Target) -> None:
     plan, expected = with_references(COUNT)
     plan = replace(plan, target=here, code=code(here), symbols={"axpy": 0})
