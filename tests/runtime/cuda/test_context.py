@@ -215,8 +215,10 @@ def test_bound_copies_that_a_call_overwrites_are_not_run(driver: FakeDriver) -> 
         context.execute_async()
         np.testing.assert_array_equal(y.numpy(), expected(random(1)))
         context.synchronize()
+        merged = Merged([context])
+        merged.execute_async()
         context(random(3))
-        for use in (context.execute_async, lambda: Merged([context])):
+        for use in (context.execute_async, lambda: Merged([context]), merged.execute_async):
             with pytest.raises(InputError, match="nothing is bound any more") as caught:
                 use()
             assert "copied other inputs" in caught.value.know

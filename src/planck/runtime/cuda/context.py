@@ -178,9 +178,7 @@ class CudaContext(ExecutionContext):
         """
         handle = self._stream if stream is None else self._driver.stream(stream_pointer(stream))
         with self._entered():
-            if self._bound is None:
-                raise self._unbound()
-            for executable in self._bound:
+            for executable in self.bound():
                 self._driver.launch_graph(executable, handle)
             self.began(handle)
 
@@ -191,8 +189,8 @@ class CudaContext(ExecutionContext):
         raises: InputError if nothing is bound, ContextInUseError
         """
         with self._entered():
-            if self._bound is None or self._graphs.pinned is None:
-                raise self._unbound()
+            self.bound()
+            assert self._graphs.pinned is not None
             self._launches.point(self._graphs.pinned)
             yield self._put
 
@@ -399,11 +397,14 @@ class CudaContext(ExecutionContext):
                     row[number] = driver.elapsed_us(events[number], events[number + 1])
         return times
 
-    def _unbound(self) -> InputError:
+    def bound(self) -> tuple[Handle, ...]:
+        """The graphs of a run on what is bound. raises: InputError if nothing is, or no more"""
+        if self._bound is not None:
+            return self._bound
         if self._lost:
             know = "a call has copied other inputs over those that were copied by bind"
-            return InputError("nothing is bound any more", know=know, try_="context.bind(...)")
-        return InputError("nothing is bound", try_="context.bind(...) before")
+            raise InputError("nothing is bound any more", know=know, try_="context.bind(...)")
+        raise InputError("nothing is bound", try_="context.bind(...) before")
 
     def _parts_of(self, plan: Plan) -> list[HostStep | range]:
         """Runs of compiled steps, each a graph, and the reference steps between them."""

@@ -52,10 +52,12 @@ class Merged:
         """Begin a run of all contexts, and return at once. They must not run otherwise meanwhile.
 
         stream:  as in CudaContext.execute_async
-        raises:  ContextInUseError, DeviceError
+        raises:  InputError if what one has bound was overwritten; ContextInUseError, DeviceError
         """
         handle = self._stream if stream is None else self._driver.stream(stream_pointer(stream))
         with self._entered():
+            for context in self.contexts:
+                context.bound()
             self._driver.launch_graph(self._executable, handle)
             for context in self.contexts:
                 context.began(handle)
