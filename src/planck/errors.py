@@ -10,6 +10,7 @@
     |- ShapeError               shapes that do not fit
     |- DTypeError               dtypes that do not fit
     |- BuildError               a graph that cannot be compiled as asked
+    |- CompilerProcessError     a process that compiles kernels ended or cannot work
     |- PlanError                a plan file that cannot be used
     |  |- PlanFormatError       damaged, cut, or not a plan
     |  |- PlanVersionError      of another format or Planck version
@@ -94,6 +95,10 @@ class DTypeError(PlanckError):
 
 class BuildError(PlanckError):
     """A graph that cannot be compiled as asked."""
+
+
+class CompilerProcessError(PlanckError):
+    """A process that compiles kernels could not work: it ended, or does not find a package."""
 
 
 class PlanError(PlanckError):

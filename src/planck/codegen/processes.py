@@ -10,24 +10,29 @@ import contextlib
 import json
 import logging
 import os
+import signal
 import struct
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import IO, Any, Final, Self
 
 from planck.codegen.llvm import compile_object
-from planck.errors import BuildError, PlanckError
+from planck.errors import BuildError, CompilerProcessError, PlanckError
 from planck.knobs import knobs
 from planck.target import Target
 
 log = logging.getLogger(__name__)
 
 _ROOT: Final = str(Path(__file__).resolve().parents[2])
+TRIES: Final = 2
+PATIENCE_S: Final = 5.0  # for a process that has closed its pipes
+CRASHES: Final = (4, 6, 7, 8, 11)  # signals by which a compiler ends that runs into its own defect
+ALONE: Final = "set PLANCK_JOBS=1 to compile in this process and see why, or to take less memory"
 
 
 class Workers:
@@ -44,13 +49,19 @@ class Workers:
         self._threads = ThreadPoolExecutor(self.jobs, "planck-compile")
         self._idle: SimpleQueue[subprocess.Popen[bytes]] = SimpleQueue()
         self._all: list[subprocess.Popen[bytes]] = []
-        self._lock = threading.Lock()
+        self._lock, self._closing = threading.Lock(), False
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._threads.shutdown(wait=True, cancel_futures=True)
+    def __exit__(self, kind: object, *_: object) -> None:
+        self._closing = True
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        if kind is not None:  # nobody waits for what they compile
+            with self._lock:
+                for worker in self._all:
+                    worker.kill()
+        self._threads.shutdown(wait=True)
         for worker in self._all:
             for pipe in (worker.stdin, worker.stdout):
                 with contextlib.suppress(OSError):
@@ -65,40 +76,59 @@ class Workers:
         return self.jobs == 1 or not sys.executable
 
     def ask(self, source: str, **header: object) -> bytes:
-        """What a worker makes of a source.
+        """What a worker makes of a source. Where it dies, another one is asked once more.
 
-        raises: BuildError with the worker's message
+        raises: BuildError with the worker's message, or if it crashed twice;
+                CompilerProcessError if it was killed or cannot work
         """
-        worker = self._worker()
-        try:
-            assert worker.stdin
-            assert worker.stdout
-            write(worker.stdin, json.dumps({"target": _as_dict(self.target), **header}).encode())
-            write(worker.stdin, source.encode())
-            status = read(worker.stdout)
-            body = read(worker.stdout)
-        except (OSError, EOFError, struct.error) as error:
-            raise BuildError(
-                "a compiler process ended unexpectedly",
-                know=f"exit status {worker.poll()}: {error}",
-                try_="set PLANCK_JOBS=1 to compile in this process and see why",
-            ) from error
-        self._idle.put(worker)
-        if status != b"ok":
-            raise BuildError("generated code does not compile", know=body.decode(errors="replace"))
-        return body
+        for _ in range(TRIES):
+            worker = self._worker()
+            try:
+                status, body = self._answer(worker, source, header)
+            except (OSError, EOFError, struct.error):
+                code = _ended(worker)
+                if self._closing:
+                    break
+                log.warning("a compiler process ended with exit status %s", code)
+                continue
+            self._idle.put(worker)
+            if status == b"ok":
+                return body
+            said = body.decode(errors="replace")
+            if status == b"failed":
+                raise BuildError("generated code does not compile", know=said)
+            raise CompilerProcessError("a compiler process cannot work", know=said, try_=ALONE)
+        if -code in CRASHES:
+            raise BuildError("the compiler crashed", know=f"signal {-code}, {TRIES} times")
+        raise CompilerProcessError(
+            "compiler processes ended unexpectedly",
+            know=f"exit status {code}" + (": killed; memory may be short" if code == -9 else ""),
+            try_=ALONE,
+        )
+
+    def _answer(
+        self, worker: subprocess.Popen[bytes], source: str, header: Mapping[str, object]
+    ) -> tuple[bytes, bytes]:
+        assert worker.stdin
+        assert worker.stdout
+        write(worker.stdin, json.dumps({"target": _as_dict(self.target), **header}).encode())
+        write(worker.stdin, source.encode())
+        return read(worker.stdout), read(worker.stdout)
 
     def _worker(self) -> subprocess.Popen[bytes]:
         try:
             return self._idle.get_nowait()
         except Empty:
             pass
-        # Planck is found where it was here, though the path that led there may be relative.
+        # Planck and its packages are found where they were here, though the path that led there
+        # may be relative, and behind all that Python brings: nothing in the user's folder.
+        found = [_ROOT, *(os.path.abspath(own) for own in sys.path if own)]
         start = (
-            f"sys.path.append({_ROOT!r}); runpy.run_module({self.module!r}, run_name='__main__')"
+            f"sys.path += [p for p in {found!r} if p not in sys.path];"
+            f" runpy.run_module({self.module!r}, run_name='__main__')"
         )
         worker = subprocess.Popen(
-            [sys.executable, "-c", f"import runpy, sys; {start}"],
+            [sys.executable, "-P", "-c", f"import runpy, sys; {start}"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
@@ -131,21 +161,34 @@ def serve(make: Callable[[Target, str, dict[str, Any]], bytes]) -> None:
 
     make:  (target, source, header) -> what is asked for
     """
-    source_pipe, result_pipe = sys.stdin.buffer, sys.stdout.buffer
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever asks ends this
+    source_pipe, result_pipe = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what a library prints is no answer
     while True:
         try:
             header = json.loads(read(source_pipe))
             source = read(source_pipe).decode()
-        except (EOFError, KeyboardInterrupt):
+        except EOFError:
             return
         fields = header["target"]
         target = Target(fields["isa"], fields["arch"], tuple(fields["extras"]))
         try:
             body, status = make(target, source, header), b"ok"
-        except PlanckError as error:
+        except BuildError as error:
             body, status = str(error).encode(), b"failed"
+        except PlanckError as error:
+            body, status = str(error).encode(), b"broken"
         write(result_pipe, status)
         write(result_pipe, body)
+
+
+def _ended(worker: subprocess.Popen[bytes]) -> int:
+    """The exit status of a process that closed its pipes; less than zero: the signal's number."""
+    try:
+        return worker.wait(PATIENCE_S)
+    except subprocess.TimeoutExpired:
+        worker.kill()
+        return worker.wait()
 
 
 def _as_dict(target: Target) -> dict[str, object]:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Future
-from contextlib import nullcontext
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,9 +10,8 @@ import pytest
 
 import planck
 from bench import models
-from planck.codegen.triton.code import Cubin
+from planck.codegen.triton import pool
 from planck.compiler.api import options_of, stage
-from planck.compiler.cuda import build as build_module
 from planck.errors import BuildError, DeviceError, MissingExtraError, NoDeviceError
 from planck.plan.check import check_plan
 from planck.plan.format import load_plan
@@ -105,16 +101,10 @@ def test_stages_of_a_gpu_are_its_own() -> None:
 
 
 def test_without_triton_a_build_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    def submit(code: Any) -> Future[Cubin]:
-        future: Future[Cubin] = Future()
-        error = MissingExtraError("building for a GPU needs Triton", try_="pip install planckrt")
-        future.set_exception(error)
-        return future
-
-    pool = nullcontext(SimpleNamespace(submit=submit))
-    monkeypatch.setattr(build_module, "CubinPool", lambda target: pool)
-    with pytest.raises(MissingExtraError, match="Triton"):
+    monkeypatch.setattr(pool, "find_spec", lambda name: None)
+    with pytest.raises(MissingExtraError, match="Triton") as caught:
         built(models.build("mlp", small=True))
+    assert "planckrt[cuda]" in caught.value.try_
 
 
 @pytest.mark.gpu

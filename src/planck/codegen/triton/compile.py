@@ -79,13 +79,15 @@ def function_of(code: TritonCode) -> Iterator[Any]:
         del linecache.cache[file]
 
 
+def missing_triton() -> MissingExtraError:
+    return MissingExtraError("building for a GPU needs Triton", try_="pip install 'planckrt[cuda]'")
+
+
 def _triton() -> Any:
     try:
         import triton
     except ImportError as error:
-        raise MissingExtraError(
-            "building for a GPU needs Triton", try_="pip install 'planckrt[cuda]'"
-        ) from error
+        raise missing_triton() from error
     return triton
 
 
