@@ -15,6 +15,7 @@ from planck.knobs import knobs
 ISA_VECTOR_BYTES: Final = {"avx512": 64, "avx2": 32, "neon": 16, "portable": 16}
 _AVX512: Final = {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl", "fma"}
 _AVX2: Final = {"avx2", "fma", "bmi1", "bmi2", "f16c"}
+GENERIC: Final = "generic"  # the machine of a target, and of a plan, that nothing was timed on
 _OLDEST_SM: Final = 80  # the first that multiplies bfloat16 and TF32
 _EXTRAS: Final = ("avx512_vnni", "avx512_bf16", "avx512_fp16", "avx_vnni")
 
@@ -38,7 +39,7 @@ class Target:
     isa: str
     arch: str = "x86_64"
     extras: tuple[str, ...] = ()
-    machine: str = "generic"
+    machine: str = GENERIC
     cores: int = 1
     l1_bytes: int = 32 * 1024
     l2_bytes: int = 1024 * 1024

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from planck.errors import FileError
-from planck.target import Target, host
-from planck.tune.cache import Timing, TimingCache
+from planck.target import Target, host, resolve
+from planck.tune.cache import Timing, TimingCache, turn
 
 
 @pytest.fixture
@@ -99,9 +100,67 @@ def test_a_damaged_file_counts_as_empty_and_is_replaced(
     assert json.loads(path.read_text())["format"] == 1
 
 
-def test_a_folder_in_the_way_is_a_file_error(tmp_path: Path, target: Target) -> None:
+def test_a_file_that_cannot_be_written_is_told_and_costs_no_build(
+    tmp_path: Path, target: Target, caplog: pytest.LogCaptureFixture
+) -> None:
     (tmp_path / "t.cache").mkdir()
     cache = TimingCache(tmp_path / "t.cache", target)
     cache.put("a/1", rows(1.0))
-    with pytest.raises(FileError, match="cannot write"):
+    cache.save()
+    assert "what was measured is not kept: cannot write" in caplog.text
+    assert cache.get("a/1") == rows(1.0)
+
+
+def test_a_target_that_is_no_machine_has_the_times_of_all_of_its_isa(tmp_path: Path) -> None:
+    path, generic = tmp_path / "t.cache", resolve("cuda:sm_90")
+    for machine, isa, key in (("A", "sm_90", "a"), ("B", "sm_90", "b"), ("C", "sm_80", "c")):
+        cache = TimingCache.open(path, replace(generic, machine=machine, isa=isa))
+        cache.put(key, rows(1.0))
+        cache.checks[f"graph/{key}"] = {"us": {}}
+        cache.changed = True
         cache.save()
+    before = path.read_text()
+    found = TimingCache.open(path, generic)
+    assert found.entries == {"a": rows(1.0), "b": rows(1.0)}
+    assert found.checks.keys() == {"graph/a", "graph/b"}
+    found.save()
+    assert path.read_text() == before
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"tactic": 3}, {"tactic": "t", "us": "fast"}, {"tactic": "t", "us": None},
+        {"tactic": "t", "refused": None}, {"tactic": "t", "config": [1]}, [], None,
+    ],
+    ids=str,
+)  # fmt: skip
+def test_rows_that_nobody_wrote_are_left_out(tmp_path: Path, target: Target, row: Any) -> None:
+    path = tmp_path / "t.cache"
+    cache = TimingCache.open(path, target)
+    cache.put("a/1", rows(1.0)), cache.put("b/1", rows(1.0))
+    cache.save()
+    content = json.loads(path.read_text())
+    content["entries"][cache.machine]["b/1"] = [row]
+    path.write_text(json.dumps(content))
+    assert TimingCache.open(path, target).entries.keys() == {"a/1"}
+
+
+def test_a_lock_of_another_user_is_a_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who may not write it can lock it all the same."""
+    path, opened, start = tmp_path / "lock", list[str](), Path.open
+
+    def refuse(self: Path, mode: str = "r") -> Any:
+        opened.append(mode)
+        if mode != "r":
+            raise PermissionError(13, "Permission denied")
+        return start(self, mode)
+
+    path.touch()
+    monkeypatch.setattr(Path, "open", refuse)
+    with turn(path):
+        assert opened == ["a", "r"]
+        other = start(path)
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        other.close()

@@ -17,7 +17,7 @@ from planck.device.cuda.library import (
 from planck.errors import PlanFormatError, PlanTargetError
 from planck.plan.model import SHARED, Place, Plan, Step
 from planck.plan.record import CLOCK, RUN, STOP, WORKER
-from planck.target import Target
+from planck.target import GENERIC, Target
 
 # What CUDA allows of a launch in one dimension, on every GPU that Planck knows.
 _MOST_BLOCKS: Final = 2**31 - 1
@@ -210,7 +210,7 @@ def check_target(built: Target, here: Target, any_machine: bool, at: str = "") -
                 know=f"{name}: {theirs} in the plan, {ours} here",
                 try_="build the plan from its model on this machine",
             )
-    tuned = built.machine != "generic" or not built.is_cuda
+    tuned = built.machine != GENERIC or not built.is_cuda
     if built.machine != here.machine and tuned and not any_machine:
         raise PlanTargetError(
             "the plan was tuned for another machine",

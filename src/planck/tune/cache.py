@@ -21,8 +21,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from planck.benchmark.limits import Limits, limits_of_row, load_limits
+from planck.errors import FileError
 from planck.files import write_file
-from planck.target import Target
+from planck.target import GENERIC, Target
 
 log = logging.getLogger(__name__)
 FORMAT = 1
@@ -61,13 +62,16 @@ class Timing:
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> Timing:
-        """raises: KeyError, TypeError, AttributeError for anything that as_json does not give"""
-        error = row.get("error")
+        """raises: KeyError, TypeError, ValueError, AttributeError for what as_json never gives"""
+        error, us = row.get("error"), row.get("us", 0.0)
+        tactic, refused = row["tactic"], row.get("refused", "")
+        if not (isinstance(tactic, str) and isinstance(refused, str)):
+            raise TypeError("names and reasons are text")
         return cls(
-            row["tactic"],
-            row.get("config", {}),
-            row.get("us", 0.0),
-            row.get("refused", ""),
+            tactic,
+            dict(row.get("config", {})),
+            us + 0.0,
+            refused,
             None if error is None else float(error),
             int(row.get("growth_bytes", 0)),
         )
@@ -75,7 +79,10 @@ class Timing:
 
 @dataclass
 class TimingCache:
-    """Timings of one machine, kept in a file (or only in memory when path is None)."""
+    """Timings of one machine, kept in a file (or only in memory when path is None).
+
+    For a target that is no machine in particular, those of any machine of its ISA.
+    """
 
     path: Path | None
     target: Target
@@ -92,10 +99,14 @@ class TimingCache:
         """Read what the file has of this machine. A damaged file counts as empty, and says so."""
         cache = cls(path, target)
         content = _read(path)
-        for key, rows in content["entries"].get(cache.machine, {}).items():
-            with contextlib.suppress(KeyError, TypeError, ValueError, AttributeError):
-                cache.entries[key] = [Timing.from_json(row) for row in rows]
-        cache.checks = dict(content["checks"].get(cache.machine, {}))
+        machines = [cache.machine]
+        if target.machine == GENERIC:
+            machines = [name for name in content["entries"] if name.endswith(f" {target.isa}")]
+        for machine in machines:
+            for key, rows in content["entries"].get(machine, {}).items():
+                with contextlib.suppress(KeyError, TypeError, ValueError, AttributeError):
+                    cache.entries[key] = [Timing.from_json(row) for row in rows]
+            cache.checks.update(content["checks"].get(machine, {}))
         cache.limits = dict(content["limits"].get(cache.machine, {}))
         cache._before = {name: dict(rows) for name, rows in cache._parts.items()}
         return cache
@@ -137,11 +148,21 @@ class TimingCache:
         return found
 
     def save(self) -> None:
-        """Merge into the file what is new: other builds may have changed the rest meanwhile."""
+        """Merge into the file what is new: other builds may have changed the rest meanwhile.
+
+        A file that cannot be written costs no build its plan: a warning says so.
+        """
         if self.path is None or not self.changed:
             return
-        with turn(self.path.with_suffix(self.path.suffix + ".lock")):
-            content = _read(self.path)
+        try:
+            self._merge(self.path)
+        except FileError as error:
+            log.warning("what was measured is not kept: %s", error)
+        self.changed = False
+
+    def _merge(self, path: Path) -> None:
+        with turn(path.with_suffix(path.suffix + ".lock")):
+            content = _read(path)
             for name, rows in self._parts.items():
                 before = self._before.get(name, {})
                 new = {key: row for key, row in rows.items() if row is not before.get(key)}
@@ -150,8 +171,7 @@ class TimingCache:
                 if new:
                     content[name].setdefault(self.machine, {}).update(new)
             body = json.dumps({"format": FORMAT, **content}, sort_keys=True, indent=0)
-            write_file(self.path, body.encode())
-        self.changed = False
+            write_file(path, body.encode())
 
 
 def _read(path: Path | None) -> dict[str, dict[str, dict[str, Any]]]:
@@ -165,7 +185,7 @@ def _read(path: Path | None) -> dict[str, dict[str, dict[str, Any]]]:
         tables = [table for part in parts.values() for table in part.values()]
         if content["format"] == FORMAT and all(isinstance(table, dict) for table in tables):
             return parts
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         pass
     log.warning("timing cache %s cannot be read; measuring again", path)
     return empty
@@ -182,7 +202,10 @@ def turn(path: Path) -> Iterator[None]:
     file: IO[str] | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("a")
+        try:
+            file = path.open("a")
+        except PermissionError:  # another user's: to lock it, reading does
+            file = path.open()
         fcntl.flock(file, fcntl.LOCK_EX)
     except OSError as error:
         log.warning("no lock at %s: %s", path, error)

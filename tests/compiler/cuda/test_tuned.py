@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from planck.frontends import read
 from planck.plan.check import check_plan
 from planck.plan.model import Plan
 from planck.runtime.report import report
+from planck.target import GENERIC
 from tests.tune.cuda.pretending import TARGET, Timer, Timing
 
 pytestmark = pytest.mark.usefixtures("codes")
@@ -91,14 +93,35 @@ def test_a_build_from_the_cache_times_nothing_and_gives_the_same_bytes(tmp_path:
     assert first == second
 
 
+def test_a_build_for_elsewhere_takes_what_was_fastest_on_a_gpu(tmp_path: Path) -> None:
+    tuned = built(Dice(), tmp_path / "timings")
+    given = read(models.build("squeezenet", small=True))
+    for cache, same in ((tmp_path / "timings", True), (None, False)):
+        options = Options(
+            replace(TARGET, machine=GENERIC), "fp16", timing_cache=cache, accuracy=0.0
+        )
+        plan = compile_cuda(given, run_stages(given, options), options)
+        ways = [[(step.tactic, step.config, step.lane) for step in p.steps] for p in (plan, tuned)]
+        assert (ways[0] == ways[1]) == same
+        assert not report(plan).tuned
+        assert "graph_us" not in plan.build
+
+
+def test_a_build_whose_time_is_over_says_that_nothing_was_timed(tmp_path: Path) -> None:
+    given = read(models.build("squeezenet", small=True))
+    options = Options(TARGET, "fp16", accuracy=0.0, seconds=0.0)
+    assert not report(compile_cuda(given, run_stages(given, options), options, Dice())).tuned
+
+
 def test_a_kernel_that_the_gpu_fails_in_is_left_out_of_the_next_build(tmp_path: Path) -> None:
     clock = Fragile()
     with pytest.raises(CudaError, match="the GPU failed while a kernel was timed") as caught:
         built(clock, tmp_path / "timings")
     assert clock.faulty
     assert "build again with this timing cache" in caught.value.try_
-    plan = built(clock, tmp_path / "timings")
-    assert clock.faulty not in {step.symbol for step in plan.steps}
+    for level in (0, 3):
+        plan = built(clock, tmp_path / "timings", level)
+        assert clock.faulty not in {step.symbol for step in plan.steps}
     refused = [row for rows in plan.build["timings"].values() for row in rows if "refused" in row]
     assert [row for row in refused if "CUDA_ERROR_LAUNCH_FAILED" in row["refused"]]
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from planck.codegen.triton.code import Cubin, TritonCode
 from planck.device.cuda.library import Call
 from planck.errors import BuildError, CudaError, LibraryError
 from planck.plan.check import check_plan
 from planck.refusal import No
 from planck.tactics.kernel import Config, Kernel
+from planck.target import GENERIC
 from planck.tune.cache import TimingCache
 from planck.tune.cuda.choice import Choice
 from planck.tune.cuda.choose import Found, choose
@@ -142,6 +146,63 @@ def test_a_trial_is_a_plan_whose_launches_read_weights_of_their_own_if_cold(cold
     assert fill[1].size == 16 * 16  # what x lies in
 
 
+def test_without_a_gpu_what_was_fastest_on_one_is_taken(tmp_path: Path) -> None:
+    run(Pretence(), Timer(US), tmp_path / "cache", level=4)
+    tactic = Pretence()
+    compilers = Compilers(tactic)
+    cache = TimingCache.open(tmp_path / "cache", replace(TARGET, machine=GENERIC))
+    found = choose([kernel()], [tactic], compilers, cache, clock=None)
+    assert chosen(found).config == {"tile": 2}
+    assert len(compilers.submitted) == 1
+    other = Pretence(configs=({"tile": 0}, {"tile": 3}, {"tile": 1}))  # no longer offers it
+    found = choose([kernel()], [other], Compilers(other), cache, clock=None)
+    assert chosen(found).config == {"tile": 3}
+
+
+def test_what_was_timed_is_kept_when_the_build_is_ended(tmp_path: Path) -> None:
+    """As by Ctrl-C, in the second of two kernels."""
+
+    class Ended(Timer):
+        def open(self, trial: Trial) -> Timing:
+            if self.trials:
+                raise KeyboardInterrupt
+            return super().open(trial)
+
+    tactic, both = Pretence(), [kernel(), kernel(7)]
+    cache = TimingCache.open(tmp_path / "cache", TARGET)
+    with pytest.raises(KeyboardInterrupt):
+        choose(both, [tactic], Compilers(tactic), cache, clock=Ended(US))
+    assert len(TimingCache.open(tmp_path / "cache", TARGET).entries) == 1
+
+
+def test_when_time_is_over_nothing_more_is_compiled() -> None:
+    tactic = Pretence(broken=(0,))
+    compilers = Waiting(tactic)
+    cache = TimingCache.open(None, TARGET)
+    found = choose([kernel()], [tactic], compilers, cache, clock=Timer(US), level=4, seconds=0.0)
+    assert chosen(found).config == {"tile": 1}
+    assert compilers.waited_for == [0, 1]
+
+
+class Waiting(Compilers):
+    """Tells which tiles somebody waited for."""
+
+    def __init__(self, tactic: Pretence) -> None:
+        super().__init__(tactic)
+        self.waited_for: list[int] = []
+
+    def submit(self, code: TritonCode) -> Future[Cubin]:
+        made = super().submit(code)
+        number = int(code.symbol.rpartition("tile")[2])
+
+        class Told(Future[Cubin]):
+            def result(_, timeout: float | None = None) -> Cubin:  # noqa: N805
+                self.waited_for.append(number)
+                return made.result(timeout)
+
+        return Told()
+
+
 def test_when_time_is_over_first_offers_are_taken() -> None:
     timer = Timer(US)
     assert chosen(run(Pretence(), timer, seconds=-1.0)).config == {"tile": 0}
@@ -164,7 +225,7 @@ def test_all_that_a_library_offers_is_timed_and_never_compiled() -> None:
     assert chosen(warm).config == {"algorithm": 2}
     assert len(timer.trials) == 1
     without = choose([kernel()], [theirs, ours], compilers, cache, clock=None)
-    assert chosen(without).config == {"tile": 0}
+    assert chosen(without).config == {"tile": 1}  # the fastest of ours that was timed
 
 
 def test_what_a_library_cannot_make_is_refused_and_not_tried_again() -> None:

@@ -1,8 +1,8 @@
 """From the last stage's graph to a plan for a GPU.
 
 Where the target is a GPU of this machine (`cuda`), kernels are chosen by time; for one that need
-not be here (`cuda:sm_90`), and at level 0, each takes its tactic's best guess. Such a plan is of
-the machine "generic".
+not be here (`cuda:sm_90`), and at level 0, each takes what was fastest on a GPU that the timing
+cache knows, or else its tactic's best guess. Such a plan is of the machine "generic".
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ from planck.plan.model import Plan, Step
 from planck.refusal import No
 from planck.tactics.library.tactic import LibraryTactic
 from planck.tactics.triton.tactic import CudaTactic
+from planck.target import GENERIC
 from planck.tune.cache import Timing, TimingCache
 from planck.tune.cuda.branches import faster_in_branches
 from planck.tune.cuda.choice import Choice
@@ -49,7 +50,6 @@ log = logging.getLogger(__name__)
 
 # Raised when tactics offer other ways: networks that were settled among the old ones are again.
 WAYS: Final = 2
-GENERIC: Final = "generic"  # the machine of a target, and of a plan, that nothing was timed on
 # Seconds that each optimisation level gives to swapping kernels in the network's graph.
 GRAPH_SECONDS: Final = (0.0, 0.0, 5.0, 20.0, 60.0, 600.0)
 
@@ -68,6 +68,7 @@ def compile_cuda(
     tactics: by default Planck's own, and those of the libraries that the options allow
     raises:  BuildError; MissingExtraError without Triton; DeviceError
     """
+    cache = TimingCache.open(options.timing_cache, options.target)
     if options.level == 0:
         options, clock = replace(options, target=replace(options.target, machine=GENERIC)), None
     target = options.target
@@ -78,7 +79,6 @@ def compile_cuda(
     graph = join_moves(take_apart(graph, tactics, target, 1), tactics, target)
     placement = place(graph)
     launches = _with_results(split(placement, graph.weights, target, 1))
-    cache = TimingCache.open(options.timing_cache, target)
     build = _Build(options, graph, launches, cache, clock, tactics)
     found = build.choose()
     answers = found.answers
@@ -86,13 +86,14 @@ def compile_cuda(
     build.launches = launches = [or_reference(launch, answers) for launch in launches]
     choices = {key: a for key, a in answers.items() if not isinstance(a, No)}
     packs: Packs = {}
-    notes: dict[str, Any] = {"tuned": clock is not None}
+    timed = any(choice.timings[0].us for choice in choices.values())
+    notes: dict[str, Any] = {"tuned": clock is not None and timed}
     assembly = Assembly(graph, placement, launches, packs)
     if clock and not slow and build.settled is None:
         choices = build.settle(choices, found, assembly)
         assembly = Assembly(graph, placement, launches, packs)
     lanes: list[Fork] = []
-    if clock and not slow:
+    if (clock or build.forked) and not slow:
         lanes = build.branches(choices, placement, packs)
         assembly = Assembly(graph, placement, launches, packs, [fork.span for fork in lanes])
     if build.graph_us:
@@ -153,10 +154,8 @@ class _Build:
         ]
         digest = hashlib.sha256(json.dumps(head).encode()).hexdigest()[:24]
         self.key = f"graph/{digest}"
-        known = cache.checks.get(self.key) if clock else None
-        self.settled = _ways(known) if known else None
-        self.forked: list[int] | None = known.get("forked") if known and self.settled else None
-        self.graph_us: dict[str, float] = dict(known["us"]) if known else {}
+        self.settled, self.forked, us = _recalled(cache.checks.get(self.key))
+        self.graph_us: dict[str, float] = us if clock else {}
 
     def choose(self) -> Found:
         options = self.options
@@ -279,9 +278,17 @@ def _first(choice: Choice) -> Choice:
     return replace(choice, timings=(own, *rest))
 
 
-def _ways(known: Mapping[str, Any]) -> dict[str, Timing] | None:
-    """What the cache keeps of a settled network; None if it is damaged."""
+def _recalled(
+    known: Any,
+) -> tuple[dict[str, Timing] | None, list[int] | None, dict[str, float]]:
+    """What the cache keeps of a settled network: its ways, its branches and the graph's times.
+
+    known:  as `_Build._keep` gives it; None where there is nothing
+    """
     try:
-        return {key: Timing.from_json(row) for key, row in known["ways"].items()}
-    except (KeyError, TypeError, AttributeError):
-        return None
+        ways = {key: Timing.from_json(row) for key, row in known["ways"].items()}
+        us = {name: time + 0.0 for name, time in known["us"].items()}
+        forked = known.get("forked")
+        return ways, None if forked is None else [int(start) for start in forked], us
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None, None, {}

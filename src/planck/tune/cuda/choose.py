@@ -78,10 +78,10 @@ def choose(
     """A choice for each distinct kernel; No where no tactic takes it.
 
     clock:    None: nothing is timed
-    seconds:  when these are over, kernels not timed yet take their first offer
+    seconds:  when these are over, kernels not timed yet take their first offer that compiles
     cold:     L2 does not hold the network's weights
     known:    how kernels run that an earlier build of the same network has settled, if it has
-    raises:   MissingExtraError without Triton; DeviceError
+    raises:   MissingExtraError without Triton; CompilerProcessError; DeviceError
     """
     end = time.monotonic() + seconds if seconds is not None else float("inf")
     level = level if clock else 0
@@ -89,20 +89,22 @@ def choose(
     for job in jobs:
         job.start(pool, (known or {}).get(job.kernel.key))
     found = Found()
-    for number, job in enumerate(jobs):
-        report("tune" if level else "compile", number, len(jobs), job.title)
-        job.wait(pool)
-        if clock and level and time.monotonic() < end and not job.settled:
-            job.measure(clock)
-        found.answers[job.kernel.key] = job.answer()
-    if level and not known:
+    try:
+        for number, job in enumerate(jobs):
+            report("tune" if level else "compile", number, len(jobs), job.title)
+            job.wait(pool, late=time.monotonic() > end)
+            if clock and level and time.monotonic() < end and not job.settled:
+                job.measure(clock)
+            found.answers[job.kernel.key] = job.answer()
+    finally:
+        cache.save()
+    if level and not known and time.monotonic() < end:
         for job in jobs:
             job.start_triggers(pool)
         for job in jobs:
             job.wait_triggers()
             if len(job.rivals) > 1:
                 found.rivals[job.kernel.key] = job.rivals[1:]
-    cache.save()
     return found
 
 
@@ -149,15 +151,21 @@ class _Job:
         return key_of(self.kernel, self.cold)
 
     def start(self, pool: Pool, known: Timing | None) -> None:
-        """Hand the candidates worth timing to the compilers."""
-        cached = self.cache.get(self._key) if self.level and self.candidates else None
+        """Hand the candidates worth timing to the compilers; where nothing is timed, one of them.
+
+        That one was the fastest on another GPU, if the cache knows.
+        """
+        cached = self.cache.get(self._key) if self.candidates else None
         wanted = self.wanted
-        settled = self._offered(known) if known else None
+        settled = self._known(known) if known else None
         if settled:
             self.rows = [known] if known else []
             if cached:
                 self.rows += [row for row in cached if row != known]
             wanted = [settled]
+        elif cached and not self.level:
+            won = next((c for row in cached if not row.refused and (c := self._known(row))), None)
+            self.rows, wanted = (cached, [won]) if won else ([], wanted)
         elif cached and self._covers(cached, wanted):
             self.rows = cached
             timed = [row for row in cached if not row.refused]
@@ -178,6 +186,10 @@ class _Job:
         tried = [(row.tactic, dict(row.config)) for row in cached]
         whole = all((c.tactic.name, dict(c.config)) in tried for c in wanted)
         return whole and not cached[0].refused and self._offered(cached[0]) is not None
+
+    def _known(self, row: Timing) -> Candidate[CudaTactic] | None:
+        """What was found before; a library's only where it can be tried."""
+        return self._offered(row) if self.level or row.tactic not in LIBRARIES else None
 
     def _offered(self, row: Timing) -> Candidate[CudaTactic] | None:
         for c in self.candidates:
@@ -204,14 +216,25 @@ class _Job:
             log.info("%s %s\n%s", code.symbol, dict(candidate.config), code.source)
         return code
 
-    def wait(self, pool: Pool) -> None:
-        """Take what was compiled; where that is nothing, the next offer that compiles."""
+    def wait(self, pool: Pool, late: bool = False) -> None:
+        """Take what was compiled; where that is nothing, the next offer that compiles.
+
+        late:  nothing will be timed: of what was to be, only the first is waited for
+        """
+        if late and not self.settled:
+            for _, _, future in self.building[1:]:
+                if future:
+                    future.cancel()
+            self.building = self.building[:1]
+        tried = [candidate for candidate, _, _ in self.building]
         self._take()
-        wanted = self.wanted
-        rest = iter([c for c in self.candidates if c not in wanted])
+        rest = iter([c for c in self.candidates if c not in tried and not self._is_refused(c)])
         while not self.ready and (candidate := next(rest, None)):
             self._compile(pool, [candidate])
             self._take()
+
+    def _is_refused(self, candidate: Candidate[CudaTactic]) -> bool:
+        return any(row.is_of(candidate.tactic.name, candidate.config) for row in self.refused)
 
     def _refuse(self, candidate: Candidate[CudaTactic], error: BuildError) -> None:
         name, config = candidate.tactic.name, candidate.config
