@@ -12,7 +12,7 @@ import pytest
 
 from planck.codegen.triton.code import Cubin, TritonCode
 from planck.device.cuda.library import Call
-from planck.errors import BuildError, CudaError, LibraryError
+from planck.errors import BuildError, CudaError, DeviceMemoryError, LibraryError
 from planck.plan.check import check_plan
 from planck.refusal import No
 from planck.tactics.kernel import Config, Kernel
@@ -139,8 +139,9 @@ def test_a_trial_is_a_plan_whose_launches_read_weights_of_their_own_if_cold(cold
     weights = {
         (step.arguments[1].space, step.arguments[1].offset_bytes) for step in trial.plan.steps
     }
-    assert len(weights) == (4 * 24 if cold else 4)
-    assert len(trial.copies) == len(weights) - 4
+    assert len(weights) == (24 if cold else 1)  # of all ways, which pack alike
+    assert len(trial.plan.weights) == 8 * 16 * 4
+    assert len(trial.copies) == len(weights) - 1
     assert {step.launch.grid for step in trial.plan.steps if step.launch} == {4}
     (fill,) = trial.fills
     assert fill[1].size == 16 * 16  # what x lies in
@@ -173,6 +174,24 @@ def test_what_was_timed_is_kept_when_the_build_is_ended(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         choose(both, [tactic], Compilers(tactic), cache, clock=Ended(US))
     assert len(TimingCache.open(tmp_path / "cache", TARGET).entries) == 1
+
+
+class Small(Timer):
+    """A GPU with memory for so many ways at a time."""
+
+    def open(self, trial: Trial) -> Timing:
+        if len(set(trial.plan.symbols)) > 2:
+            raise DeviceMemoryError("the GPU's memory is used up")
+        return super().open(trial)
+
+
+def test_ways_that_do_not_fit_together_are_timed_apart(tmp_path: Path) -> None:
+    timer = Small(US)
+    assert chosen(run(Pretence(), timer, level=4)).config == {"tile": 2}
+    assert [len(set(trial.plan.symbols)) for trial in timer.trials] == [2, 1, 2]
+    with pytest.raises(CudaError, match="the GPU failed") as caught:
+        run(Pretence(), Small(US, faulty="tile3"), tmp_path / "cache", level=4)
+    assert "pretence {'tile': 3}" in caught.value.at
 
 
 def test_when_time_is_over_nothing_more_is_compiled() -> None:

@@ -7,6 +7,7 @@ more than L2 holds, each launch reads weights of its own, and L2 is flushed befo
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -15,11 +16,12 @@ import numpy as np
 
 from planck.codegen.triton.image import join, launch_of
 from planck.dtypes import Array
+from planck.errors import DeviceMemoryError
 from planck.ir.types import TensorType
 from planck.plan.model import Place, Plan, Step, aligned
 from planck.tactics.kernel import Kernel
 from planck.tune.cuda.choice import Choice
-from planck.tune.cuda.clock import Clock, Trial, medians_us
+from planck.tune.cuda.clock import Clock, FaultError, Trial, medians_us
 
 LAUNCHES: Final = 24  # of a candidate in a graph, at least: the graph's own start is divided by it
 RUNS: Final = 9
@@ -29,7 +31,25 @@ _DRAWN: Final = 1 << 16  # random numbers, of which larger tensors hold many cop
 
 
 def time_us(kernel: Kernel, ways: Sequence[Choice], clock: Clock, cold: bool) -> list[float]:
-    """Microseconds of one launch of each way. cold: with weights that L2 does not hold"""
+    """Microseconds of one launch of each way.
+
+    cold:    with weights that L2 does not hold
+    raises:  FaultError, with the way's number; DeviceMemoryError for what takes too much alone
+    """
+    try:
+        return _timed(kernel, ways, clock, cold)
+    except DeviceMemoryError:
+        if len(ways) == 1:
+            raise
+    half = len(ways) // 2
+    first = time_us(kernel, ways[:half], clock, cold)
+    try:
+        return first + time_us(kernel, ways[half:], clock, cold)
+    except FaultError as fault:
+        raise FaultError(half + fault.number, fault.error) from fault
+
+
+def _timed(kernel: Kernel, ways: Sequence[Choice], clock: Clock, cold: bool) -> list[float]:
     cold = cold and bool(kernel.constants)
     trial, graphs = _trial(kernel, ways, cold)
     with clock.open(trial) as session:
@@ -50,6 +70,7 @@ def _trial(kernel: Kernel, ways: Sequence[Choice], cold: bool) -> tuple[Trial, l
             top += aligned(operand.span_bytes, _ALIGN)
     constants = {name: numbers(kernel.operands[name].type) for name in sorted(kernel.constants)}
     weights, copies = bytearray(), []
+    packings: dict[str, tuple[dict[str, int], list[Place]]] = {}  # many ways pack alike
     steps: list[Step] = []
     graphs: list[list[int]] = []
     for way in ways:
@@ -59,19 +80,23 @@ def _trial(kernel: Kernel, ways: Sequence[Choice], cold: bool) -> tuple[Trial, l
             for name in way.code.arguments
             if name in packed or name in constants
         }
-        start, inside = len(weights), {}
-        for name, array in arrays.items():
-            inside[name] = len(weights) - start
-            weights += array.tobytes()
-            weights += bytes(-len(weights) % _ALIGN)
-        size = len(weights) - start
-        count = max(1, min(LAUNCHES, math.ceil(COPIED_BYTES / size))) if cold and size else 1
-        places = [Place("weights", start)]
-        for _ in range(count - 1):
-            copies.append((top, start, size))
-            places.append(Place("arena", top))
-            top += size
-        graphs.append([len(steps) + i % count for i in range(LAUNCHES)])
+        digest = _digest(arrays)
+        if digest not in packings:
+            start, inside = len(weights), {}
+            for name, array in arrays.items():
+                inside[name] = len(weights) - start
+                weights += array.reshape(-1).view(np.uint8).data
+                weights += bytes(-len(weights) % _ALIGN)
+            size = len(weights) - start
+            count = max(1, min(LAUNCHES, math.ceil(COPIED_BYTES / size))) if cold and size else 1
+            places = [Place("weights", start)]
+            for _ in range(count - 1):
+                copies.append((top, start, size))
+                places.append(Place("arena", top))
+                top += size
+            packings[digest] = inside, places
+        inside, places = packings[digest]
+        graphs.append([len(steps) + i % len(places) for i in range(LAUNCHES)])
         steps += [_step(way, arena, inside, place) for place in places]
     code, symbols = join({way.code.symbol: way.cubin for way in ways})
     plan = Plan(
@@ -86,13 +111,21 @@ def _trial(kernel: Kernel, ways: Sequence[Choice], cold: bool) -> tuple[Trial, l
         arena_bytes=top,
         code=code,
         symbols=symbols,
-        weights=bytes(weights),
+        weights=memoryview(weights),
         workspace_bytes=max(way.code.workspace_bytes for way in ways),
         counter_bytes=4 * max(way.code.counters for way in ways),
     )
     read = [v for v in kernel.graph.inputs if v.name in arena]
     fills = tuple((arena[v.name], _lying(kernel, v.name)) for v in read)
     return Trial(plan, fills, tuple(copies)), graphs
+
+
+def _digest(arrays: Mapping[str, Array]) -> str:
+    found = hashlib.sha256()
+    for name, array in arrays.items():
+        found.update(f"{name} {array.nbytes}\n".encode())
+        found.update(array.reshape(-1).view(np.uint8).data)
+    return found.hexdigest()
 
 
 def _step(way: Choice, arena: Mapping[str, int], inside: Mapping[str, int], weights: Place) -> Step:
