@@ -18,6 +18,10 @@ from tests.cli.conftest import Command
 
 SHAPE = "x:1x3x8x8"
 FAST = ("--threads", 1, "-O", 0)
+NEGATION = """graph "net"(%x: f32[1,4]) {
+  %y: f32[1,4] = Pointwise(%x, fn="neg")
+  return %y
+}"""
 
 
 def test_build(command: Command, model: Path, tmp_path: Path) -> None:
@@ -61,6 +65,17 @@ def test_stages_can_be_stopped_at_and_resumed(
     (changed,), (original,) = planck.load(resumed)(x).values(), planck.load(plan)(x).values()
     assert changed.shape == original.shape
     assert not np.allclose(changed, original)
+
+
+def test_a_stage_does_not_overwrite_its_model(command: Command, tmp_path: Path) -> None:
+    path = tmp_path / "net.graph"
+    path.write_text(NEGATION)
+    done = command("build", path, "--stop-after", "simplify")
+    assert (done.code, done.out) == (1, "")
+    assert "InputError: the graph would overwrite the model" in done.err
+    assert "name another file: -o" in done.err
+    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("net.graph", NEGATION)]
+    assert command("build", path, "--stop-after", "simplify", "-o", path).code == 0
 
 
 def test_run(command: Command, plan: Path, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import typer
 
 from planck.cli.app import console, show_json
 from planck.cli.options import AsJson, Building, engine_of, stage_of, takes_building
+from planck.errors import InputError
 from planck.runtime.report import accuracy_line
 
 
@@ -53,7 +54,7 @@ def build(
     if stop_after:
         from planck.ir.text import save
 
-        path = output or model.with_suffix(".graph")
+        path = output or _graph_beside(model)
         graph = stage_of(model, stop_after, building)
         save(graph, path)
         nodes = f"{len(graph.nodes)} nodes"
@@ -99,3 +100,13 @@ def build(
             f"{report.reference_steps} steps run slowly; `planck inspect {path}` says which",
             soft_wrap=True,
         )
+
+
+def _graph_beside(model: Path) -> Path:
+    """Where a stage's graph goes if nothing is said. raises: InputError if the model is there"""
+    path = model.with_suffix(".graph")
+    if path.resolve() == model.resolve():
+        raise InputError(
+            "the graph would overwrite the model", at=str(model), try_="name another file: -o ..."
+        )
+    return path
