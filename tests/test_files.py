@@ -6,7 +6,7 @@ import stat
 import pytest
 
 from planck.errors import FileError
-from planck.files import replacing, write_file
+from planck.files import check_writable, replacing, write_file
 
 
 def test_the_old_file_stays_until_the_new_one_is_whole(tmp_path):
@@ -44,6 +44,23 @@ def test_who_may_read(tmp_path):
         os.umask(mask)
     modes = {p.name: stat.S_IMODE(p.stat().st_mode) for p in tmp_path.iterdir()}
     assert modes == {"all": 0o644, "own": 0o600}
+
+
+def test_what_cannot_be_written_is_known_before(tmp_path, monkeypatch):
+    (tmp_path / "file").write_bytes(b"")
+    check_writable(tmp_path / "a")
+    check_writable(tmp_path / "file")
+    for path in (tmp_path, tmp_path / "no" / "a", tmp_path / "file" / "a"):
+        with pytest.raises(FileError, match="cannot write") as before:
+            check_writable(path)
+        with pytest.raises(FileError) as after:
+            write_file(path, b"")
+        assert str(before.value) == str(after.value)
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write anywhere
+    with pytest.raises(FileError, match="cannot write") as before:
+        check_writable(tmp_path / "a")
+    assert before.value.know == "Permission denied"
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
 
 def test_a_folder_is_no_file(tmp_path, monkeypatch):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
+import stat
 import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -29,11 +31,32 @@ def write_file(path: str | os.PathLike[str], parts: Buffer | Iterable[Buffer]) -
                 file.write(piece)
             os.chmod(file.name, 0o644)
     except OSError as error:
-        raise FileError(
-            f"cannot write {path}",
-            know=error.strerror or str(error),
-            try_="check that the folder exists, is writable and has room",
-        ) from error
+        raise _unwritable(path, error.strerror or str(error)) from error
+
+
+def check_writable(path: str | os.PathLike[str]) -> None:
+    """Refuse now what could not be written after long work.
+
+    raises: FileError (no such folder, no rights); a full disk is not foreseen
+    """
+    path = Path(path)
+    try:
+        if path.is_dir():
+            raise _unwritable(path, os.strerror(errno.EISDIR))
+        if not stat.S_ISDIR(path.parent.stat().st_mode):
+            raise _unwritable(path, os.strerror(errno.ENOTDIR))
+    except OSError as error:
+        raise _unwritable(path, error.strerror or str(error)) from error
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise _unwritable(path, os.strerror(errno.EACCES))
+
+
+def _unwritable(path: Path, why: str) -> FileError:
+    return FileError(
+        f"cannot write {path}",
+        know=why,
+        try_="check that the folder exists, is writable and has room",
+    )
 
 
 @contextlib.contextmanager

@@ -264,6 +264,19 @@ def test_unwritable_output(command: Command, plan: Path, model: Path, tmp_path: 
     assert "FileError" in built.err
 
 
+@pytest.mark.parametrize("stage", [(), ("--stop-after", "fuse")])
+def test_a_build_for_no_folder_does_not_begin(
+    command: Command, tmp_path: Path, stage: tuple[str, ...]
+) -> None:
+    """Where it began, it would miss the model."""
+    nowhere = tmp_path / "no" / "where"
+    for arguments in ((tmp_path / "gone.onnx", "-o", nowhere), (nowhere.with_suffix(".onnx"),)):
+        done = command("build", *arguments, *stage)
+        assert (done.code, done.out) == (1, "")
+        assert done.err.startswith(f"FileError: cannot write {nowhere}")
+        assert "check that the folder exists" in done.err
+
+
 def test_unsupported_operator(command: Command, model: Path, tmp_path: Path) -> None:
     proto, path = load_onnx(model), tmp_path / "odd.onnx"
     proto.graph.node[1].op_type = "Wobble"

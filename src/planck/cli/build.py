@@ -11,6 +11,7 @@ import typer
 from planck.cli.app import console, show_json
 from planck.cli.options import AsJson, Building, engine_of, stage_of, takes_building
 from planck.errors import InputError
+from planck.files import check_writable
 from planck.runtime.report import accuracy_line
 
 
@@ -55,11 +56,14 @@ def build(
         from planck.ir.text import save
 
         path = output or _graph_beside(model)
+        check_writable(path)
         graph = stage_of(model, stop_after, building)
         save(graph, path)
         nodes = f"{len(graph.nodes)} nodes"
         console.print(f"{path}: the graph after {stop_after}, {nodes}", soft_wrap=True)
         return
+    path = output or model.with_suffix(".plan")
+    check_writable(path)
     start = time.perf_counter()
     engine = engine_of(
         model,
@@ -69,7 +73,6 @@ def build(
         weight_growth_mb=weight_growth_mb,
         progress=not as_json,
     )
-    path = output or model.with_suffix(".plan")
     engine.save(path)
     report = engine.inspect()
     summary = {
