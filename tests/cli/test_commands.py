@@ -21,7 +21,8 @@ FAST = ("--threads", 1, "-O", 0)
 NEGATION = """graph "net"(%x: f32[1,4]) {
   %y: f32[1,4] = Pointwise(%x, fn="neg")
   return %y
-}"""
+}
+"""
 
 
 def test_build(command: Command, model: Path, tmp_path: Path) -> None:
@@ -111,6 +112,34 @@ def test_run_json_on_a_model(command: Command, model: Path) -> None:
     (row,) = command("run", model, "--shape", SHAPE, "--threads", 1, "--json").json
     assert (row["name"], row["shape"], row["dtype"]) == ("y", [1, 5], "float32")
     assert row["min"] <= row["mean"] <= row["max"]
+
+
+def test_numbers_that_json_does_not_have_are_null(command: Command, tmp_path: Path) -> None:
+    path, given = tmp_path / "net.graph", tmp_path / "x.npy"
+    path.write_text(NEGATION)
+    for x, shown, nulls in (
+        ((1, np.inf, 2, -np.inf), ["-inf", "nan", "inf"], [None, None, None]),
+        ((1, np.inf, 2, 3), ["-inf", "-inf", "-1"], [None, None, -1]),
+        ((1, np.nan, 2, 3), ["nan", "nan", "nan"], [None, None, None]),
+    ):
+        np.save(given, np.array([x], np.float32))
+        done = command("run", path, "-i", given, *FAST)
+        assert (done.err, done.out.split()[-3:]) == ("", shown)
+        done = command("run", path, "-i", given, *FAST, "--json")
+        (row,) = json.loads(done.out, parse_constant=pytest.fail)
+        assert [row[key] for key in ("min", "mean", "max")] == nulls
+
+
+def test_stages_as_json(command: Command, tmp_path: Path) -> None:
+    path, written = tmp_path / "net.graph", tmp_path / "stage.graph"
+    path.write_text(NEGATION)
+    assert command("inspect", path, "--stage", "read", "--json").json == {
+        "stage": "read",
+        "text": NEGATION,
+    }
+    done = command("build", path, "--stop-after", "read", "-o", written, "--json")
+    assert done.json == {"graph": str(written), "stage": "read", "nodes": 1}
+    assert written.read_text() == NEGATION
 
 
 def test_inspect(command: Command, plan: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import sys
 from typing import Annotated, Any
 
@@ -64,5 +65,14 @@ def table(*head: str, title: str | None = None) -> Table:
 
 
 def show_json(content: Any) -> None:
-    """JSON on standard output, and nothing else there."""
-    print(json.dumps(content, indent=2))
+    """JSON on standard output, and nothing else there; it has no NaN and no infinity: null."""
+    print(json.dumps(_finite(content), indent=2, allow_nan=False))
+
+
+def _finite(content: Any) -> Any:
+    """{"a": [1.0, nan]} -> {"a": [1.0, None]}"""
+    if isinstance(content, dict):
+        return {key: _finite(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_finite(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content

@@ -59,8 +59,12 @@ def build(
         check_writable(path)
         graph = stage_of(model, stop_after, building)
         save(graph, path)
-        nodes = f"{len(graph.nodes)} nodes"
-        console.print(f"{path}: the graph after {stop_after}, {nodes}", soft_wrap=True)
+        count = len(graph.nodes)
+        if as_json:
+            show_json({"graph": str(path), "stage": stop_after, "nodes": count})
+        else:
+            text = f"{path}: the graph after {stop_after}, {count} nodes"
+            console.print(text, soft_wrap=True)
         return
     path = output or model.with_suffix(".plan")
     check_writable(path)

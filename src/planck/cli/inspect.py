@@ -36,8 +36,11 @@ def inspect(
             )
         from planck.ir.text import text
 
-        graph = stage_of(model, stage, building)
-        print(text(graph), end="")
+        shown = text(stage_of(model, stage, building))
+        if as_json:
+            show_json({"stage": stage, "text": shown})
+        else:
+            print(shown, end="")
         return
     report = report_of(plan_of(model, building, not as_json))
     if as_json:

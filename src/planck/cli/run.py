@@ -69,4 +69,5 @@ _NUMBERS = ("min", "mean", "max")
 def _statistics(array: Array) -> dict[str, float | None]:
     if not array.size or array.dtype.kind not in "fiu":
         return dict.fromkeys(_NUMBERS)
-    return {key: float(getattr(array, key)()) for key in _NUMBERS}
+    with np.errstate(invalid="ignore", over="ignore"):  # the mean of infinities is NaN
+        return {key: float(getattr(array, key)()) for key in _NUMBERS}
