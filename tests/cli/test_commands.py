@@ -90,6 +90,38 @@ def test_run(command: Command, plan: Path, tmp_path: Path) -> None:
         np.testing.assert_array_equal(outputs["y"], planck.load(plan)(x)["y"])
 
 
+def test_outputs_of_any_name_and_dtype_are_written_whole(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, given, written = (tmp_path / name for name in ("a.graph", "x.npy", "y.npz"))
+    path.write_text(
+        """graph "net"(%x: f32[2,3]) {
+          %file: f32[2,3] = Pointwise(%x, fn="neg")
+          %b: bf16[2,3] = Cast(%x, to=bf16)
+          return %file, %b
+        }"""
+    )
+    x = np.arange(6, dtype=np.float32).reshape(2, 3)
+    np.save(given, x)
+    assert command("run", path, "-i", given, *FAST, "-o", written).code == 0
+    expected, wanted = planck.build(path, threads=1, optimization_level=0)(x), tmp_path / "w.npz"
+    np.savez(wanted, b=expected["b"])
+    with np.load(written) as outputs, np.load(wanted) as others:
+        assert set(outputs) == {"file", "b"}
+        np.testing.assert_array_equal(outputs["file"], -x)
+        assert outputs["b"].dtype == others["b"].dtype
+        assert outputs["b"].tobytes() == others["b"].tobytes()
+    before = written.read_bytes()
+
+    def full(*given: Any, **options: Any) -> None:
+        raise OSError("no room")
+
+    monkeypatch.setattr(np.lib.format, "write_array", full)
+    done = command("run", path, "-i", given, *FAST, "-o", written)
+    assert (done.code, "FileError: cannot write" in done.err) == (1, True)
+    assert written.read_bytes() == before
+
+
 def test_run_keeps_to_threads_and_processors(
     command: Command, plan: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +15,7 @@ from planck.cli.inputs import load_inputs
 from planck.cli.options import AsJson, Building, InputFiles, Model, engine_of, takes_building
 from planck.dtypes import Array
 from planck.errors import FileError
+from planck.files import replacing
 
 
 @takes_building
@@ -39,11 +42,7 @@ def run(
     with context:
         outputs = context(load_inputs(engine, inputs or []))
     if output:
-        try:
-            with output.open("wb") as file:
-                np.savez(file, **outputs)  # type: ignore[arg-type]
-        except OSError as error:
-            raise FileError(f"cannot write {output}", know=str(error)) from error
+        _write_npz(output, outputs)
     rows = [
         {
             "name": name,
@@ -61,6 +60,20 @@ def run(
         numbers = (f"{row[key]:.6g}" if row.get(key) is not None else "" for key in _NUMBERS)
         shown.add_row(str(row["name"]), str(row["shape"]), str(row["dtype"]), *numbers)
     console.print(shown)
+
+
+def _write_npz(path: Path, arrays: Mapping[str, Array]) -> None:
+    """As np.savez, but whole or not at all, and with arrays of any name: "file" is one.
+
+    raises: FileError; what was at `path` is then untouched
+    """
+    try:
+        with replacing(path) as file, zipfile.ZipFile(file, "w") as archive:
+            for name, array in arrays.items():
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                    np.lib.format.write_array(member, array, allow_pickle=False)
+    except OSError as error:
+        raise FileError(f"cannot write {path}", know=str(error)) from error
 
 
 _NUMBERS = ("min", "mean", "max")
