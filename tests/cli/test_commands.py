@@ -13,8 +13,10 @@ from onnx import TensorProto, helper
 from onnx import load as load_onnx
 
 import planck
+from planck.plan.format import save_plan
 from planck.runtime import Engine, ExecutionContext
 from tests.cli.conftest import Command
+from tests.runtime.cuda.plans import chain
 
 SHAPE = "x:1x3x8x8"
 FAST = ("--threads", 1, "-O", 0)
@@ -181,6 +183,25 @@ def test_inspect(command: Command, plan: Path) -> None:
     report = command("inspect", plan, "--json").json
     assert report["inputs"] == ["x: f32[1,3,8,8]"]
     assert report["steps"][0]["tactic"]
+
+
+@pytest.mark.parametrize("name", ["inspect", "why"])
+def test_a_plan_for_a_gpu_is_what_the_options_ask_for(
+    command: Command, tmp_path: Path, name: str
+) -> None:
+    path = tmp_path / "gpu.plan"
+    save_plan(chain(1)[0], path)
+    step = ["axpy0"] if name == "why" else []
+    fits = ("--precision", "fp32", "--batch", 1000, "--shape", "my input:1000")
+    assert command(name, path, *step, *fits).code == 0
+    for options, what in (
+        (("--precision", "fp16"), "BuildError: the plan was built for another precision"),
+        (("--batch", 7), "ShapeError: the plan was built for other shapes than batch 7"),
+        (("--shape", "my input:7"), "ShapeError: the plan was built for other shapes than my"),
+    ):
+        done = command(name, path, *step, *options)
+        assert (done.code, done.out) == (1, "")
+        assert done.err.startswith(what)
 
 
 @pytest.mark.parametrize(

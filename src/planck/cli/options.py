@@ -179,8 +179,7 @@ def engine_of(
     """
     if model.suffix == ".plan":
         engine = planck.load(model)
-        _check_precision(engine, model, building)
-        _check_shapes(engine, model, building)
+        _check_plan(engine.plan, model, building)
         return engine
     return planck.build(
         model,
@@ -208,7 +207,9 @@ def plan_of(
 ) -> Plan:
     """A plan to look at: the GPU that it is for need not be here. raises: as engine_of"""
     if model.suffix == ".plan" and read_header(model).target.is_cuda:
-        return load_plan(model, any_target=True)
+        plan = load_plan(model, any_target=True)
+        _check_plan(plan, model, building)
+        return plan
     return engine_of(model, building, progress=progress).plan
 
 
@@ -227,8 +228,14 @@ def stage_of(model: Path, stop_after: str, building: Building) -> Graph:
     )
 
 
-def _check_precision(engine: Engine, path: Path, building: Building) -> None:
-    own = engine.plan.precision
+def _check_plan(plan: Plan, path: Path, building: Building) -> None:
+    """raises: BuildError for another precision, ShapeError for other shapes than are asked for"""
+    _check_precision(plan, path, building)
+    _check_shapes(plan, path, building)
+
+
+def _check_precision(plan: Plan, path: Path, building: Building) -> None:
+    own = plan.precision
     if building.precision not in (None, own):
         raise BuildError(
             f"the plan was built for another precision than {building.precision}",
@@ -239,8 +246,8 @@ def _check_precision(engine: Engine, path: Path, building: Building) -> None:
         )
 
 
-def _check_shapes(engine: Engine, path: Path, building: Building) -> None:
-    have = {binding.name: binding.shape for binding in engine.inputs}
+def _check_shapes(plan: Plan, path: Path, building: Building) -> None:
+    have = {plan.names.get(slot.name, slot.name): slot.type.dims for slot in plan.inputs}
     batch = building.batch
     fits = batch is None or (batch,) in [shape[:1] for shape in have.values()]
     wanted = f"batch {batch}" if not fits else ""
