@@ -6,7 +6,7 @@ import stat
 import pytest
 
 from planck.errors import FileError
-from planck.files import check_writable, replacing, write_file
+from planck.files import check_writable, make_folder, replacing, write_file
 
 
 def test_the_old_file_stays_until_the_new_one_is_whole(tmp_path):
@@ -69,3 +69,13 @@ def test_a_folder_is_no_file(tmp_path, monkeypatch):
         with pytest.raises(FileError, match="cannot write"):
             write_file(path, b"")
     assert not list(tmp_path.iterdir())
+
+
+def test_folders_are_made_or_refused(tmp_path):
+    for _ in range(2):
+        make_folder(tmp_path / "a" / "b")
+    assert (tmp_path / "a" / "b").is_dir()
+    (tmp_path / "file").write_bytes(b"")
+    for path in (tmp_path / "file", tmp_path / "file" / "a"):
+        with pytest.raises(FileError, match="cannot make the folder"):
+            make_folder(path)

@@ -1,4 +1,4 @@
-"""Writing files whole or not at all."""
+"""Writing files whole or not at all, and the folders for them."""
 
 from __future__ import annotations
 
@@ -32,6 +32,16 @@ def write_file(path: str | os.PathLike[str], parts: Buffer | Iterable[Buffer]) -
             os.chmod(file.name, 0o644)
     except OSError as error:
         raise _unwritable(path, error.strerror or str(error)) from error
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder, and those that it lies in, where they are not there yet. raises: FileError"""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FileError(
+            f"cannot make the folder {path}", know=error.strerror or str(error)
+        ) from error
 
 
 def check_writable(path: str | os.PathLike[str]) -> None:

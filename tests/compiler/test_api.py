@@ -1,8 +1,9 @@
-"""What `planck.build` takes beside a model: threads and processors."""
+"""What `planck.build` takes beside a model: threads, processors, and a folder for dumps."""
 
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,10 @@ import pytest
 import planck
 from planck.device import system
 from planck.dtypes import f32
-from planck.errors import BuildError, InputError
+from planck.errors import BuildError, FileError, InputError
 from planck.ir.graph import Graph, Node, Value
 from planck.ir.types import TensorType
+from planck.knobs import turned
 from planck.ops.pointwise import Pointwise
 from planck.runtime import Engine
 from planck.tune import measure
@@ -82,3 +84,16 @@ def test_processors_that_cannot_be_used_are_refused() -> None:
         planck.build(negation(), cpus=[])
     with pytest.raises(BuildError, match="threads"):
         planck.build(negation(), threads=0, cpus=[min(os.sched_getaffinity(0))])
+
+
+def test_a_folder_for_dumps_that_cannot_be_made(tmp_path: Path) -> None:
+    """Neither for the stages' graphs nor, where that is there, for the kernels."""
+    file = tmp_path / "file"
+    file.write_bytes(b"")
+    with turned(dump=file / "dump"), pytest.raises(FileError, match="cannot make the folder"):
+        planck.build(negation(), threads=1, optimization_level=0)
+    folder = tmp_path / "dump"
+    folder.mkdir()
+    (folder / "kernels").write_bytes(b"")
+    with turned(dump=folder), pytest.raises(FileError, match="cannot make the folder"):
+        planck.build(negation(), threads=1, optimization_level=0)

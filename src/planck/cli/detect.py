@@ -13,7 +13,7 @@ from rich.markup import escape
 from planck.cli.app import console, show_json, table
 from planck.cli.options import AsJson, Building, Model, engine_of, takes_building
 from planck.errors import FileError, InputError, PlanckError
-from planck.files import write_file
+from planck.files import make_folder, write_file
 
 
 @takes_building
@@ -47,10 +47,7 @@ def detect(
     settings = vision.Settings(score=score, iou=iou)
     names = _names(labels) if labels else vision.labels_of(engine.metadata)
     detector = vision.Detector(engine, names, settings=settings)
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise FileError(f"cannot make the folder {output}", know=str(error)) from error
+    make_folder(output)
     results: list[dict[str, Any]] = []
     taken: set[str] = set()
     for file in files:

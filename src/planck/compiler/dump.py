@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from planck.codegen.llvm import assembly
-from planck.files import write_file
+from planck.files import make_folder, write_file
 from planck.ir.graph import Graph
 from planck.ir.text import text
 from planck.plan.format import save_plan
@@ -24,7 +24,7 @@ from planck.tune.measure import plan_of
 
 def dump_stage(folder: Path, number: int, name: str, graph: Graph) -> None:
     """Write the graph after a stage. raises: FileError"""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     write_file(folder / f"{number:02d}-{name}.graph", text(graph).encode())
 
 
@@ -37,7 +37,7 @@ def dump_kernels(
         if choice is None:
             continue
         place = folder / "kernels" / f"{number:03d}-{choice.tactic.name}-{key[:8]}"
-        place.mkdir(parents=True, exist_ok=True)
+        make_folder(place)
         code = choice.code
         write_file(place / "kernel.graph", text(kernel.graph).encode())
         write_file(place / "kernel.ll", code.llvm.encode())

@@ -12,7 +12,8 @@ import planck
 from bench import models
 from planck.codegen.triton import pool
 from planck.compiler.api import options_of, stage
-from planck.errors import BuildError, DeviceError, MissingExtraError, NoDeviceError
+from planck.errors import BuildError, DeviceError, FileError, MissingExtraError, NoDeviceError
+from planck.knobs import turned
 from planck.plan.check import check_plan
 from planck.plan.format import load_plan
 from planck.runtime.engine import PlanOnly, engine_or_plan
@@ -44,6 +45,18 @@ def test_the_bytes_are_the_same_each_time(tmp_path: Path) -> None:
     for name in ("a", "b"):
         built(models.build("squeezenet", small=True)).save(tmp_path / name)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+@pytest.mark.usefixtures("codes")
+def test_kernels_are_dumped_where_there_can_be_a_folder(tmp_path: Path) -> None:
+    model = models.build("mlp", small=True)
+    with turned(dump=tmp_path / "a"):
+        built(model)
+    assert list(tmp_path.glob("a/kernels/*/kernel.py"))
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "kernels").write_bytes(b"")
+    with turned(dump=tmp_path / "b"), pytest.raises(FileError, match="cannot make the folder"):
+        built(model)
 
 
 @pytest.mark.usefixtures("codes")

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from planck.files import write_file
+from planck.files import make_folder, write_file
 from planck.ir.text import text
 from planck.tactics.kernel import Kernel
 from planck.tune.cuda.choice import Choice
@@ -23,7 +23,7 @@ def dump_kernels(
     for number, (key, kernel) in enumerate(kernels.items()):
         choice = choices[key]
         place = folder / "kernels" / f"{number:03d}-{choice.tactic.name}-{key[:8]}"
-        place.mkdir(parents=True, exist_ok=True)
+        make_folder(place)
         write_file(place / "kernel.graph", text(kernel.graph).encode())
         write_file(place / "kernel.py", choice.code.source.encode())
         if choice.cubin is not None:
