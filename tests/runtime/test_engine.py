@@ -108,6 +108,24 @@ def test_a_failed_call_gives_its_context_back() -> None:
     assert threading.active_count() <= before + 1
 
 
+def test_a_closed_engine_gives_its_idle_contexts_back() -> None:
+    plan, expected = chain(3, 1000)
+    x = np.linspace(-1, 1, 1000, dtype=np.float32)
+    with Engine(plan) as engine:
+        made, create = [], engine.create_execution_context
+        engine.create_execution_context = lambda: made.append(create(2)) or made[-1]
+        engine(x)
+        engine(x)
+        own = create()
+    assert len(made) == 1
+    with pytest.raises(InputError, match="closed"):
+        made[0](x)
+    engine.close()
+    for again in (own, engine):
+        np.testing.assert_array_equal(again(x)[Y], expected(x))
+    engine.close()
+
+
 def test_a_plan_that_points_outside_itself_is_refused() -> None:
     plan, _ = chain(2, 1000)
     with pytest.raises(PlanFormatError):

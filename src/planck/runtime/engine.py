@@ -6,7 +6,9 @@ import logging
 import mmap
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 
@@ -128,6 +130,21 @@ class Engine:
             return context(inputs)
         finally:
             self._idle.append(context)
+
+    def close(self) -> None:
+        """Give back memory and threads of the contexts that calls have left idle.
+
+        A second call does nothing. On a processor the engine can be called again after it.
+        """
+        with suppress(IndexError):
+            while True:
+                self._idle.pop().close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def inspect(self) -> Report:
         """What the plan does, step by step."""

@@ -546,6 +546,10 @@ def test_a_build_for_another_gpu_is_not_lost(
     assert isinstance(kept, PlanOnly)
     with pytest.raises((DeviceError, PlanTargetError)):
         kept(random())
+    with kept as entered:
+        assert entered is kept
+    kept.close()
+    assert "axpy0" in str(kept.inspect())
     here.finish()
 
 
