@@ -11,6 +11,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from planck.compiler.cuda.stages import STAGES as CUDA_STAGES
+from planck.compiler.options import Stages
+from planck.compiler.stages import STAGES
 from planck.errors import DeviceError, MissingExtraError
 from planck.target import gpu
 
@@ -47,6 +50,12 @@ def run(codes: list[str], name: str) -> dict[str, Any]:
     for number, code in enumerate(codes):
         exec(compile(code, f"{name}, block {number}", "exec"), names)
     return names
+
+
+@pytest.mark.parametrize("stages", [STAGES, CUDA_STAGES], ids=["cpu", "cuda"])
+def test_the_page_on_commands_names_every_stage(stages: Stages) -> None:
+    (said,) = re.findall(r"^`--stop-after STAGE`.*?^$", (DOCS / "cli.md").read_text(), re.M | re.S)
+    assert {name for name, _ in stages} <= set(re.findall(r"`(\w+)`", said))
 
 
 @pytest.mark.usefixtures("network")

@@ -30,8 +30,8 @@ def build(
     weight_growth_mb: Annotated[
         float | None,
         typer.Option(
-            help="MB that faster kernels' weights may take beyond the model's; 48, or 75 % of the"
-            " weights if that is more, where left out."
+            help="On a CPU: MB that faster kernels' weights may take beyond the model's; 48, or"
+            " 75 % of the weights if that is more, where left out."
         ),
     ] = None,
     stop_after: Annotated[

@@ -65,8 +65,9 @@ def build(
     progress:            True draws a bar on the terminal; or a function(stage, done, total, what)
     weights:             the weights of a Darknet .cfg (its own name with .weights when left out)
     batch:               the first dimension of inputs where the model leaves it open, else 1
-    weight_growth_mb:    how many MB more a plan's weights may take than the model's, where faster
-                         kernels need that; by default 48, or 75 % of the weights if that is more
+    weight_growth_mb:    on a CPU, how many MB more a plan's weights may take than the model's,
+                         where faster kernels need that; by default 48, or 75 % of the weights if
+                         that is more
     cpus:                processors that the build keeps to, compilers and measurements alike; all
                          that this process may use when left out
     tactic_sources:      libraries of NVIDIA's whose kernels may be a GPU's steps where they are
