@@ -79,3 +79,21 @@ def test_folders_are_made_or_refused(tmp_path):
     for path in (tmp_path / "file", tmp_path / "file" / "a"):
         with pytest.raises(FileError, match="cannot make the folder"):
             make_folder(path)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes in folders")
+def test_a_pipe_is_written_itself(tmp_path):
+    pipe, link = tmp_path / "pipe", tmp_path / "link"
+    os.mkfifo(pipe, 0o600)
+    link.symlink_to(pipe)
+    check_writable(link)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        write_file(link, [b"some", b"more"])
+        assert os.read(reader, 100) == b"somemore"
+    finally:
+        os.close(reader)
+    assert link.is_symlink()
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+    assert stat.S_IMODE(pipe.stat().st_mode) == 0o600
+    assert {p.name for p in tmp_path.iterdir()} == {"pipe", "link"}

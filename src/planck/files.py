@@ -29,7 +29,8 @@ def write_file(path: str | os.PathLike[str], parts: Buffer | Iterable[Buffer]) -
         with replacing(path) as file:
             for piece in pieces:
                 file.write(piece)
-            os.chmod(file.name, 0o644)
+            if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                os.chmod(file.name, 0o644)
     except OSError as error:
         raise _unwritable(path, error.strerror or str(error)) from error
 
@@ -57,8 +58,17 @@ def check_writable(path: str | os.PathLike[str]) -> None:
             raise _unwritable(path, os.strerror(errno.ENOTDIR))
     except OSError as error:
         raise _unwritable(path, error.strerror or str(error)) from error
-    if not os.access(path.parent, os.W_OK | os.X_OK):
+    if not (os.access(path, os.W_OK) if _is_special(path) else _takes_files(path.parent)):
         raise _unwritable(path, os.strerror(errno.EACCES))
+
+
+def _is_special(path: Path) -> bool:
+    """Whether there is a pipe or a device, which is written and never replaced."""
+    return path.exists() and not path.is_file() and not path.is_dir()
+
+
+def _takes_files(folder: Path) -> bool:
+    return os.access(folder, os.W_OK | os.X_OK)
 
 
 def _unwritable(path: Path, why: str) -> FileError:
@@ -73,9 +83,15 @@ def _unwritable(path: Path, why: str) -> FileError:
 def replacing(path: Path) -> Iterator[BinaryIO]:
     """A new file in the same folder, flushed to the disk and renamed to `path` after the block.
 
-    Where the block fails it is removed, and what was at `path` is untouched.
+    Where the block fails it is removed, and what was at `path` is untouched. A pipe or a device at
+    `path` is written itself.
+
     raises: OSError
     """
+    if _is_special(path):
+        with path.open("wb") as file:
+            yield file
+        return
     temporary = path.parent / f".{path.name}.{secrets.token_hex(4)}"
     file = temporary.open("xb")
     try:
