@@ -97,3 +97,20 @@ def test_a_pipe_is_written_itself(tmp_path):
     assert stat.S_ISFIFO(pipe.stat().st_mode)
     assert stat.S_IMODE(pipe.stat().st_mode) == 0o600
     assert {p.name for p in tmp_path.iterdir()} == {"pipe", "link"}
+
+
+def test_links_stay_links(tmp_path):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    link, beside = tmp_path / "link", tmp_path / "beside"
+    link.symlink_to(folder / "file")
+    beside.symlink_to(tmp_path / "nowhere" / "file")
+    for body in (b"first", b"second"):
+        check_writable(link)
+        write_file(link, body)
+        assert link.is_symlink()
+        assert (folder / "file").read_bytes() == body
+    assert [p.name for p in folder.iterdir()] == ["file"]
+    for use in (check_writable, lambda path: write_file(path, b"")):
+        with pytest.raises(FileError, match="cannot write"):
+            use(beside)

@@ -50,16 +50,16 @@ def check_writable(path: str | os.PathLike[str]) -> None:
 
     raises: FileError (no such folder, no rights); a full disk is not foreseen
     """
-    path = Path(path)
+    real = Path(os.path.realpath(path))
     try:
-        if path.is_dir():
-            raise _unwritable(path, os.strerror(errno.EISDIR))
-        if not stat.S_ISDIR(path.parent.stat().st_mode):
-            raise _unwritable(path, os.strerror(errno.ENOTDIR))
+        if real.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if not stat.S_ISDIR(real.parent.stat().st_mode):
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        if not (os.access(real, os.W_OK) if _is_special(real) else _takes_files(real.parent)):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
-        raise _unwritable(path, error.strerror or str(error)) from error
-    if not (os.access(path, os.W_OK) if _is_special(path) else _takes_files(path.parent)):
-        raise _unwritable(path, os.strerror(errno.EACCES))
+        raise _unwritable(Path(path), error.strerror or str(error)) from error
 
 
 def _is_special(path: Path) -> bool:
@@ -83,11 +83,12 @@ def _unwritable(path: Path, why: str) -> FileError:
 def replacing(path: Path) -> Iterator[BinaryIO]:
     """A new file in the same folder, flushed to the disk and renamed to `path` after the block.
 
-    Where the block fails it is removed, and what was at `path` is untouched. A pipe or a device at
-    `path` is written itself.
+    Where the block fails it is removed, and what was at `path` is untouched. What a link leads to
+    is replaced, not the link; a pipe or a device is written itself.
 
     raises: OSError
     """
+    path = Path(os.path.realpath(path))
     if _is_special(path):
         with path.open("wb") as file:
             yield file

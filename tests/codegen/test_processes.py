@@ -56,6 +56,8 @@ def make(target, source, header):
         os.kill(os.getpid(), 9)
     if source == "lacks":
         raise MissingExtraError("there is no compiler")
+    if source == "defect":
+        raise AssertionError("it wants scratch memory")
     if source.isdigit():
         os.kill(os.getpid(), int(source))
     return source.upper().encode()
@@ -94,6 +96,9 @@ def test_a_compiler_that_crashes_refuses_its_source_alone(workers: Workers) -> N
     with pytest.raises(BuildError, match="the compiler crashed") as caught:
         workers.ask(str(int(signal.SIGSEGV)))
     assert "signal 11, 2 times" in caught.value.know
+    with pytest.raises(BuildError, match="does not compile") as caught:
+        workers.ask("defect")
+    assert "AssertionError: it wants scratch memory" in caught.value.know
 
 
 def test_what_a_process_lacks_ends_the_build(workers: Workers) -> None:

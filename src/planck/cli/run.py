@@ -15,7 +15,7 @@ from planck.cli.inputs import load_inputs
 from planck.cli.options import AsJson, Building, InputFiles, Model, engine_of, takes_building
 from planck.dtypes import Array
 from planck.errors import FileError
-from planck.files import replacing
+from planck.files import check_writable, replacing
 
 
 @takes_building
@@ -37,6 +37,8 @@ def run(
       planck run net.onnx
       planck run net.plan --threads 2 --cpus 0,2
     """
+    if output:
+        check_writable(output)
     engine = engine_of(model, building, progress=not as_json)
     context = engine.create_execution_context(building.threads, building.cpu_list)
     with context:

@@ -176,8 +176,10 @@ def serve(make: Callable[[Target, str, dict[str, Any]], bytes]) -> None:
             body, status = make(target, source, header), b"ok"
         except BuildError as error:
             body, status = str(error).encode(), b"failed"
-        except PlanckError as error:
+        except (PlanckError, ImportError, MemoryError) as error:
             body, status = str(error).encode(), b"broken"
+        except Exception as error:  # a compiler's own defect: of this source alone, perhaps
+            body, status = f"{type(error).__name__}: {error}".encode(), b"failed"
         write(result_pipe, status)
         write(result_pipe, body)
 

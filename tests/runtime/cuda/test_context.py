@@ -222,6 +222,14 @@ def test_bound_copies_that_a_call_overwrites_are_not_run(driver: FakeDriver) -> 
             with pytest.raises(InputError, match="nothing is bound any more") as caught:
                 use()
             assert "copied other inputs" in caught.value.know
+        y = context.bind(x)[Y]
+        context.execute_async()
+        np.testing.assert_array_equal(y.numpy(), expected(random(2)))
+        with pytest.raises(InputError, match="nothing is bound any more"):
+            merged.execute_async()  # whose graph reads the copy that is gone
+        context.bind(random(1))
+        merged.execute_async()
+        np.testing.assert_array_equal(y.numpy(), expected(random(1)))
         y = context.bind()[Y]
         context(random(4))  # the context's own arrays are whoever's who writes them
         context.execute_async()

@@ -62,9 +62,10 @@ class CudaContext(ExecutionContext):
         self._lock = threading.Lock()
         self._bound: tuple[Handle, ...] | None = None
         self._kept: object = None  # what is bound, and so must stay
-        self._copied: set[int] = set()  # where copies of bound inputs lie
-        self._lost = False  # whether they were overwritten
+        self.copied: set[int] = set()  # where copies of bound inputs lie
+        self._overwritten: set[int] = set()  # where calls have copied others since
         self._last: Handle | None = None  # where execute_async began a run that nobody waited for
+        self._ordering = threading.Lock()  # of that and its event
         self._begun: _Run | None = None
         self._resources = Resources(device, engine.resources)
         weakref.finalize(self, self._resources.close)
@@ -157,7 +158,8 @@ class CudaContext(ExecutionContext):
             self._bound = tuple(self._graphs.of(key))
             self._graphs.pinned = key
             self._kept = (operands, targets)
-            self._copied, self._lost = _copied(operands), False
+            self.copied = _copied(operands)
+            self._overwritten -= self.copied
             self._driver.synchronize(self._stream)
             return {
                 port.name: (
@@ -207,20 +209,22 @@ class CudaContext(ExecutionContext):
 
     def began(self, stream: Handle) -> None:
         """Note that a stream runs the network, for whoever reads the outputs."""
-        if stream is not self._stream:  # it may be gone by then
-            self._driver.record(self._event, stream)
-        self._last = stream
+        with self._ordering:
+            if stream is not self._stream:  # it may be gone by then
+                self._driver.record(self._event, stream)
+            self._last = stream
 
     def order(self, stream: Handle) -> None:
         """Let a stream wait for what `execute_async` began last. raises: InputError if closed"""
-        if self._resources.closed:
-            raise closed()
-        if self._last is None:
-            return
-        with self._device:
-            if self._last is self._stream:
-                self._driver.record(self._event, self._stream)
-            self._driver.wait(stream, self._event)
+        with self._ordering:
+            if self._resources.closed:
+                raise closed()
+            if self._last is None:
+                return
+            with self._device:
+                if self._last is self._stream:
+                    self._driver.record(self._event, self._stream)
+                self._driver.wait(stream, self._event)
 
     def pending(self) -> int | None:
         """The context's stream, behind what `execute_async` began last; None if nothing is.
@@ -267,7 +271,8 @@ class CudaContext(ExecutionContext):
         if not self._lock.acquire(blocking=False):
             raise in_use()
         try:
-            self._resources.close()
+            with self._ordering:
+                self._resources.close()
             self._bound = self._kept = self._begun = self._last = None
         finally:
             self._lock.release()
@@ -335,8 +340,7 @@ class CudaContext(ExecutionContext):
     ) -> _Run:
         """Put a run in the stream, between the copies that its inputs and outputs need."""
         operands, targets = self._operands(inputs, out)
-        if self._copied and self._copied & _copied(operands):
-            self._bound, self._lost, self._copied = None, True, set()
+        self._overwritten |= _copied(operands)
         for port, operand in zip(self._ports_in, operands, strict=True):
             port.bring(operand)
         self._launch(self._key(operands, targets))
@@ -399,12 +403,19 @@ class CudaContext(ExecutionContext):
 
     def bound(self) -> tuple[Handle, ...]:
         """The graphs of a run on what is bound. raises: InputError if nothing is, or no more"""
-        if self._bound is not None:
-            return self._bound
-        if self._lost:
-            know = "a call has copied other inputs over those that were copied by bind"
-            raise InputError("nothing is bound any more", know=know, try_="context.bind(...)")
-        raise InputError("nothing is bound", try_="context.bind(...) before")
+        if self._bound is None:
+            raise InputError("nothing is bound", try_="context.bind(...) before")
+        self.check_copies(self.copied)
+        return self._bound
+
+    def check_copies(self, addresses: set[int]) -> None:
+        """raises: InputError if what bind has copied there was overwritten"""
+        if addresses & self._overwritten:
+            raise InputError(
+                "nothing is bound any more",
+                know="a call has copied other inputs over those that were copied by bind",
+                try_="context.bind(...) with them again",
+            )
 
     def _parts_of(self, plan: Plan) -> list[HostStep | range]:
         """Runs of compiled steps, each a graph, and the reference steps between them."""
