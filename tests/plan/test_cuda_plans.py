@@ -156,7 +156,7 @@ def test_targets_by_name(driver: FakeDriver) -> None:
             resolve(name)
         assert "cuda:sm_90" in caught.value.know
     driver.sm = 75
-    with pytest.raises(BuildError, match="Fake H100") as old:
+    with pytest.raises(DeviceError, match="Fake H100") as old:
         resolve("cuda")
     assert "7.5" in old.value.know
     driver.gpus = 0
