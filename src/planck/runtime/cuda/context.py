@@ -62,7 +62,7 @@ class CudaContext(ExecutionContext):
         self._lock = threading.Lock()
         self._bound: tuple[Handle, ...] | None = None
         self._kept: object = None  # what is bound, and so must stay
-        self.copied: set[int] = set()  # where copies of bound inputs lie
+        self._copied: set[int] = set()  # where copies of bound inputs lie
         self._overwritten: set[int] = set()  # where calls have copied others since
         self._last: Handle | None = None  # where execute_async began a run that nobody waited for
         self._ordering = threading.Lock()  # of that and its event
@@ -158,8 +158,8 @@ class CudaContext(ExecutionContext):
             self._bound = tuple(self._graphs.of(key))
             self._graphs.pinned = key
             self._kept = (operands, targets)
-            self.copied = _copied(operands)
-            self._overwritten -= self.copied
+            self._copied = _copies(operands)
+            self._overwritten -= self._copied
             self._driver.synchronize(self._stream)
             return {
                 port.name: (
@@ -180,9 +180,9 @@ class CudaContext(ExecutionContext):
         """
         handle = self._stream if stream is None else self._driver.stream(stream_pointer(stream))
         with self._entered():
-            for executable in self.bound():
+            for executable in self._graphs_bound():
                 self._driver.launch_graph(executable, handle)
-            self.began(handle)
+            self._began(handle)
 
     @contextmanager
     def putting(self) -> Iterator[Callable[[Handle], None]]:
@@ -191,7 +191,7 @@ class CudaContext(ExecutionContext):
         raises: InputError if nothing is bound, ContextInUseError
         """
         with self._entered():
-            self.bound()
+            self._graphs_bound()
             assert self._graphs.pinned is not None
             self._launches.point(self._graphs.pinned)
             yield self._put
@@ -207,7 +207,7 @@ class CudaContext(ExecutionContext):
             if self._last is self._stream:
                 self._last = None
 
-    def began(self, stream: Handle) -> None:
+    def _began(self, stream: Handle) -> None:
         """Note that a stream runs the network, for whoever reads the outputs."""
         with self._ordering:
             if stream is not self._stream:  # it may be gone by then
@@ -340,7 +340,7 @@ class CudaContext(ExecutionContext):
     ) -> _Run:
         """Put a run in the stream, between the copies that its inputs and outputs need."""
         operands, targets = self._operands(inputs, out)
-        self._overwritten |= _copied(operands)
+        self._overwritten |= _copies(operands)
         for port, operand in zip(self._ports_in, operands, strict=True):
             port.bring(operand)
         self._launch(self._key(operands, targets))
@@ -401,14 +401,14 @@ class CudaContext(ExecutionContext):
                     row[number] = driver.elapsed_us(events[number], events[number + 1])
         return times
 
-    def bound(self) -> tuple[Handle, ...]:
+    def _graphs_bound(self) -> tuple[Handle, ...]:
         """The graphs of a run on what is bound. raises: InputError if nothing is, or no more"""
         if self._bound is None:
             raise InputError("nothing is bound", try_="context.bind(...) before")
-        self.check_copies(self.copied)
+        self._check_copies(self._copied)
         return self._bound
 
-    def check_copies(self, addresses: set[int]) -> None:
+    def _check_copies(self, addresses: set[int]) -> None:
         """raises: InputError if what bind has copied there was overwritten"""
         if addresses & self._overwritten:
             raise InputError(
@@ -441,7 +441,7 @@ def _memory(plan: Plan, weights: int, resources: Resources, stream: Handle) -> d
     return bases
 
 
-def _copied(operands: Sequence[Operand]) -> set[int]:
+def _copies(operands: Sequence[Operand]) -> set[int]:
     """Where inputs are copied to, of those that are not read where they lie."""
     return {
         operand.address

@@ -107,12 +107,6 @@ class CudaEngine(Engine):
         if self.resources.closed:
             raise InputError("the engine is closed", try_="load the plan again")
 
-    def __enter__(self) -> CudaEngine:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
     def _upload_weights(self) -> int:
         weights = np.frombuffer(self.plan.weights, np.uint8)
         address = self.resources.memory(len(weights))

@@ -40,7 +40,7 @@ class Merged:
         self._device, self._driver = contexts[0]._device, contexts[0]._driver
         self._lock = threading.Lock()
         self._kept = [context._kept for context in contexts]  # arrays that the graph points to
-        self._copied = [context.copied for context in contexts]
+        self._copied = [context._copied for context in contexts]
         self._resources = Resources(self._device, *(c._resources for c in contexts))
         weakref.finalize(self, self._resources.close)
         with ExitStack() as stack:
@@ -58,10 +58,10 @@ class Merged:
         handle = self._stream if stream is None else self._driver.stream(stream_pointer(stream))
         with self._entered():
             for context, copied in zip(self.contexts, self._copied, strict=True):
-                context.check_copies(copied)
+                context._check_copies(copied)
             self._driver.launch_graph(self._executable, handle)
             for context in self.contexts:
-                context.began(handle)
+                context._began(handle)
 
     def synchronize(self) -> None:
         """Wait for the own stream. raises: DeviceError if what ran there failed"""
