@@ -56,7 +56,7 @@ def check_writable(path: str | os.PathLike[str]) -> None:
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         if not stat.S_ISDIR(real.parent.stat().st_mode):
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
-        if not (os.access(real, os.W_OK) if _is_special(real) else _takes_files(real.parent)):
+        if not os.access(real if _is_special(real) else real.parent, os.W_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
         raise _unwritable(Path(path), error.strerror or str(error)) from error
@@ -65,10 +65,6 @@ def check_writable(path: str | os.PathLike[str]) -> None:
 def _is_special(path: Path) -> bool:
     """Whether there is a pipe or a device, which is written and never replaced."""
     return path.exists() and not path.is_file() and not path.is_dir()
-
-
-def _takes_files(folder: Path) -> bool:
-    return os.access(folder, os.W_OK | os.X_OK)
 
 
 def _unwritable(path: Path, why: str) -> FileError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -148,6 +147,7 @@ def test_rows_that_nobody_wrote_are_left_out(tmp_path: Path, target: Target, row
 
 def test_a_lock_of_another_user_is_a_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who may not write it can lock it all the same."""
+    fcntl = pytest.importorskip("fcntl", reason="this system has no advisory locks")
     path, opened, start = tmp_path / "lock", list[str](), Path.open
 
     def refuse(self: Path, mode: str = "r") -> Any:

@@ -31,7 +31,9 @@ log = logging.getLogger(__name__)
 _ROOT: Final = str(Path(__file__).resolve().parents[2])
 TRIES: Final = 2
 PATIENCE_S: Final = 5.0  # for a process that has closed its pipes
-CRASHES: Final = (4, 6, 7, 8, 11)  # signals by which a compiler ends that runs into its own defect
+# Signals by which a compiler ends that runs into its own defect; no system has to have all.
+_CRASHES: Final = ("SIGILL", "SIGABRT", "SIGBUS", "SIGFPE", "SIGSEGV")
+CRASHES: Final = frozenset(getattr(signal, n) for n in _CRASHES if hasattr(signal, n))
 ALONE: Final = "set PLANCK_JOBS=1 to compile in this process and see why, or to take less memory"
 
 
